@@ -1,0 +1,22 @@
+"""Names that more than one module uses."""
+
+DOMAIN = "bypass_router"
+
+SUBENTRY_FORWARD = "forward"
+
+CONF_HOST_KEY = "host_key"
+CONF_PRIVATE_KEY = "private_key"
+CONF_PASSPHRASE = "passphrase"  # noqa: S105 - the field's name
+CONF_INSTALL_KEY = "install_key"
+
+CONF_EXTERNAL_PORT = "external_port"
+CONF_TARGET_PORT = "target_port"
+CONF_SOURCES = "sources"
+CONF_KEEP_CLIENT_ADDRESS = "keep_client_address"
+
+CONF_RESTORE = "restore"
+CONF_FIREWALL = "firewall"
+CONF_CLOSE_CONNECTIONS = "close_connections"
+
+DEFAULT_PORT = 22
+DEFAULT_USERNAME = "root"

@@ -1,0 +1,40 @@
+"""What the entities of a forward have in common."""
+
+from typing import override
+
+from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
+
+from .const import DOMAIN
+from .coordinator import BypassRouterCoordinator
+from .router.forward import Forward
+
+
+class ForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):
+    """An entity of one forward, which is a device of its own."""
+
+    _attr_has_entity_name = True
+
+    def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
+        """Name the forward's device."""
+        super().__init__(coordinator)
+        self._forward_id = forward_id
+        subentry = coordinator.config_entry.subentries[forward_id]
+        self._attr_unique_id = forward_id
+        self._attr_device_info = DeviceInfo(
+            identifiers={(DOMAIN, forward_id)},
+            name=subentry.title,
+            entry_type=DeviceEntryType.SERVICE,
+            via_device_id=coordinator.device_id,
+        )
+
+    @property
+    def forward(self) -> Forward | None:
+        """The forward as it is set up now; None once it is removed."""
+        return self.coordinator.forwards.get(self._forward_id)
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Tell whether the link to the router is up."""
+        return super().available and self.forward is not None

@@ -1,0 +1,1 @@
+"""The SSH and firewall client of Bypass Router; knows nothing of Home Assistant."""

@@ -1,0 +1,72 @@
+"""A key of our own for the account on the router.
+
+It goes into the account's `authorized_keys` beside what is there, with no more
+rights than running commands: no terminal, no forwarding of anything.
+"""
+
+import asyncssh
+
+from .script import Script, quote
+
+# Known to OpenSSH and to every dropbear; `restrict` is not.
+_RESTRICTIONS = "no-agent-forwarding,no-port-forwarding,no-pty,no-X11-forwarding"
+
+# OpenWrt's dropbear reads root's keys from a place of its own.
+_FILE = """\
+if [ "$(id -u)" = 0 ] && [ -f /etc/openwrt_release ] && [ -d /etc/dropbear ]
+then file=/etc/dropbear/authorized_keys
+else file=$HOME/.ssh/authorized_keys
+fi
+umask 077
+"""
+_INSTALL = f"""{_FILE}\
+mkdir -p "${{file%/*}}" || exit
+grep -qxF -- "$1" "$file" 2>/dev/null && exit 0
+if [ -s "$file" ] && [ -n "$(tail -c 1 "$file")" ]; then echo >>"$file" || exit; fi
+printf '%s\\n' "$1" >>"$file"
+"""
+# The new file takes the place of the old one whole: whatever interrupts this,
+# nobody else's key is lost.
+_REMOVE = f"""{_FILE}\
+grep -qxF -- "$1" "$file" 2>/dev/null || exit 0
+file=$(readlink -f "$file") && cp -p "$file" "$file.new" || exit
+grep -vxF -- "$1" "$file" >"$file.new"
+[ "$?" -le 1 ] && mv "$file.new" "$file"
+"""
+
+
+def _comment(owner: str) -> str:
+    """Return what tells our keys from others, for people as well."""
+    return f"bypass_router:{owner}"
+
+
+def generate_key(owner: str) -> str:
+    """Return a new Ed25519 private key, in OpenSSH's format."""
+    key = asyncssh.generate_private_key("ssh-ed25519", comment=f"bypass_router:{owner}")
+    return key.export_private_key("openssh").decode()
+
+
+def made_here(private_key: str, owner: str) -> bool:
+    """Tell whether `generate_key` made this key, rather than the user."""
+    try:
+        key = asyncssh.import_private_key(private_key)
+    except asyncssh.KeyImportError:
+        # Ours have no passphrase.
+        return False
+    return key.get_comment() == _comment(owner)
+
+
+def authorized_line(private_key: str) -> str:
+    """Return the line of `authorized_keys` that lets this key in."""
+    public = asyncssh.import_private_key(private_key).export_public_key("openssh")
+    return f"{_RESTRICTIONS} {public.decode().strip()}"
+
+
+def install_script(line: str) -> Script:
+    """Return a script that adds the line, unless it is there; label `key`."""
+    return Script().run("key", f"sh -c {quote(_INSTALL)} sh {quote(line)}")
+
+
+def remove_script(line: str) -> Script:
+    """Return a script that takes the line away, if it is there; label `key`."""
+    return Script().run("key", f"sh -c {quote(_REMOVE)} sh {quote(line)}")

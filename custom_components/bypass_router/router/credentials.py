@@ -1,0 +1,81 @@
+"""Host keys and the account's secrets, as values."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import asyncssh
+
+from .errors import InvalidPrivateKey, PassphraseRequired, WrongPassphrase
+
+_RSA = ("rsa-sha2-512", "rsa-sha2-256")
+# The best kind first: the router proves the first of these that it has.
+HOST_KEY_ALGORITHMS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    *_RSA,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A router's public host key, in OpenSSH's one-line format."""
+
+    text: str
+
+    @classmethod
+    def of(cls, key: asyncssh.SSHKey) -> Self:
+        """Return the key without its comment."""
+        exported = key.export_public_key("openssh").decode()
+        return cls(" ".join(exported.split()[:2]))
+
+    @property
+    def key(self) -> asyncssh.SSHKey:
+        """The key itself."""
+        return asyncssh.import_public_key(self.text)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint as `ssh-keygen -l` prints it: `SHA256:…`."""
+        return self.key.get_fingerprint()
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The signature algorithms by which a router can prove this key.
+
+        Asked for alone, so that a router which has other keys too, or only
+        this one, proves this one.
+        """
+        kind = self.text.split()[0]
+        return _RSA if kind == "ssh-rsa" else (kind,)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An account on the router, and what proves that it is ours."""
+
+    username: str
+    password: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+
+    def load_key(self) -> asyncssh.SSHKey | None:
+        """Return the private key, if there is one.
+
+        Opening an encrypted key takes a good part of a second: not for the
+        event loop. Raises InvalidPrivateKey, PassphraseRequired and
+        WrongPassphrase.
+        """
+        if not self.private_key:
+            return None
+        text = self.private_key.strip() + "\n"
+        try:
+            return asyncssh.import_private_key(text, self.passphrase or None)
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as err:
+            # asyncssh tells the cases apart by its words alone.
+            if "Passphrase must be specified" in str(err):
+                raise PassphraseRequired from None
+            if "Incorrect passphrase" in str(err) or "decrypt" in str(err):
+                raise WrongPassphrase from None
+            raise InvalidPrivateKey from None

@@ -1,0 +1,139 @@
+"""What can go wrong on the way to a router, and on it: one class a kind.
+
+Each class has a `key`, the name of its sentence in the translations, and each
+error carries `details`, the words that the sentence needs. Details are shown to
+the user: no secret goes in, and text of the router only through `printable`.
+"""
+
+from typing import ClassVar
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return text from outside as one short line that is safe to show."""
+    line = " ".join(text.split())
+    line = "".join(char for char in line if char.isprintable())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+class RouterError(Exception):
+    """Something failed on the way to the router, or on it."""
+
+    key: ClassVar[str] = "router_error"
+
+    def __init__(self, **details: str) -> None:
+        """Keep the words for the user's sentence."""
+        words = ", ".join(f"{name}: {value}" for name, value in details.items())
+        super().__init__(f"{self.key} ({words})" if words else self.key)
+        self.details = details
+
+
+class ConnectionFailed(RouterError):
+    """No SSH connection; the classes below say why."""
+
+
+class CannotReach(ConnectionFailed):
+    """The name is unknown, or no route leads to the address."""
+
+    key = "cannot_reach"
+
+
+class PortClosed(ConnectionFailed):
+    """The host answers, and refuses the port."""
+
+    key = "port_closed"
+
+
+class NoAnswer(ConnectionFailed):
+    """Nothing came back in time."""
+
+    key = "no_answer"
+
+
+class NotSSH(ConnectionFailed):
+    """Something listens there, and it does not speak SSH as we need it."""
+
+    key = "not_ssh"
+
+
+class HostKeyChanged(ConnectionFailed):
+    """The host proved another key than the pinned one; no secret was sent."""
+
+    key = "host_key_changed"
+
+
+class AuthenticationFailed(ConnectionFailed):
+    """The router refused the account's password or key."""
+
+    key = "authentication_failed"
+
+
+class ConnectionLost(ConnectionFailed):
+    """The connection broke while a script ran: its outcome is unknown."""
+
+    key = "connection_lost"
+
+
+class InvalidPrivateKey(RouterError):
+    """The text is not a private key in a format that OpenSSH knows."""
+
+    key = "invalid_private_key"
+
+
+class PassphraseRequired(RouterError):
+    """The private key is encrypted, and no passphrase was given."""
+
+    key = "passphrase_required"
+
+
+class WrongPassphrase(RouterError):
+    """The passphrase does not open the private key."""
+
+    key = "wrong_passphrase"
+
+
+class KeyNotInstalled(RouterError):
+    """The router did not accept a new key for the account."""
+
+    key = "key_not_installed"
+
+
+class TimedOut(RouterError):
+    """The router did not finish a script in time: its outcome is unknown."""
+
+    key = "timed_out"
+
+
+class BadOutput(RouterError):
+    """The router's answer can't be understood, or is far too long."""
+
+    key = "bad_output"
+
+
+class NoAddress(RouterError):
+    """The router has no IPv4 address that a forward could use."""
+
+    key = "no_address"
+
+
+class FirewallMissing(RouterError):
+    """The router has no firewall command that we can use."""
+
+    key = "firewall_missing"
+
+
+class NotPrivileged(RouterError):
+    """The account may not change the router's firewall."""
+
+    key = "not_privileged"
+
+
+class FirewallFailed(RouterError):
+    """The router's firewall command failed, or refused the rules."""
+
+    key = "firewall_failed"
+
+
+class NotApplied(RouterError):
+    """The rules were set, and are not as set when read back, again and again."""
+
+    key = "not_applied"

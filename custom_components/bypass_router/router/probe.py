@@ -1,0 +1,172 @@
+"""What a router is: its address, what we may do there, which firewall it has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+import re
+
+from .errors import (
+    BadOutput,
+    FirewallFailed,
+    FirewallMissing,
+    NoAddress,
+    NotPrivileged,
+)
+from .script import Result, Script
+
+# What the account must be allowed to do at the least; it changes nothing.
+_PRIVILEGE_TEST = "iptables --wait 5 -t nat -S PREROUTING"
+_NOT_FOUND = 127
+
+_IPTABLES = re.compile(r"iptables v(\d+(?:\.\d+)*)(?: \((legacy|nf_tables)\))?")
+_ADDRESS = re.compile(r"^\d+:\s+(\S+)\s+inet (\S+)", re.MULTILINE)
+_HARDWARE = re.compile(
+    r"^/sys/class/net/([^/\s]+)/address ((?:[0-9a-f]{2}:){5}[0-9a-f]{2})$", re.MULTILINE
+)
+_SOURCE = re.compile(r"\bsrc (\d+\.\d+\.\d+\.\d+)")
+_BOOT_ID = re.compile(r"[0-9a-f-]{36}")
+_NAME = re.compile(r'^PRETTY_NAME="?([^"\n]{1,100})"?$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Iptables:
+    """The router's `iptables` command."""
+
+    version: str
+    variant: str
+
+    @property
+    def label(self) -> str:
+        """Version and variant as `iptables -V` prints them."""
+        return f"iptables {self.version} ({self.variant})"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found out about a router when it was connected."""
+
+    address: IPv4Interface
+    """The LAN address that clients and the main router reach it by."""
+    interface: str
+    hardware_address: str | None
+    """Of the interface; None for one that has none, such as a tunnel."""
+    uid: int
+    sudo: bool
+    """Whether the firewall's commands need `sudo -n` in front."""
+    iptables: Iptables
+    ip_forward: bool
+    boot_id: str
+    """Changes with each boot of the router, and with nothing else."""
+    hostname: str
+    system: str
+    """The distribution's name and version."""
+
+
+def probe_script() -> Script:
+    """Return the script whose output `read_probe` understands."""
+    script = Script()
+    script.run("uid", "id -u")
+    script.run("connection", "printenv SSH_CONNECTION")
+    script.run("addresses", "ip -4 -o addr show")
+    # No packet is sent: the kernel tells which address it would use.
+    script.run("source", "ip -4 route get 192.0.2.1")
+    script.run(
+        "hardware",
+        """sh -c 'for file in /sys/class/net/*/address; do """
+        """echo "$file $(cat "$file")"; done'""",
+    )
+    script.run("forward", "cat /proc/sys/net/ipv4/ip_forward")
+    script.run("boot", "cat /proc/sys/kernel/random/boot_id")
+    script.run("hostname", "cat /proc/sys/kernel/hostname")
+    script.run("system", "cat /etc/os-release")
+    script.run("iptables", "iptables -V")
+    script.run("restore", "sh -c 'command -v iptables-restore'")
+    script.run("direct", _PRIVILEGE_TEST)
+    script.otherwise("sudo", f"sudo -n {_PRIVILEGE_TEST}")
+    return script
+
+
+def read_probe(sections: Mapping[str, Result]) -> Probe:
+    """Return what the sections of `probe_script` tell.
+
+    Raises FirewallMissing, FirewallFailed, NotPrivileged, NoAddress and BadOutput.
+    """
+    uid_text = sections["uid"].output
+    uid = int(uid_text) if uid_text.isdecimal() else -1
+    iptables = _iptables(sections)
+    sudo = _needs_sudo(sections, uid)
+    interface, address = _lan(sections)
+    hardware = dict(_HARDWARE.findall(sections["hardware"].output)).get(interface)
+    boot_id = _BOOT_ID.fullmatch(sections["boot"].output)
+    name = _NAME.search(sections["system"].output)
+    return Probe(
+        address=address,
+        interface=interface,
+        hardware_address=hardware if hardware != "00:00:00:00:00:00" else None,
+        uid=uid,
+        sudo=sudo,
+        iptables=iptables,
+        ip_forward=sections["forward"].output == "1",
+        boot_id=boot_id[0] if boot_id else "",
+        hostname=sections["hostname"].message,
+        system=name[1] if name else "Linux",
+    )
+
+
+def _iptables(sections: Mapping[str, Result]) -> Iptables:
+    """Return which `iptables` the router has."""
+    version = sections["iptables"]
+    if version.status == _NOT_FOUND or not sections["restore"].ok:
+        raise FirewallMissing
+    if not version.ok:
+        raise FirewallFailed(command="iptables -V", message=version.message)
+    if not (found := _IPTABLES.search(version.output)):
+        raise BadOutput(output=version.message)
+    # Before 1.8 there was one variant, and no word for it.
+    return Iptables(version=found[1], variant=found[2] or "legacy")
+
+
+def _needs_sudo(sections: Mapping[str, Result], uid: int) -> bool:
+    """Tell whether the account changes the firewall through sudo."""
+    direct = sections["direct"]
+    if direct.ok or _incompatible(direct):
+        return False
+    if uid == 0:
+        raise FirewallFailed(command=_PRIVILEGE_TEST, message=direct.message)
+    if sections["sudo"].ok or _incompatible(sections["sudo"]):
+        return True
+    raise NotPrivileged(command=_PRIVILEGE_TEST, message=direct.message)
+
+
+def _incompatible(result: Result) -> bool:
+    """Tell whether iptables may read the chain, and can't show its rules.
+
+    So it is when a native nft rule stands in the chain.
+    """
+    return "is incompatible, use 'nft' tool" in result.output
+
+
+def _lan(sections: Mapping[str, Result]) -> tuple[str, IPv4Interface]:
+    """Return the router's LAN interface and address.
+
+    The address that this connection came to is the best witness, since Home
+    Assistant stands on the LAN. Where it is none of the router's IPv4
+    addresses on the LAN (IPv6, or Home Assistant on the router itself), the
+    one that the router uses towards the internet.
+    """
+    owned: dict[IPv4Address, tuple[str, IPv4Interface]] = {}
+    for interface, text in _ADDRESS.findall(sections["addresses"].output):
+        try:
+            address = IPv4Interface(text)
+        except ValueError:
+            continue
+        if not address.is_loopback:
+            owned[address.ip] = (interface.partition("@")[0], address)
+    witnesses = sections["connection"].output.split()[2:3]
+    witnesses += _SOURCE.findall(sections["source"].output)
+    for text in witnesses:
+        try:
+            return owned[IPv4Address(text)]
+        except ValueError, KeyError:
+            continue
+    raise NoAddress

@@ -1,0 +1,124 @@
+"""A router that is connected: what it is, what it does, and how to change that."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Self
+
+from .account_key import authorized_line, install_script, remove_script
+from .credentials import Credentials, HostKey
+from .errors import FirewallFailed, KeyNotInstalled, NotApplied
+from .firewall import Live, Site
+from .forward import Forward
+from .iptables import Iptables, IptablesSnapshot
+from .probe import Probe, probe_script, read_probe
+from .script import Result, Script
+from .session import Session
+
+# Another program may change the rules between our look and our change. The
+# change is refused whole then, and planned again on what is there now.
+_ATTEMPTS = 4
+
+
+class Router:
+    """One router over one connection. Changes are carried out one at a time."""
+
+    def __init__(self, session: Session, probe: Probe, owner: str) -> None:
+        """Take an open session, what was probed on it, and whose rules are ours."""
+        self.probe = probe
+        self._session = session
+        self._firewall = Iptables(Site(owner, probe.address), sudo=probe.sudo)
+        self._lock = asyncio.Lock()
+        self._snapshot: IptablesSnapshot | None = None
+
+    @classmethod
+    async def connect(
+        cls,
+        host: str,
+        port: int,
+        host_key: HostKey,
+        credentials: Credentials,
+        owner: str,
+    ) -> Self:
+        """Connect to a router and probe it.
+
+        Raises what `Session.open`, `Session.run` and `read_probe` raise; no
+        connection is left open then.
+        """
+        session = await Session.open(host, port, host_key, credentials)
+        try:
+            return cls(session, read_probe(await session.run(probe_script())), owner)
+        except BaseException:
+            await session.close()
+            raise
+
+    async def read(self) -> Live:
+        """Return what the router's kernel does now. One round trip."""
+        async with self._lock:
+            return (await self._read()).live
+
+    async def apply(self, wished: Collection[Forward]) -> Live:
+        """Make exactly these forwards live, and return what was read back.
+
+        One round trip, which is one transaction and its read-back; more only
+        if someone else changes the rules at the same time. Rules of other
+        owners and programs stay as they are. Raises FirewallFailed if the
+        router refuses the rules, NotApplied if they do not stay; what is so
+        then, `read` tells.
+        """
+        async with self._lock:
+            snapshot = self._snapshot or await self._read()
+            refused: FirewallFailed | None = None
+            for _ in range(_ATTEMPTS):
+                plan = self._firewall.plan(wished, snapshot)
+                script = Script()
+                if plan:
+                    plan.add_to(script)
+                sections, snapshot = await self._run(script)
+                if not self._firewall.plan(wished, snapshot):
+                    return snapshot.live
+                refused = None
+                if "apply" in sections and not sections["apply"].ok:
+                    refused = FirewallFailed(
+                        command="iptables-restore", message=sections["apply"].message
+                    )
+            raise refused or NotApplied
+
+    async def _read(self) -> IptablesSnapshot:
+        """Look at the rules, without changing any."""
+        return (await self._run(Script()))[1]
+
+    async def _run(
+        self, script: Script
+    ) -> tuple[Mapping[str, Result], IptablesSnapshot]:
+        """Run a script and read the rules back, in one round trip."""
+        self._firewall.add_read(script)
+        # Until the answer is there, nobody knows what the rules are.
+        self._snapshot = None
+        sections = await self._session.run(script)
+        self._snapshot = self._firewall.read(sections)
+        return sections, self._snapshot
+
+    async def install_key(self, private_key: str) -> None:
+        """Let a key log in to this account, beside those that can already.
+
+        Idempotent. Raises KeyNotInstalled.
+        """
+        script = install_script(authorized_line(private_key))
+        result = (await self._session.run(script))["key"]
+        if not result.ok:
+            raise KeyNotInstalled(message=result.message)
+
+    async def remove_key(self, private_key: str) -> None:
+        """Take away what `install_key` added. Idempotent; raises KeyNotInstalled."""
+        script = remove_script(authorized_line(private_key))
+        result = (await self._session.run(script))["key"]
+        if not result.ok:
+            raise KeyNotInstalled(message=result.message)
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone, whoever closed it."""
+        await self._session.wait_closed()
+
+    async def close(self) -> None:
+        """End the connection; the rules stay in force."""
+        await self._session.close()

@@ -1,0 +1,128 @@
+"""Shell scripts for the router, and the reading of what they print.
+
+A script is fixed text; what varies goes in through `quote` or as the lines of
+a here-document. It reaches the router on the stdin of `sh -s`, wrapped in one
+function: the shell has read all of it before it runs the first command, so a
+connection that breaks in the middle runs nothing, and no command can eat the
+rest of the script. Each command's output stands in a section between marks
+that carry a random word, so neither a chatty login profile nor the router's
+own text can be taken for an answer.
+
+Everything here is POSIX sh, for busybox `ash` as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import re
+import secrets
+from shlex import quote
+from typing import Self
+
+from .errors import BadOutput, printable
+
+__all__ = ["Result", "Script", "quote"]
+
+_MARK = re.compile(r"[a-z]+(?:[:.-][A-Za-z0-9]+)*")
+
+# Commands of the system stand in sbin, which an ordinary account's PATH lacks.
+_HEAD = """\
+main() {{
+export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+run() {{
+  printf '\\n{word} begin %s\\n' "$1"; shift
+  status=0; "$@" </dev/null 2>&1 || status=$?
+  printf '\\n{word} end %s\\n' "$status"
+}}
+"""
+_FOOT = """\
+printf '\\n{word} done\\n'
+}}
+main
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one command printed, stdout and stderr together, and its status."""
+
+    output: str
+    status: int
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the command succeeded."""
+        return self.status == 0
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the output, without the empty ones."""
+        return [line for line in self.output.splitlines() if line.strip()]
+
+    @property
+    def message(self) -> str:
+        """The output as one line for the user."""
+        return printable(self.output) or f"exit status {self.status}"
+
+
+class Script:
+    """A script in the making: each command has a label, its section's name."""
+
+    def __init__(self) -> None:
+        """Start an empty script, with a word that nobody can guess."""
+        self._word = f"bypass-router-{secrets.token_hex(8)}"
+        self._body: list[str] = []
+
+    def run(self, label: str, command: str) -> Self:
+        """Add a command: shell words, the varying ones quoted by the caller."""
+        self._body.append(f"run {self._checked(label)} {command}")
+        return self
+
+    def otherwise(self, label: str, command: str) -> Self:
+        """Add a command that runs only if the one before it failed."""
+        self._body[-1] += (
+            "\n" + f'[ "$status" = 0 ] || run {self._checked(label)} {command}'
+        )
+        return self
+
+    def feed(self, label: str, command: str, lines: list[str]) -> Self:
+        """Add a command that reads these lines on its stdin."""
+        if any("\n" in line or self._word in line for line in lines):
+            raise ValueError("a line for a command's stdin has a line break in it")
+        self._body += [
+            f"printf '\\n{self._word} begin {self._checked(label)}\\n'",
+            f"{command} 2>&1 <<'{self._word}'",
+            *lines,
+            self._word,
+            f"printf '\\n{self._word} end %s\\n' \"$?\"",
+        ]
+        return self
+
+    @property
+    def text(self) -> str:
+        """The whole script, as it goes to the router's shell."""
+        head, foot = (part.format(word=self._word) for part in (_HEAD, _FOOT))
+        return head + "".join(f"{line}\n" for line in self._body) + foot
+
+    def read(self, output: str) -> Mapping[str, Result]:
+        """Return each section of what the router printed, by label.
+
+        Raises BadOutput when the script did not run to its end.
+        """
+        word = re.escape(self._word)
+        if not re.search(rf"^{word} done$", output, re.MULTILINE):
+            raise BadOutput(output=printable(output))
+        sections = re.finditer(
+            rf"^{word} begin (\S+)\n(.*?)\n{word} end (\d+)$",
+            output,
+            re.MULTILINE | re.DOTALL,
+        )
+        return {
+            found[1]: Result(found[2].strip("\n"), int(found[3])) for found in sections
+        }
+
+    @staticmethod
+    def _checked(label: str) -> str:
+        """Return the label if it needs no quotes."""
+        if not _MARK.fullmatch(label):
+            raise ValueError(f"no label: {label!r}")
+        return label

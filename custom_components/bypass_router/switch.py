@@ -1,0 +1,64 @@
+"""A forward's switch: on if the router's kernel has its rules."""
+
+from typing import Any, override
+
+from homeassistant.components.switch import SwitchEntity
+from homeassistant.components.switch.const import SwitchDeviceClass
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .coordinator import BypassRouterConfigEntry
+from .entity import ForwardEntity
+
+# The coordinator joins what is wished at once into one change.
+PARALLEL_UPDATES = 0
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: BypassRouterConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add a switch for each forward that there is, and that comes."""
+    coordinator = entry.runtime_data
+    known: set[str] = set()
+
+    @callback
+    def add_new() -> None:
+        """Add the switches of forwards that have none yet."""
+        new = coordinator.forwards.keys() - known
+        known.intersection_update(coordinator.forwards)
+        known.update(new)
+        for forward_id in new:
+            async_add_entities(
+                [ForwardSwitch(coordinator, forward_id)],
+                config_subentry_id=forward_id,
+            )
+
+    add_new()
+    entry.async_on_unload(coordinator.async_add_listener(add_new))
+
+
+class ForwardSwitch(ForwardEntity, SwitchEntity):
+    """Turns a forward on and off."""
+
+    _attr_device_class = SwitchDeviceClass.SWITCH
+    _attr_name = None
+    _attr_translation_key = "forward"
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        """Tell whether the rules were found in the router's kernel."""
+        live = self.coordinator.data.forwards.get(self._forward_id)
+        return live is not None and live == self.forward
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        """Put the rules into force."""
+        await self.coordinator.async_wish(self._forward_id, on=True)
+
+    @override
+    async def async_turn_off(self, **kwargs: Any) -> None:
+        """Take the rules away."""
+        await self.coordinator.async_wish(self._forward_id, on=False)

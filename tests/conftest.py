@@ -1,0 +1,17 @@
+"""What all tests share."""
+
+import pytest
+
+# Imported at collection, or Home Assistant does not find the integration.
+import custom_components.bypass_router
+
+pytest_plugins = ["tests.lab.fixtures"]
+
+assert custom_components.bypass_router.__doc__
+
+
+@pytest.fixture(autouse=True)
+def _custom_integrations(request: pytest.FixtureRequest) -> None:
+    """Let Home Assistant see the integration, in tests that have one."""
+    if "hass" in request.fixturenames:
+        request.getfixturevalue("enable_custom_integrations")

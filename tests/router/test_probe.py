@@ -1,0 +1,157 @@
+"""What a router is, told from what it prints."""
+
+from ipaddress import IPv4Interface
+
+import pytest
+
+from custom_components.bypass_router.router.errors import (
+    BadOutput,
+    FirewallFailed,
+    FirewallMissing,
+    NoAddress,
+    NotPrivileged,
+    RouterError,
+)
+from custom_components.bypass_router.router.probe import Iptables, Probe, read_probe
+from custom_components.bypass_router.router.script import Result
+
+DEBIAN = {
+    "uid": "0",
+    "connection": "192.168.50.5 51822 192.168.50.2 22",
+    "addresses": (
+        "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n"
+        "2: lan    inet 192.168.50.2/24 brd 192.168.50.255 scope global lan\n"
+        "3: utun    inet 198.18.0.1/30 scope global utun"
+    ),
+    "source": "192.0.2.1 dev utun table 2022 src 198.18.0.1 uid 0",
+    "hardware": (
+        "/sys/class/net/lan/address 02:00:00:00:50:02\n"
+        "/sys/class/net/lo/address 00:00:00:00:00:00"
+    ),
+    "forward": "1",
+    "boot": "7a3a9b3e-8f6f-4a53-9a1c-0d3e5c1c7a11",
+    "hostname": "bypass",
+    "system": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian"',
+    "iptables": "iptables v1.8.9 (nf_tables)",
+    "restore": "/usr/sbin/iptables-restore",
+    "direct": "-P PREROUTING ACCEPT",
+}
+DENIED = Result(
+    "iptables v1.8.9 (nf_tables): Could not fetch rule set"
+    " generation id: Permission denied (you must be root)",
+    4,
+)
+
+
+def probe(**printed: str | Result) -> Probe:
+    """Return what the probe says of a router that prints this."""
+    return read_probe(
+        {
+            label: value if isinstance(value, Result) else Result(value, 0)
+            for label, value in {**DEBIAN, **printed}.items()
+        }
+    )
+
+
+def test_a_router_is_known_by_what_it_prints() -> None:
+    """The LAN address is the one that we came to, not the tunnel's."""
+    assert probe() == Probe(
+        address=IPv4Interface("192.168.50.2/24"),
+        interface="lan",
+        hardware_address="02:00:00:00:50:02",
+        uid=0,
+        sudo=False,
+        iptables=Iptables("1.8.9", "nf_tables"),
+        ip_forward=True,
+        boot_id="7a3a9b3e-8f6f-4a53-9a1c-0d3e5c1c7a11",
+        hostname="bypass",
+        system="Debian GNU/Linux 12 (bookworm)",
+    )
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        Result("", 1),
+        "fd00::5 51822 fd00::2 22",
+        "127.0.0.1 51822 127.0.0.1 22",
+        "192.168.50.5 51822 203.0.113.99 22",
+        "nonsense",
+    ],
+)
+def test_without_a_witness_on_the_lan_the_way_out_tells(
+    connection: str | Result,
+) -> None:
+    """IPv6, Home Assistant on the router itself, a port forward in between."""
+    source = "192.0.2.1 via 192.168.50.1 dev lan src 192.168.50.2 uid 0"
+    assert str(probe(connection=connection, source=source).address) == "192.168.50.2/24"
+
+
+def test_a_vlans_interface_has_the_name_before_the_at_sign() -> None:
+    """`ip` prints `lan.50@eth0`."""
+    vlan = "4: lan.50@eth0    inet 192.168.50.2/24 scope global lan.50"
+    hardware = "/sys/class/net/lan.50/address 02:00:00:00:50:02"
+    found = probe(addresses=vlan, hardware=hardware)
+    assert (found.interface, found.hardware_address) == ("lan.50", "02:00:00:00:50:02")
+
+
+def test_a_tunnel_has_no_hardware_address() -> None:
+    """Nor has one that says all zeros."""
+    assert probe(hardware="").hardware_address is None
+    zeros = "/sys/class/net/lan/address 00:00:00:00:00:00"
+    assert probe(hardware=zeros).hardware_address is None
+
+
+def test_an_old_iptables_has_one_variant() -> None:
+    """Before 1.8 nobody had to tell them apart."""
+    assert probe(iptables="iptables v1.6.2").iptables == Iptables("1.6.2", "legacy")
+
+
+def test_a_user_with_sudo_uses_it() -> None:
+    """Only where it is needed."""
+    found = probe(uid="1000", direct=DENIED, sudo="-P PREROUTING ACCEPT")
+    assert found.sudo
+    assert not probe(uid="1000").sudo
+
+
+@pytest.mark.parametrize(
+    ("printed", "error"),
+    [
+        ({"iptables": Result("sh: iptables: not found", 127)}, FirewallMissing),
+        ({"restore": Result("", 1)}, FirewallMissing),
+        ({"iptables": Result("Segmentation fault", 139)}, FirewallFailed),
+        ({"iptables": "rainbows"}, BadOutput),
+        (
+            {"direct": Result("can't initialize iptables table `nat'", 3)},
+            FirewallFailed,
+        ),
+        (
+            {
+                "uid": "1000",
+                "direct": DENIED,
+                "sudo": Result("a password is required", 1),
+            },
+            NotPrivileged,
+        ),
+        ({"addresses": "1: lo    inet 127.0.0.1/8 scope host lo"}, NoAddress),
+        ({"addresses": "2: lan    inet 999.1.1.1/24"}, NoAddress),
+        ({"addresses": Result("sh: ip: not found", 127)}, NoAddress),
+    ],
+)
+def test_what_we_can_not_work_with_is_named(
+    printed: dict[str, str | Result], error: type[RouterError]
+) -> None:
+    """Each with its own error."""
+    with pytest.raises(error):
+        probe(**printed)
+
+
+def test_oddities_that_do_not_matter_are_survived() -> None:
+    """A router without os-release, boot id or a sane uid is still a router."""
+    odd = probe(uid="root?", boot="", system=Result("", 1), forward="0", hostname="")
+    assert (odd.uid, odd.boot_id, odd.system, odd.ip_forward) == (
+        -1,
+        "",
+        "Linux",
+        False,
+    )
