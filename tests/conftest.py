@@ -1,5 +1,6 @@
 """What all tests share."""
 
+from hypothesis import settings
 import pytest
 
 # Imported at collection, or Home Assistant does not find the integration.
@@ -8,6 +9,10 @@ import custom_components.bypass_router
 pytest_plugins = ["tests.lab.fixtures"]
 
 assert custom_components.bypass_router.__doc__
+
+# Time per example depends on what else the machine does.
+settings.register_profile("tests", deadline=None, max_examples=60)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

@@ -167,8 +167,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._read_forwards()
         registry = dr.async_get(self.hass)
         for forward_id in self.forwards:
-            identifiers = {(DOMAIN, forward_id)}
-            if device := registry.async_get_device(identifiers=identifiers):
+            if device := registry.async_get_device_by_identifier(
+                (DOMAIN, forward_id), self.config_entry.entry_id
+            ):
                 subentry = self.config_entry.subentries[forward_id]
                 registry.async_update_device(device.id, name=subentry.title)
         self.async_update_listeners()

@@ -179,7 +179,7 @@ def test_two_forwards_conflict_where_they_share_a_port_of_a_protocol() -> None:
         {"id": ""},
         {"id": "a b"},
         {"id": 'x"\n-A FORWARD -j ACCEPT'},
-        {"target": IPv4Address("0.0.0.0")},  # noqa: S104 - refused
+        {"target": IPv4Address("0.0.0.0")},
         {"target_ports": PortRange(1, 2)},
         {"sources": (IPv4Network("10.0.0.0/8"), IPv4Network("10.1.0.0/16"))},
     ],

@@ -252,7 +252,7 @@ def test_an_absent_chain_is_absent_in_either_variants_words() -> None:
 
 
 def test_a_native_nft_rule_beside_our_jump_does_not_hide_it() -> None:
-    """iptables prints nothing of the chain then, and still knows the jump."""
+    """Iptables prints nothing of the chain then, and still knows the jump."""
     opaque = Result(
         "iptables v1.8.9 (nf_tables): chain `PREROUTING' in table `nat' is"
         " incompatible, use 'nft' tool.",

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from custom_components.bypass_router.router.credentials import Credentials
 from custom_components.bypass_router.router.errors import (
     ConnectionLost,
     FirewallFailed,
@@ -16,10 +15,11 @@ from custom_components.bypass_router.router.errors import (
 from custom_components.bypass_router.router.firewall import Tag
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.session import fetch_host_key
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Outcome
 from tests.lab.network import Lab
+
+from .client import connect
 
 WEB = Forward.parse(
     "01WEB",
@@ -40,18 +40,6 @@ BOTH_VARIANTS = pytest.mark.parametrize(
     [RouterOptions(iptables="nft"), RouterOptions(iptables="legacy")],
     ids=["nft", "legacy"],
 )
-
-
-async def connect(lab: Lab, owner: str = "ab12") -> Router:
-    """Connect to the lab's bypass router as root."""
-    host = lab.bypass.address
-    return await Router.connect(
-        host,
-        22,
-        await fetch_host_key(host, 22),
-        Credentials("root", lab.bypass.root_password),
-        owner,
-    )
 
 
 @pytest.fixture
@@ -209,7 +197,19 @@ async def test_counters_of_a_forward_that_stays_live_on(
 
     at_home.target.serve("tcp", 443)
     at_home.bypass.run(
-        *"iptables -t nat -A PREROUTING -p tcp --dport 8443 -j ACCEPT".split()
+        *[
+            "iptables",
+            "-t",
+            "nat",
+            "-A",
+            "PREROUTING",
+            "-p",
+            "tcp",
+            "--dport",
+            "8443",
+            "-j",
+            "ACCEPT",
+        ]
     )
     await router.apply([WEB])
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)

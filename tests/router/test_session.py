@@ -1,0 +1,260 @@
+"""A connection to a real SSH server: what is proved, what is sent, what fails how."""
+
+import asyncio
+from dataclasses import replace
+import socket
+import time
+
+import asyncssh
+import pytest
+
+from custom_components.bypass_router.router import session as session_module
+from custom_components.bypass_router.router.credentials import Credentials, HostKey
+from custom_components.bypass_router.router.errors import (
+    AuthenticationFailed,
+    BadOutput,
+    CannotReach,
+    ConnectionLost,
+    HostKeyChanged,
+    InvalidPrivateKey,
+    NoAnswer,
+    NotSSH,
+    PassphraseRequired,
+    PortClosed,
+    RouterError,
+    TimedOut,
+    WrongPassphrase,
+)
+from custom_components.bypass_router.router.script import Script
+from custom_components.bypass_router.router.session import Session, fetch_host_key
+from tests.lab.bypass import RouterOptions
+from tests.lab.network import Lab
+
+from .client import credentials, open_session
+
+HELLO = Script().run("said", "echo hello")
+KEY = asyncssh.generate_private_key("ssh-ed25519")
+PUBLIC_KEY = KEY.export_public_key("openssh").decode()
+PRIVATE_KEY = KEY.export_private_key("openssh").decode()
+ENCRYPTED_KEY = KEY.export_private_key("openssh", passphrase="sesame").decode()
+
+
+async def says_hello(session: Session) -> bool:
+    """Tell whether a script runs over the session, and close it."""
+    try:
+        return (await session.run(HELLO))["said"].output == "hello"
+    finally:
+        await session.close()
+
+
+@pytest.mark.parametrize(
+    "router_options",
+    [
+        RouterOptions(ssh="openssh"),
+        RouterOptions(ssh="openssh", host_keys=("rsa",)),
+        RouterOptions(ssh="openssh", host_keys=("ecdsa",)),
+        RouterOptions(ssh="dropbear"),
+        RouterOptions(ssh="dropbear", host_keys=("ed25519",)),
+        RouterOptions(ssh="dropbear", host_keys=("rsa",)),
+    ],
+    ids=lambda options: f"{options.ssh}-{'-'.join(options.host_keys)}",
+)
+async def test_any_server_proves_its_key_and_lets_us_in(at_home: Lab) -> None:
+    """By password and by key, whatever kinds of host key it has."""
+    kind = at_home.options.host_keys[0]
+    found = await fetch_host_key(at_home.bypass.address, 22)
+    assert found.text == at_home.bypass.host_key(kind)
+    assert found.fingerprint.startswith("SHA256:")
+    assert await says_hello(await open_session(at_home))
+    at_home.bypass.users.authorize(PUBLIC_KEY)
+    account = Credentials("root", private_key=PRIVATE_KEY)
+    assert await says_hello(await open_session(at_home, account))
+
+
+async def test_a_key_may_have_a_passphrase(at_home: Lab) -> None:
+    """And then needs it."""
+    at_home.bypass.users.authorize(PUBLIC_KEY)
+    account = Credentials("root", private_key=ENCRYPTED_KEY, passphrase="sesame")
+    assert await says_hello(await open_session(at_home, account))
+
+
+@pytest.mark.parametrize(
+    ("private_key", "passphrase", "error"),
+    [
+        ("rubbish", None, InvalidPrivateKey),
+        (PUBLIC_KEY, None, InvalidPrivateKey),
+        ("PuTTY-User-Key-File-3: ssh-ed25519", None, InvalidPrivateKey),
+        (PRIVATE_KEY.replace("\n", " "), None, InvalidPrivateKey),
+        ("\0\ud800", None, InvalidPrivateKey),
+        (ENCRYPTED_KEY, None, PassphraseRequired),
+        (ENCRYPTED_KEY, "", PassphraseRequired),
+        (ENCRYPTED_KEY, "open", WrongPassphrase),
+        (
+            KEY.export_private_key("pkcs8-pem", passphrase="sesame").decode(),
+            "open",
+            WrongPassphrase,
+        ),
+    ],
+)
+def test_a_key_that_is_no_use_is_named(
+    private_key: str, passphrase: str | None, error: type[RouterError]
+) -> None:
+    """Before anybody connects anywhere."""
+    account = Credentials("root", private_key=private_key, passphrase=passphrase)
+    with pytest.raises(error) as caught:
+        account.load_key()
+    assert private_key not in str(caught.value)
+
+
+def test_a_key_may_be_pasted_with_other_line_ends() -> None:
+    """As browsers and other systems leave them."""
+    pasted = "\r\n  " + PRIVATE_KEY.replace("\n", "\r\n")
+    assert Credentials("root", private_key=pasted).load_key() == KEY
+
+
+def test_secrets_do_not_show_in_a_repr() -> None:
+    """Where logs would find them."""
+    account = Credentials("root", "secret-1", "secret-2", "secret-3")
+    assert "secret" not in repr(account)
+
+
+@pytest.mark.parametrize("stranger", ["ed25519", "rsa"])
+async def test_a_router_with_another_key_gets_no_secret(
+    at_home: Lab, stranger: str
+) -> None:
+    """Be it of the same kind or of another; and both fingerprints are told."""
+    pinned = await fetch_host_key(at_home.bypass.address, 22)
+    at_home.bypass.start_ssh("openssh", host_keys=(stranger,))
+    at_home.bypass.renew_host_keys()
+    at_home.bypass.users.authorize(PUBLIC_KEY)
+    found = HostKey(at_home.bypass.host_key(stranger)).fingerprint
+    for account in (credentials(at_home), Credentials("root", private_key=PRIVATE_KEY)):
+        with pytest.raises(HostKeyChanged) as caught:
+            await Session.open(at_home.bypass.address, 22, pinned, account)
+        assert caught.value.details["expected"] == pinned.fingerprint
+        assert caught.value.details["found"] == found
+    log = at_home.bypass.ssh.log()
+    assert "Accepted" not in log
+    assert "Failed" not in log
+
+
+async def test_a_refused_account_is_told_apart_from_a_silent_router(
+    at_home: Lab,
+) -> None:
+    """A wrong password, a key that nobody knows, a user that is none."""
+    for account in (
+        Credentials("root", "wrong"),
+        Credentials("root", private_key=PRIVATE_KEY),
+        replace(credentials(at_home), username="nobody-here"),
+    ):
+        with pytest.raises(AuthenticationFailed) as caught:
+            await open_session(at_home, account)
+        assert "wrong" not in str(caught.value)
+
+
+async def test_each_failure_to_connect_has_its_name(
+    at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody at the address, a closed port, something else that listens."""
+    with pytest.raises(PortClosed):
+        await fetch_host_key(at_home.bypass.address, 2222)
+    at_home.target.serve("tcp", 22)
+    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT", 0.5)
+    with pytest.raises((NotSSH, NoAnswer)):
+        await fetch_host_key(at_home.target.address, 22)
+    with pytest.raises(NoAnswer):
+        await fetch_host_key("192.168.50.99", 22)
+    monkeypatch.undo()
+    with pytest.raises(CannotReach):
+        await fetch_host_key("192.168.50.99", 22)
+
+
+async def test_a_name_that_nobody_knows_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the resolver's words; it is faked, since the lab has no name server."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(CannotReach) as caught:
+        await fetch_host_key("rooter.lan", 22)
+    assert caught.value.details == {
+        "host": "rooter.lan",
+        "port": "22",
+        "message": "[Errno -2] Name or service not known",
+    }
+
+
+async def test_a_dead_router_is_noticed(
+    at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody says goodbye when the power fails: within 20 seconds, here faster."""
+    interval, count = session_module.KEEPALIVE_INTERVAL, session_module.KEEPALIVE_COUNT
+    assert interval * (count + 1) < 20
+    monkeypatch.setattr(session_module, "KEEPALIVE_INTERVAL", 0.1)
+    session = await open_session(at_home)
+    at_home.bypass.cut_link()
+    await asyncio.wait_for(session.wait_closed(), 3)
+    with pytest.raises(ConnectionLost):
+        await session.run(HELLO)
+    await session.close()
+
+
+async def test_a_connection_that_breaks_under_a_script_is_an_error(
+    at_home: Lab,
+) -> None:
+    """Never an empty answer."""
+    session = await open_session(at_home)
+    running = asyncio.create_task(session.run(Script().run("slow", "sleep 9")))
+    await asyncio.sleep(0.3)
+    at_home.bypass.stop_ssh()
+    with pytest.raises(ConnectionLost):
+        await running
+
+
+async def test_a_router_that_never_ends_does_not_hold_us(at_home: Lab) -> None:
+    """Time and memory are bounded, and the connection is still good after it."""
+    session = await open_session(at_home)
+    started = time.monotonic()
+    with pytest.raises(TimedOut):
+        await session.run(Script().run("slow", "sleep 9"), 0.3)
+    with pytest.raises(BadOutput):
+        await session.run(Script().run("long", "yes without end"))
+    with pytest.raises(BadOutput):
+        await session.run(Script().run("line", "cat /dev/zero"))
+    assert time.monotonic() - started < 20
+    assert await says_hello(session)
+
+
+async def test_noise_in_no_encoding_is_survived(at_home: Lab) -> None:
+    """Asyncssh would drop the connection over it."""
+    session = await open_session(at_home)
+    noise = Script().run("noise", "head -c 4096 /dev/urandom").run("after", "echo ok")
+    assert (await session.run(noise))["after"].output == "ok"
+    assert await says_hello(session)
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+async def test_a_login_profile_may_talk(at_home: Lab, shell: str) -> None:
+    """And be slow about it."""
+    profile = "echo 'Welcome to $HOME!'; printf 'no line end'; sleep 0.2\n"
+    users = at_home.bypass.users
+    users.add("chatty", "secret", shell)
+    for name in (".profile", ".bashrc", ".bash_profile"):
+        at_home.bypass.run("sh", "-c", f'printf %s "$0" >>~chatty/{name}', profile)
+    assert await says_hello(
+        await open_session(at_home, Credentials("chatty", "secret"))
+    )
+
+
+async def test_an_account_without_a_shell_is_told_by_what_it_prints(
+    at_home: Lab,
+) -> None:
+    """The router's own words help."""
+    at_home.bypass.users.add("guest", "secret", "/usr/sbin/nologin")
+    session = await open_session(at_home, Credentials("guest", "secret"))
+    with pytest.raises(BadOutput, match="currently not available"):
+        await session.run(HELLO)
+    await session.close()

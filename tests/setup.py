@@ -1,0 +1,112 @@
+"""An entry for the lab's bypass router in Home Assistant, and what it does there."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from homeassistant.config_entries import ConfigSubentry
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.bypass_router.const import DOMAIN
+from tests.lab.network import Lab
+
+WEB: Mapping[str, Any] = {
+    "name": "Web",
+    "protocol": "tcp",
+    "external_port": "8443",
+    "target": "192.168.50.10",
+    "target_port": "443",
+    "sources": [],
+    "keep_client_address": False,
+}
+GAME: Mapping[str, Any] = {
+    **WEB,
+    "name": "Game",
+    "protocol": "both",
+    "external_port": "6000-6010",
+    "target_port": "7000-7010",
+}
+
+
+def subentry(forward: Mapping[str, Any]) -> ConfigSubentry:
+    """Return a forward as the form stores it."""
+    return ConfigSubentry(
+        data=MappingProxyType(dict(forward)),
+        subentry_type="forward",
+        title=forward["name"],
+        unique_id=None,
+    )
+
+
+def add_entry(
+    hass: HomeAssistant, lab: Lab, *forwards: Mapping[str, Any]
+) -> MockConfigEntry:
+    """Add the router with these forwards, as the forms store them."""
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        title="bypass",
+        unique_id="02:00:00:00:50:02",
+        data={
+            "host": lab.bypass.address,
+            "port": 22,
+            "username": "root",
+            "host_key": lab.bypass.host_key("ed25519"),
+            "password": lab.bypass.root_password,
+        },
+        subentries_data=[subentry(forward).as_dict() for forward in forwards],
+    )
+    entry.add_to_hass(hass)
+    return entry
+
+
+async def set_up(
+    hass: HomeAssistant, lab: Lab, *forwards: Mapping[str, Any]
+) -> MockConfigEntry:
+    """Add the router with these forwards, and set it up."""
+    entry = add_entry(hass, lab, *forwards)
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    return entry
+
+
+def forward_id(entry: MockConfigEntry, name: str) -> str:
+    """Return the id of the forward of this name."""
+    (found,) = (
+        subentry.subentry_id
+        for subentry in entry.subentries.values()
+        if subentry.title == name
+    )
+    return found
+
+
+def switch_of(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> str:
+    """Return the entity id of a forward's switch."""
+    unique_id = forward_id(entry, name)
+    found = er.async_get(hass).async_get_entity_id("switch", DOMAIN, unique_id)
+    assert found
+    return found
+
+
+async def turn(hass: HomeAssistant, state: str, *switches: str) -> None:
+    """Turn switches `on` or `off`, and wait until it is done."""
+    await hass.services.async_call(
+        "switch", f"turn_{state}", {"entity_id": list(switches)}, blocking=True
+    )
+
+
+async def passes(lab: Lab, port: int = 8443, protocol: str = "tcp") -> bool:
+    """Tell whether payload goes from the internet to the target and back."""
+    exchange = await asyncio.to_thread(
+        lab.internet.exchange, protocol, lab.main.wan_address, port, timeout=0.4
+    )
+    return exchange.passed
+
+
+async def until(what: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait until something is so, or fail."""
+    async with asyncio.timeout(seconds):
+        while not what():
+            await asyncio.sleep(0.01)

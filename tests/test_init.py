@@ -1,0 +1,158 @@
+"""An entry's set-up, unload and removal."""
+
+import asyncio
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+import pytest
+
+from custom_components.bypass_router import coordinator
+from custom_components.bypass_router.router.account_key import (
+    authorized_line,
+    generate_key,
+)
+from tests.lab.network import Lab
+
+from .setup import GAME, WEB, add_entry, passes, set_up, switch_of, turn, until
+
+
+async def test_unloading_leaves_the_rules_in_force(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Home Assistant may restart without anybody being cut off."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB)
+    switch = switch_of(hass, entry, "Web")
+    await turn(hass, "on", switch)
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    assert await passes(at_home)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert hass.states.get(switch).state == STATE_ON
+
+
+async def test_what_was_wished_is_brought_about_at_set_up(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The rules were lost while Home Assistant was away, or others came."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB, GAME)
+    web, game = switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
+    await turn(hass, "on", web, game)
+    await turn(hass, "off", game)
+    await hass.config_entries.async_unload(entry.entry_id)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert hass.states.get(web).state == STATE_ON
+    assert hass.states.get(game).state == STATE_OFF
+    assert await passes(at_home)
+
+
+async def test_rules_of_a_forward_that_is_no_more_are_removed(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Removed while the entry was not loaded, say."""
+    entry = await set_up(hass, at_home, WEB, GAME)
+    await turn(
+        hass, "on", switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
+    )
+    await hass.config_entries.async_unload(entry.entry_id)
+    (game,) = (s for s in entry.subentries.values() if s.title == "Game")
+    hass.config_entries.async_remove_subentry(entry, game.subentry_id)
+    assert "6000:6010" in at_home.bypass.iptables_save()
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert "6000:6010" not in at_home.bypass.iptables_save()
+    assert "8443" in at_home.bypass.iptables_save()
+
+
+async def test_removing_the_entry_leaves_nothing_on_the_router(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """No rule, no chain, no key of ours; the user's own key stays."""
+    before = at_home.bypass.iptables_save()
+    key = generate_key(await coordinator.async_owner(hass))
+    theirs = authorized_line(generate_key("cd34"))
+    at_home.bypass.users.authorize(theirs, authorized_line(key))
+    entry = add_entry(hass, at_home, WEB)
+    data = {k: v for k, v in entry.data.items() if k != "password"}
+    hass.config_entries.async_update_entry(entry, data={**data, "private_key": key})
+    await hass.config_entries.async_setup(entry.entry_id)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert at_home.bypass.iptables_save() == before
+    assert at_home.bypass.users.authorized_keys() == f"{theirs}\n"
+
+
+async def test_an_entry_can_be_removed_while_the_router_is_away(
+    hass: HomeAssistant, at_home: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What may be left there is told."""
+    entry = await set_up(hass, at_home, WEB)
+    at_home.bypass.stop_ssh()
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert "the forwards' rules may be left on the router" in caplog.text
+
+
+async def test_a_router_that_is_away_at_set_up_is_tried_again(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The reason stands on the entry."""
+    entry = add_entry(hass, at_home, WEB)
+    at_home.bypass.stop_ssh()
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "port_closed"
+
+
+async def test_a_refused_password_is_not_tried_again(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """A router that bans who keeps failing would lock us out."""
+    entry = add_entry(hass, at_home, WEB)
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, "password": "wrong"}
+    )
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert entry.error_reason_translation_key == "authentication_failed"
+    assert at_home.bypass.ssh.log().count("Failed password") == 1
+
+
+async def test_a_router_that_comes_back_with_another_key_is_not_trusted(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The entry stops, and says both fingerprints."""
+    entry = await set_up(hass, at_home, WEB)
+    switch = switch_of(hass, entry, "Web")
+    at_home.bypass.renew_host_keys()
+    at_home.bypass.ssh.stop()
+    at_home.bypass.ssh.start()
+    await until(lambda: entry.state is ConfigEntryState.SETUP_ERROR)
+    await hass.async_block_till_done()
+    assert entry.error_reason_translation_key == "host_key_changed"
+    assert hass.states.get(switch).state == STATE_UNAVAILABLE
+    assert at_home.bypass.ssh.log().count("Accepted") == 1
+
+
+async def test_a_lost_router_is_asked_ever_more_seldom(
+    hass: HomeAssistant, at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a second to a minute, never twice at the same pace."""
+    delays: list[float] = []
+    real_sleep = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        delays.append(seconds)
+        await real_sleep(0)
+
+    entry = await set_up(hass, at_home, WEB)
+    monkeypatch.setattr(coordinator.asyncio, "sleep", sleep)
+    at_home.bypass.stop_ssh()
+    async with asyncio.timeout(15):
+        while len(delays) < 10:
+            await real_sleep(0.01)
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert 0.5 <= delays[0] <= 1
+    assert all(30 <= delay <= 60 for delay in delays[7:10])
+    assert len(set(delays)) == len(delays)
