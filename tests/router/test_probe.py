@@ -35,6 +35,7 @@ DEBIAN = {
     "iptables": "iptables v1.8.9 (nf_tables)",
     "restore": "/usr/sbin/iptables-restore",
     "direct": "-P PREROUTING ACCEPT",
+    "nft": "table ip nat",
 }
 DENIED = Result(
     "iptables v1.8.9 (nf_tables): Could not fetch rule set"
@@ -62,6 +63,7 @@ def test_a_router_is_known_by_what_it_prints() -> None:
         uid=0,
         sudo=False,
         iptables=Iptables("1.8.9", "nf_tables"),
+        nft=True,
         ip_forward=True,
         boot_id="7a3a9b3e-8f6f-4a53-9a1c-0d3e5c1c7a11",
         hostname="bypass",
@@ -107,10 +109,22 @@ def test_an_old_iptables_has_one_variant() -> None:
     assert probe(iptables="iptables v1.6.2").iptables == Iptables("1.6.2", "legacy")
 
 
+def test_nft_is_not_needed() -> None:
+    """A router without it is watched in another way."""
+    assert not probe(nft=Result("sh: nft: not found", 127)).nft
+
+
 def test_a_user_with_sudo_uses_it() -> None:
     """Only where it is needed."""
-    found = probe(uid="1000", direct=DENIED, sudo="-P PREROUTING ACCEPT")
-    assert found.sudo
+    account: dict[str, str | Result] = {
+        "uid": "1000",
+        "direct": DENIED,
+        "sudo": "-P PREROUTING ACCEPT",
+        "nft": Result("Operation not permitted (you must be root)", 1),
+    }
+    found = probe(**account, sudonft="table ip nat")
+    assert (found.sudo, found.nft) == (True, True)
+    assert not probe(**account, sudonft=Result("sudo: not allowed", 1)).nft
     assert not probe(uid="1000").sudo
 
 

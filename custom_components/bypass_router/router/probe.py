@@ -54,6 +54,8 @@ class Probe:
     sudo: bool
     """Whether the firewall's commands need `sudo -n` in front."""
     iptables: Iptables
+    nft: bool
+    """Whether the router has `nft`, and the account may use it."""
     ip_forward: bool
     boot_id: str
     """Changes with each boot of the router, and with nothing else."""
@@ -83,6 +85,8 @@ def probe_script() -> Script:
     script.run("restore", "sh -c 'command -v iptables-restore'")
     script.run("direct", _PRIVILEGE_TEST)
     script.otherwise("sudo", f"sudo -n {_PRIVILEGE_TEST}")
+    script.run("nft", "nft list tables")
+    script.otherwise("sudonft", "sudo -n nft list tables")
     return script
 
 
@@ -106,6 +110,7 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
         uid=uid,
         sudo=sudo,
         iptables=iptables,
+        nft=sections["nft"].ok or (sudo and sections["sudonft"].ok),
         ip_forward=sections["forward"].output == "1",
         boot_id=boot_id[0] if boot_id else "",
         hostname=sections["hostname"].message,

@@ -1,7 +1,7 @@
 """A router that is connected: what it is, what it does, and how to change that."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Self
 
 from .account_key import authorized_line, install_script, remove_script
@@ -13,6 +13,7 @@ from .iptables import Iptables, IptablesSnapshot
 from .probe import Probe, probe_script, read_probe
 from .script import Result, Script
 from .session import Session
+from .watch import HEARTBEAT_INTERVAL, Change, Watch
 
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
@@ -97,6 +98,18 @@ class Router:
         sections = await self._session.run(script)
         self._snapshot = self._firewall.read(sections)
         return sections, self._snapshot
+
+    async def watch(self) -> AsyncIterator[Change]:
+        """Yield whenever the rules may have changed, for others or through us.
+
+        The first change comes at once, as soon as no other can be missed:
+        `read` then, and after each further one. Ends when the watcher on the
+        router ends, which may be watched anew; raises ConnectionLost.
+        """
+        watch = Watch(self.probe)
+        async for line in self._session.stream(watch.text, HEARTBEAT_INTERVAL):
+            for change in watch.heard(line):
+                yield change
 
     async def install_key(self, private_key: str) -> None:
         """Let a key log in to this account, beside those that can already.

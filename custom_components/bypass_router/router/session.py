@@ -4,7 +4,7 @@ The only module that touches the network.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 import socket
 from typing import Self
@@ -35,6 +35,8 @@ KEEPALIVE_INTERVAL = 4
 KEEPALIVE_COUNT = 3
 # Ten thousand rules are 2 MB; what is longer is no answer to our scripts.
 OUTPUT_LIMIT = 16 * 1024 * 1024
+
+_LINE_LIMIT = 1024 * 1024
 
 
 @contextmanager
@@ -147,6 +149,34 @@ class Session:
         finally:
             process.close()
 
+    async def stream(self, text: str, heartbeat: float) -> AsyncIterator[str]:
+        """Run a script that stays, and yield each line that it prints.
+
+        Its stdin gets an empty line every `heartbeat` seconds, and ends when
+        the caller stops listening. Ends when the script does; raises
+        ConnectionLost and BadOutput.
+        """
+        try:
+            process = await self._connection.create_process(
+                "exec sh -s", stderr=asyncssh.STDOUT, errors="replace"
+            )
+            beating = asyncio.create_task(_beat(process, text, heartbeat))
+            try:
+                rest = ""
+                while part := await process.stdout.read(65536):
+                    *lines, rest = (rest + part).split("\n")
+                    if len(rest) > _LINE_LIMIT:
+                        raise BadOutput(output=printable(rest))
+                    for line in lines:
+                        yield line
+            finally:
+                beating.cancel()
+                process.close()
+        except (OSError, asyncssh.Error) as err:
+            raise ConnectionLost(message=printable(str(err))) from None
+        if self._connection.is_closed():
+            raise ConnectionLost(message="closed")
+
     async def wait_closed(self) -> None:
         """Wait until the connection is gone, whoever closed it."""
         await self._connection.wait_closed()
@@ -160,6 +190,16 @@ class Session:
         except TimeoutError:
             # The router is gone: nobody is there to say goodbye to.
             self._connection.abort()
+
+
+async def _beat(
+    process: asyncssh.SSHClientProcess[str], text: str, heartbeat: float
+) -> None:
+    """Feed a script to a shell, and then show it that we are still there."""
+    process.stdin.write(text)
+    while True:
+        await asyncio.sleep(heartbeat)
+        process.stdin.write("\n")
 
 
 async def _connect(

@@ -1,0 +1,250 @@
+"""A router tells of changes of its rules, and keeps nothing running after us."""
+
+import asyncio
+from collections.abc import AsyncIterator
+import time
+
+import pytest
+
+from custom_components.bypass_router.router import watch as watch_module
+from custom_components.bypass_router.router.errors import ConnectionLost
+from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.watch import Change
+from tests.lab.bypass import RouterOptions
+from tests.lab.network import Lab
+
+from .client import connect
+
+WEB = Forward.parse("01WEB", protocol="tcp", external_port="80", target="192.168.50.10")
+LEGACY = RouterOptions(iptables="legacy")
+BOTH = pytest.mark.parametrize(
+    "router_options", [RouterOptions(), LEGACY], ids=["nft", "legacy"]
+)
+
+
+class Listener:
+    """Hears the changes of a router in the background."""
+
+    def __init__(self, router: Router) -> None:
+        """Start to listen."""
+        self._changes: asyncio.Queue[Change | None] = asyncio.Queue()
+        self.task = asyncio.create_task(self._listen(router))
+
+    async def _listen(self, router: Router) -> None:
+        try:
+            async for change in router.watch():
+                self._changes.put_nowait(change)
+        finally:
+            self._changes.put_nowait(None)
+
+    async def next(self, seconds: float = 5) -> Change | None:
+        """Return the next change; None if the watcher has ended."""
+        return await asyncio.wait_for(self._changes.get(), seconds)
+
+    async def silence(self, seconds: float) -> bool:
+        """Tell whether nothing is heard for so long."""
+        try:
+            await self.next(seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    async def quiet(self) -> None:
+        """Wait until what was said so far has been heard."""
+        while not await self.silence(0.3):
+            pass
+
+
+@pytest.fixture
+async def router(at_home: Lab) -> AsyncIterator[Router]:
+    """The bypass router, connected."""
+    router = await connect(at_home)
+    yield router
+    await router.close()
+
+
+@pytest.fixture
+async def listener(router: Router) -> AsyncIterator[Listener]:
+    """A listener that has heard that it hears."""
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    yield listener
+    listener.task.cancel()
+
+
+def processes(lab: Lab) -> list[str]:
+    """Return the commands that run on the router, but for its SSH server."""
+    listing = lab.bypass.run("ps", "-eo", "pid=,args=").stdout.splitlines()
+    return [
+        line
+        for line in listing
+        if not any(word in line for word in ("sshd", "ps -eo", " sleep inf", "kthread"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "cause"),
+    [
+        ("iptables -t nat -A POSTROUTING -j RETURN", "iptables"),
+        ("iptables -t nat -F", "iptables"),
+        ("iptables -I FORWARD -j DROP", "iptables"),
+        ("nft flush ruleset", "nft"),
+        ("nft add rule ip nat PREROUTING counter", "nft"),
+        ("iptables-restore </dev/stdin", "iptables-restor"),
+    ],
+)
+async def test_the_program_that_changed_the_rules_is_named(
+    at_home: Lab, router: Router, listener: Listener, command: str, cause: str
+) -> None:
+    """Within a fraction of a second."""
+    await router.apply([WEB])
+    await listener.quiet()
+    started = time.monotonic()
+    at_home.bypass.run("sh", "-c", command, input="*nat\nCOMMIT\n")
+    assert await listener.next() == Change(cause)
+    assert time.monotonic() - started < 0.5
+
+
+async def test_what_does_not_concern_us_is_not_heard(
+    at_home: Lab, listener: Listener
+) -> None:
+    """Other families' tables change all the time on some routers."""
+    at_home.bypass.run("nft", "add table inet fw4")
+    at_home.bypass.run("nft", "add set inet fw4 seen { type ipv4_addr; }")
+    at_home.bypass.run("nft", "add element inet fw4 seen { 192.0.2.1 }")
+    assert await listener.silence(0.5)
+
+
+@pytest.mark.parametrize("router_options", [LEGACY], ids=["legacy"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "iptables -t nat -F",
+        "iptables -t nat -I PREROUTING -j RETURN",
+        "iptables -I FORWARD -j DROP",
+        "iptables -t nat -F HA-BYPASS-PRE",
+    ],
+)
+async def test_changes_by_legacy_iptables_are_noticed_by_looking(
+    at_home: Lab, router: Router, listener: Listener, command: str
+) -> None:
+    """Within two seconds."""
+    await router.apply([WEB])
+    assert await listener.next() == Change()
+    at_home.bypass.run("sh", "-c", command)
+    assert await listener.next(2) == Change()
+    assert await listener.silence(1.5)
+
+
+async def test_a_router_without_nft_is_watched_all_the_same(at_home: Lab) -> None:
+    """By looking."""
+    at_home.bypass.commands.hide("nft")
+    router = await connect(at_home)
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    assert await listener.next(2) == Change()
+    listener.task.cancel()
+    await router.close()
+
+
+@BOTH
+@pytest.mark.parametrize("end", ["closed", "killed", "dropped"])
+async def test_no_process_stays_on_the_router(
+    at_home: Lab, router: Router, end: str
+) -> None:
+    """Whether we close the connection, are killed, or sshd's process is."""
+    before = processes(at_home)
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    assert len(processes(at_home)) > len(before)
+    if end == "closed":
+        await router.close()
+    elif end == "killed":
+        router._session._connection._transport.abort()  # type: ignore[union-attr]  # noqa: SLF001 - as the kernel does for a process that is killed
+    else:
+        at_home.bypass.run("sh", "-c", "pkill -9 -f '^sshd: root'")
+    async with asyncio.timeout(4):
+        while processes(at_home) != before:
+            await asyncio.sleep(0.05)
+    listener.task.cancel()
+    await asyncio.gather(listener.task, return_exceptions=True)
+
+
+async def test_a_router_that_hears_no_more_of_us_gives_up(
+    at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that is cut brings no end of stdin; the silence tells."""
+    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 1)
+    before = processes(at_home)
+    router = await connect(at_home)
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    at_home.bypass.cut_link()
+    async with asyncio.timeout(5):
+        while processes(at_home) != before:
+            await asyncio.sleep(0.05)
+    listener.task.cancel()
+    at_home.bypass.restore_link()
+    await router.close()
+
+
+async def test_a_router_that_hears_of_us_goes_on(
+    at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as we are there."""
+    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 1)
+    monkeypatch.setattr(
+        "custom_components.bypass_router.router.router.HEARTBEAT_INTERVAL", 0.3
+    )
+    router = await connect(at_home)
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    assert await listener.silence(2.5)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    assert await listener.next() == Change("iptables")
+    listener.task.cancel()
+    await router.close()
+
+
+async def test_a_quiet_minute_starts_no_process(
+    at_home: Lab, listener: Listener
+) -> None:
+    """Where `nft monitor` tells; seen by the kernel's count, for a while."""
+
+    def forks() -> int:
+        stat = at_home.bypass.run("sh", "-c", "cat /proc/stat; ls -d /proc/[0-9]*")
+        return max(
+            int(line.removeprefix("/proc/"))
+            for line in stat.stdout.splitlines()
+            if line.startswith("/proc/") and line[6:].isdecimal()
+        )
+
+    assert await listener.silence(0.3)
+    before = forks()
+    assert await listener.silence(3)
+    # Those that looked: a shell, cat and ls.
+    assert forks() - before <= 6
+
+
+async def test_a_watcher_that_is_killed_ends_and_can_be_started_anew(
+    at_home: Lab, router: Router, listener: Listener
+) -> None:
+    """The connection is good all the while."""
+    at_home.bypass.run("pkill", "-9", "-f", "nft monitor")
+    assert await listener.next() is None
+    assert (await router.read()).forwards == {}
+    again = Listener(router)
+    assert await again.next() == Change()
+    again.task.cancel()
+
+
+async def test_a_lost_connection_is_an_error_to_who_listens(
+    at_home: Lab, listener: Listener
+) -> None:
+    """And no end without a reason."""
+    at_home.bypass.stop_ssh()
+    assert await listener.next() is None
+    with pytest.raises(ConnectionLost):
+        await listener.task
