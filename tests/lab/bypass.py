@@ -1,0 +1,159 @@
+"""The bypass router: a Linux box with an SSH server and a firewall."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, override
+import uuid
+
+from .commands import Commands
+from .disk import REAL_COMMANDS, Disk
+from .namespaces import Namespaces
+from .node import Node
+from .ssh import SshKind, SshServer
+from .users import Users
+
+type IptablesKind = Literal["nft", "legacy"]
+
+_BOOT: Final = """
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
+mount --bind /dev/pts/ptmx /dev/ptmx
+mount -t proc proc /proc
+mount -t sysfs -o ro sysfs /sys
+mount --bind /etc/boot_id /proc/sys/kernel/random/boot_id
+hostname bypass
+"""
+"""What is new after each boot, and gone with it."""
+
+
+@dataclass(frozen=True)
+class RouterOptions:
+    """How the bypass router is set up.
+
+    `masquerade` is what a side gateway usually does to all it passes on; `ssh`
+    may be None for a router that can't be reached.
+    """
+
+    iptables: IptablesKind = "nft"
+    masquerade: bool = True
+    ssh: SshKind | None = "openssh"
+    host_keys: tuple[str, ...] = ("ed25519", "ecdsa", "rsa")
+    ssh_port: int = 22
+
+
+class Bypass(Node):
+    """The bypass router, from its first boot on."""
+
+    root_password: Final = "the lab's password"
+
+    def __init__(
+        self, switch: Namespaces, address: str, gateway: str, options: RouterOptions
+    ) -> None:
+        """Install a new disk and boot from it; `connect` puts the cable in."""
+        self.options: Final = options
+        self.disk: Final = Disk(switch, "bypass")
+        self.commands: Final = Commands(self.disk)
+        self.users: Final = Users(self.disk)
+        self.users.set_password("root", self.root_password)
+        self.use_iptables(options.iptables)
+        self._ssh: SshServer | None = None
+        super().__init__(switch, "bypass", address, gateway)
+
+    @override
+    def _start(self) -> Namespaces:
+        """Boot."""
+        self.disk.write("/etc/boot_id", f"{uuid.uuid4()}\n")
+        return Namespaces(
+            "net",
+            "mount",
+            "uts",
+            within=self._switch,
+            mounts=self.disk.namespaces.pid,
+            prepare=_BOOT,
+        )
+
+    @override
+    def connect(self) -> None:
+        """Do what the router does at each boot, SSH aside."""
+        super().connect()
+        self.sysctl("net.ipv4.ip_forward", "1")
+        # As saved rules are loaded at boot: with all tables that iptables-save lists.
+        masquerade = "-A POSTROUTING -o lan -j MASQUERADE\n"
+        rules = masquerade if self.options.masquerade else ""
+        self.run(
+            # By its own name, as a test may have hidden or replaced `iptables`.
+            f"{REAL_COMMANDS}/sbin/iptables-{self._iptables}-restore",
+            "--wait",
+            input=f"*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n*nat\n{rules}COMMIT\n",
+        )
+
+    def reboot(self) -> None:
+        """Lose all but the disk: processes, rules, connections; then start again.
+
+        Whoever is connected sees the connection end. To have it as after a power
+        failure, `cut_link` first; the cable is in again after the boot.
+        """
+        self.turn_off()
+        self._switch_ip(f"link delete {self.name}")
+        self._namespaces = self._start()
+        self.connect()
+        if self._ssh is not None:
+            self._ssh.start()
+
+    @property
+    def boot_id(self) -> str:
+        """What the kernel says of this boot."""
+        return self.disk.path("/etc/boot_id").read_text().strip()
+
+    def start_ssh(
+        self,
+        kind: SshKind = "openssh",
+        host_keys: tuple[str, ...] = ("ed25519", "ecdsa", "rsa"),
+        port: int = 22,
+    ) -> None:
+        """Start an SSH server, now and at each boot; in place of the present one."""
+        self.stop_ssh()
+        self._ssh = SshServer(self, self.disk, kind, host_keys, port)
+        self._ssh.start()
+
+    def stop_ssh(self) -> None:
+        """Kill the SSH server and all its sessions, and don't start it any more."""
+        if self._ssh is not None:
+            self._ssh.stop()
+            self._ssh = None
+
+    @property
+    def ssh(self) -> SshServer:
+        """The SSH server that runs."""
+        assert self._ssh is not None
+        return self._ssh
+
+    def host_key(self, kind: str = "ed25519") -> str:
+        """The public half of a host key, as `ssh-ed25519 AAAA…`."""
+        return self.ssh.host_key(kind)
+
+    def renew_host_keys(self) -> None:
+        """Make new host keys and restart the SSH server with them."""
+        self.ssh.stop()
+        self.ssh.renew_keys()
+        self.ssh.start()
+
+    def use_iptables(self, kind: IptablesKind) -> None:
+        """Choose what `iptables` and its companions are, for the next boots too."""
+        self._iptables = kind
+        for suffix in ("", "-save", "-restore"):
+            target = f"iptables-{kind}{suffix}"
+            self.commands.link(f"iptables{suffix}", target)
+
+    def iptables_save(self) -> str:
+        """All rules of both variants, without counters, to be compared as text."""
+        found = []
+        for kind in ("nft", "legacy"):
+            saved = self.run(f"{REAL_COMMANDS}/sbin/iptables-{kind}-save").stdout
+            found += [
+                f"{kind}: {line.split(' [')[0]}"
+                for line in saved.splitlines()
+                # What is left out is made up of times; other remarks do matter.
+                if not line.startswith(("# Generated", "# Completed"))
+            ]
+        return "\n".join(found)

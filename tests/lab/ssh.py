@@ -1,0 +1,138 @@
+"""The bypass router's SSH server: OpenSSH's or dropbear."""
+
+from contextlib import suppress
+from pathlib import Path
+import time
+from typing import Final, Literal
+
+from .disk import Disk
+from .node import Node
+from .requirements import LabUnavailable, find_command
+from .seccomp import call_without_setgroups
+from .user_namespace import single_user
+
+type SshKind = Literal["openssh", "dropbear"]
+
+_NEEDED: Final = {
+    "openssh": ("sshd", "openssh-server"),
+    "dropbear": ("dropbear", "dropbear-bin"),
+}
+_MAKE_KEY: Final = {
+    "openssh": "ssh-keygen -q -N '' {bits} -t {name} -f {path}",
+    "dropbear": "dropbearkey {bits} -t {name} -f {path} 2>&1 | grep ^[es] >{path}.pub",
+}
+_RSA_BITS: Final = {"openssh": "-b 2048", "dropbear": "-s 2048"}
+_LOG: Final = "/var/log/ssh.log"
+
+_known_keys: dict[tuple[SshKind, str], tuple[bytes, str]] = {}
+"""Host keys made before by this process: making one of RSA takes its time."""
+
+
+class SshServer:
+    """A server with host keys of the kinds named, such as `ed25519` and `rsa`."""
+
+    def __init__(
+        self,
+        node: Node,
+        disk: Disk,
+        kind: SshKind,
+        host_keys: tuple[str, ...],
+        port: int,
+    ) -> None:
+        """Install its keys and settings on the disk."""
+        command, package = _NEEDED[kind]
+        if find_command(command) is None:
+            raise LabUnavailable(f"The lab needs the package {package}.")
+        self.kind: Final[SshKind] = kind
+        self.port: Final = port
+        self._node = node
+        self._disk = disk
+        self._keys: dict[str, str] = {}
+        disk.path(f"/etc/{kind}").mkdir(exist_ok=True)
+        for name in host_keys:
+            if (kind, name) not in _known_keys:
+                _known_keys[kind, name] = self._make_key(name)
+            private, self._keys[name] = _known_keys[kind, name]
+            disk.write(self._key_path(name), private, 0o600)
+        if kind == "openssh":
+            settings = [
+                f"Port {port}",
+                *(f"HostKey {self._key_path(name)}" for name in host_keys),
+                "PermitRootLogin yes",
+                "PasswordAuthentication yes",
+                "KbdInteractiveAuthentication no",
+                "UsePAM no",
+                "PidFile none",
+                "Subsystem sftp internal-sftp",
+            ]
+            disk.write("/etc/ssh/sshd_config", "\n".join(settings) + "\n")
+
+    def _key_path(self, name: str) -> str:
+        """Where a host key is kept on the router."""
+        return f"/etc/{self.kind}/host_key_{name}"
+
+    def _make_key(self, name: str) -> tuple[bytes, str]:
+        """Make a host key on the router; gives the private and the public half."""
+        path = self._key_path(name)
+        for old in (path, f"{path}.pub"):
+            self._disk.path(old).unlink(missing_ok=True)
+        bits = _RSA_BITS[self.kind] if name == "rsa" else ""
+        command = _MAKE_KEY[self.kind].format(bits=bits, name=name, path=path)
+        self._node.run("sh", "-c", command, timeout=60)
+        public = self._disk.path(f"{path}.pub").read_text().split()[:2]
+        return self._disk.path(path).read_bytes(), " ".join(public)
+
+    def renew_keys(self) -> None:
+        """Make new host keys, as a new installation does; a restart takes them."""
+        for name in self._keys:
+            _, self._keys[name] = self._make_key(name)
+
+    def host_key(self, name: str) -> str:
+        """A host key's public half, as in a line of known_hosts without the host."""
+        return self._keys[name]
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        run = self._node.root / "run/sshd"
+        run.mkdir(exist_ok=True)
+        if self.kind == "openssh":
+            argv = ["/usr/sbin/sshd", "-D", "-E", _LOG]
+        else:
+            keys = [part for n in self._keys for part in ("-r", self._key_path(n))]
+            # A shell, to have its log where OpenSSH's is.
+            argv = ["sh", "-c", f'exec dropbear "$@" 2>>{_LOG}', "sh", "-F", "-E"]
+            argv += ["-p", str(self.port), *keys]
+        if single_user():
+            call_without_setgroups(lambda: self._node.spawn(*argv))
+        else:
+            self._node.spawn(*argv)
+        deadline = time.monotonic() + 10
+        while not self.listening():
+            if time.monotonic() > deadline:
+                raise LabUnavailable(f"The SSH server did not start: {self.log()}")
+            time.sleep(0.002)
+
+    def stop(self) -> None:
+        """Kill it and all its sessions."""
+        processes = []
+        for name in (self._node.root / "proc").glob("[0-9]*/comm"):
+            with suppress(OSError):
+                if name.read_text().startswith(("sshd", "dropbear")):
+                    processes.append(name.parent.name)
+        if processes:
+            self._node.run("sh", "-c", f"kill -9 {' '.join(processes)}", check=False)
+        while self.listening():
+            time.sleep(0.001)
+
+    def listening(self) -> bool:
+        """Whether its port is open, found out without a connection."""
+        sockets = Path(f"/proc/{self._node.process}/net/tcp")
+        return any(
+            f":{self.port:04X} 00000000:0000 0A" in line
+            for line in sockets.read_text().splitlines()
+        )
+
+    def log(self) -> str:
+        """What it had to say."""
+        path = self._disk.path(_LOG)
+        return path.read_text(errors="replace") if path.exists() else ""
