@@ -1,0 +1,468 @@
+"""Adding a port forward to a router, and changing one."""
+
+from typing import Any
+
+from homeassistant.config_entries import (
+    SOURCE_USER,
+    ConfigSubentry,
+    ConfigSubentryData,
+    SubentryFlowResult,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType, InvalidData
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.bypass_router.const import DOMAIN
+from custom_components.bypass_router.forward_flow import forward_of
+from custom_components.bypass_router.router.forward import Forward, InvalidForward
+
+from .sentences import said, typed
+
+CAMERA: dict[str, Any] = {
+    "name": "Camera",
+    "protocol": "tcp",
+    "external_port": "8443",
+    "target": "192.168.50.10",
+    "target_port": "443",
+    "sources": ["198.51.100.0/24"],
+    "keep_client_address": False,
+}
+GAME: dict[str, Any] = {
+    "name": "Game",
+    "protocol": "udp",
+    "external_port": "6000-6010",
+    "target": "192.168.50.20",
+    "target_port": "",
+    "sources": [],
+    "keep_client_address": True,
+}
+SECTION = "config_subentries.forward"
+
+
+def router(hass: HomeAssistant, *forwards: dict[str, Any]) -> MockConfigEntry:
+    """Return a router that has these forwards."""
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        data={"host": "192.168.50.2", "port": 22, "username": "root"},
+        subentries_data=[
+            ConfigSubentryData(
+                data=forward,
+                subentry_type="forward",
+                title=forward["name"],
+                unique_id=None,
+            )
+            for forward in forwards
+        ],
+    )
+    entry.add_to_hass(hass)
+    return entry
+
+
+async def add(
+    hass: HomeAssistant, entry: MockConfigEntry, **fields: Any
+) -> SubentryFlowResult:
+    """Fill in the form for a new forward, as for the camera but for these fields."""
+    flows = hass.config_entries.subentries
+    form = await flows.async_init(
+        (entry.entry_id, "forward"), context={"source": SOURCE_USER}
+    )
+    return await flows.async_configure(form["flow_id"], {**CAMERA, **fields})
+
+
+def forwards(entry: MockConfigEntry) -> list[ConfigSubentry]:
+    """Return what the router has."""
+    return list(entry.subentries.values())
+
+
+async def test_a_forward_is_added_with_what_was_typed(hass: HomeAssistant) -> None:
+    """Each field is kept, and the forward is named as the user named it."""
+    entry = router(hass)
+    result = await add(hass, entry)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    [forward] = forwards(entry)
+    assert forward.title == "Camera"
+    assert forward.data == CAMERA
+    assert forward_of(forward) == Forward.parse(
+        forward.subentry_id,
+        protocol="tcp",
+        external_port="8443",
+        target="192.168.50.10",
+        target_port="443",
+        sources=["198.51.100.0/24"],
+    )
+
+
+async def test_the_form_explains_itself_and_asks_only_for_what_is_needed(
+    hass: HomeAssistant,
+) -> None:
+    """A name, a port and a device are enough for everybody's TCP."""
+    entry = router(hass)
+    flows = hass.config_entries.subentries
+    form = await flows.async_init(
+        (entry.entry_id, "forward"), context={"source": SOURCE_USER}
+    )
+    assert said(form, SECTION)["description"]
+    await flows.async_configure(
+        form["flow_id"],
+        {"name": "Web", "external_port": "443", "target": "192.168.50.10"},
+    )
+    [forward] = forwards(entry)
+    assert forward.data == {
+        "name": "Web",
+        "protocol": "tcp",
+        "external_port": "443",
+        "target": "192.168.50.10",
+        "target_port": "",
+        "sources": [],
+        "keep_client_address": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "stored"),
+    [
+        ("name", "  Camera at the door ", "Camera at the door"),
+        ("name", "玄関　カメラ", "玄関　カメラ"),
+        ("name", "👩‍🚀 $(reboot) \"x\" 'y' --", "👩‍🚀 $(reboot) \"x\" 'y' --"),
+        ("name", "n" * 100, "n" * 100),
+        ("external_port", " 80 ", "80"),
+        ("external_port", "6000 - 6000", "6000"),
+        ("external_port", "65535", "65535"),
+        ("target", " 192.168.50.10 ", "192.168.50.10"),
+        ("target_port", " 08443", ""),
+        ("target_port", "  ", ""),
+        ("sources", ["", " "], []),
+        ("sources", ["198.51.100.7"], ["198.51.100.7/32"]),
+        ("sources", ["0.0.0.0/0", "198.51.100.7"], []),
+        (
+            "sources",
+            [" 203.0.113.0/25", "203.0.113.128/25 ", "198.51.100.0/255.255.255.0"],
+            ["198.51.100.0/24", "203.0.113.0/24"],
+        ),
+    ],
+)
+async def test_what_people_type_is_understood(
+    hass: HomeAssistant, field: str, text: Any, stored: Any
+) -> None:
+    """Spaces and other ways to write a thing do no harm; one way is stored."""
+    entry = router(hass)
+    result = await add(hass, entry, **{field: text})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    [forward] = forwards(entry)
+    assert forward.data[field] == stored
+    # What was stored is read as what was meant.
+    assert forward_of(forward).id == forward.subentry_id
+
+
+@pytest.mark.parametrize(
+    ("target_port", "stored"),
+    [("7000", "7000-7010"), ("7000 - 7010", "7000-7010"), ("6000-6010", ""), ("", "")],
+)
+async def test_a_range_may_be_shifted(
+    hass: HomeAssistant, target_port: str, stored: str
+) -> None:
+    """The first port on the device is enough, and the same ports are none."""
+    entry = router(hass)
+    await add(hass, entry, external_port="6000 - 6010", target_port=target_port)
+    [forward] = forwards(entry)
+    assert forward.data["external_port"] == "6000-6010"
+    assert forward.data["target_port"] == stored
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "error"),
+    [
+        ("name", "", "invalid_name"),
+        ("name", " \n\t ", "invalid_name"),
+        ("name", "n" * 101, "invalid_name"),
+        ("name", "n" * 300, "invalid_name"),
+        ("name", "two\nlines", "invalid_name"),
+        ("name", "two\u2028lines", "invalid_name"),
+        ("name", "nul\0byte", "invalid_name"),
+        ("name", "escape\x1b[31m", "invalid_name"),
+        ("name", "right\u202eto left", "invalid_name"),
+        ("name", "isolate\u2066d", "invalid_name"),
+        ("name", "\u200d", "invalid_name"),
+        ("name", "half \ud800", "invalid_name"),
+        ("external_port", "", "invalid_port"),
+        ("external_port", "0", "port_out_of_range"),
+        ("external_port", "65536", "port_out_of_range"),
+        ("external_port", "99999-100000", "invalid_port"),
+        ("external_port", "80-70", "port_range_reversed"),
+        ("external_port", "8 0", "invalid_port"),
+        ("external_port", "-80", "invalid_port"),
+        ("external_port", "80-", "invalid_port"),
+        ("external_port", "1-2-3", "invalid_port"),
+        ("external_port", "８０", "invalid_port"),
+        ("external_port", "٨٠", "invalid_port"),
+        ("external_port", "http", "invalid_port"),
+        ("external_port", "80;reboot", "invalid_port"),
+        ("external_port", "80\n-j ACCEPT", "invalid_port"),
+        ("target_port", "0", "port_out_of_range"),
+        ("target_port", "８０", "invalid_port"),
+        ("target_port", "7000-7010", "port_count_differs"),
+        ("target", "", "invalid_target"),
+        ("target", "router.local", "invalid_target"),
+        ("target", "::1", "invalid_target"),
+        ("target", "192.168.50.256", "invalid_target"),
+        ("target", "192.168.050.10", "invalid_target"),
+        ("target", "192.168.50.10/24", "invalid_target"),
+        ("target", "192.168.50.10:80", "invalid_target"),
+        ("target", "192.168.50.10 -j ACCEPT", "invalid_target"),
+        ("target", "０.0.0.1", "invalid_target"),
+        ("target", "0.0.0.0", "target_not_a_host"),
+        ("target", "255.255.255.255", "target_not_a_host"),
+        ("target", "224.0.0.1", "target_not_a_host"),
+        ("target", "127.0.0.1", "target_not_a_host"),
+        ("target", "192.168.50.2", "target_is_router"),
+        ("sources", ["198.51.100.7/24"], "invalid_source"),
+        ("sources", ["198.51.100.0/33"], "invalid_source"),
+        ("sources", ["2001:db8::/32"], "invalid_source"),
+        ("sources", ["198.51.100.0/24", "my.phone"], "invalid_source"),
+        ("sources", ["198.51.100.0/24,203.0.113.0/24"], "invalid_source"),
+        ("external_port", "22", "port_is_ssh"),
+        ("external_port", "20-30", "port_is_ssh"),
+    ],
+)
+async def test_nonsense_is_refused_at_its_field(
+    hass: HomeAssistant, field: str, text: Any, error: str
+) -> None:
+    """The form says what is wrong, keeps what was typed, and nothing is stored."""
+    entry = router(hass)
+    filled = {**CAMERA, "target_port": "", field: text}
+    result = await add(hass, entry, **filled)
+    assert result["type"] is FlowResultType.FORM
+    assert result["errors"] == {field: error}
+    assert said(result, SECTION)[field]
+    assert typed(result) == filled
+    assert forwards(entry) == []
+
+
+async def test_a_shift_past_the_last_port_is_refused(hass: HomeAssistant) -> None:
+    """Eleven ports from 65530 on are more than there are."""
+    result = await add(
+        hass, router(hass), external_port="6000-6010", target_port="65530"
+    )
+    assert result["errors"] == {"target_port": "port_out_of_range"}
+
+
+async def test_a_protocol_that_is_none_is_refused(hass: HomeAssistant) -> None:
+    """Not even a client that goes round the form gets one in."""
+    with pytest.raises(InvalidData):
+        await add(hass, router(hass), protocol="icmp")
+
+
+async def test_all_that_is_wrong_is_said_at_once(hass: HomeAssistant) -> None:
+    """Nobody has to send the form once for each mistake."""
+    result = await add(
+        hass,
+        router(hass),
+        name="",
+        external_port="0",
+        target="router.local",
+        target_port="x",
+        sources=["everybody"],
+    )
+    assert result["errors"] == {
+        "name": "invalid_name",
+        "external_port": "port_out_of_range",
+        "target": "invalid_target",
+        "target_port": "invalid_port",
+        "sources": "invalid_source",
+    }
+
+
+async def test_a_mistake_can_be_mended_in_the_same_form(hass: HomeAssistant) -> None:
+    """After a refusal the form goes on."""
+    entry = router(hass)
+    result = await add(hass, entry, external_port="0")
+    result = await hass.config_entries.subentries.async_configure(
+        result["flow_id"], CAMERA
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert len(forwards(entry)) == 1
+
+
+@pytest.mark.parametrize("name", ["Camera", "CAMERA", " camera "])
+async def test_two_forwards_of_a_router_have_two_names(
+    hass: HomeAssistant, name: str
+) -> None:
+    """Capitals don't tell them apart."""
+    entry = router(hass, CAMERA)
+    result = await add(hass, entry, name=name, external_port="9443")
+    assert result["errors"] == {"name": "name_taken"}
+    assert said(result, SECTION)["name"]
+    assert len(forwards(entry)) == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ports"),
+    [
+        ("udp", "6005"),
+        ("udp", "6000-6010"),
+        ("udp", "5990-6000"),
+        ("udp", "6010-6020"),
+        ("both", "1000-7000"),
+    ],
+)
+async def test_a_port_belongs_to_one_forward(
+    hass: HomeAssistant, protocol: str, ports: str
+) -> None:
+    """The form names the forward that has it."""
+    entry = router(hass, CAMERA, GAME)
+    result = await add(
+        hass,
+        entry,
+        name="Other",
+        protocol=protocol,
+        external_port=ports,
+        target_port="",
+    )
+    assert result["errors"] == {"external_port": "port_taken"}
+    assert "Game" in said(result, SECTION)["external_port"]
+    assert len(forwards(entry)) == 2
+
+
+async def test_all_forwards_that_have_a_port_are_named(hass: HomeAssistant) -> None:
+    """A range may take the ports of several."""
+    entry = router(hass, CAMERA, GAME)
+    result = await add(
+        hass,
+        entry,
+        name="Other",
+        protocol="both",
+        external_port="6000-9000",
+        target_port="",
+    )
+    assert "Camera, Game" in said(result, SECTION)["external_port"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ports"),
+    [
+        ("tcp", "6000-6010"),
+        ("udp", "8443"),
+        ("udp", "5999"),
+        ("udp", "6011"),
+        ("udp", "22"),
+    ],
+)
+async def test_the_same_port_of_the_other_protocol_is_free(
+    hass: HomeAssistant, protocol: str, ports: str
+) -> None:
+    """So are the ports beside a range, and SSH's own for UDP."""
+    entry = router(hass, CAMERA, GAME)
+    result = await add(
+        hass,
+        entry,
+        name="Other",
+        protocol=protocol,
+        external_port=ports,
+        target_port="",
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_the_ssh_port_is_the_one_that_is_used(hass: HomeAssistant) -> None:
+    """Where SSH listens elsewhere, its port is kept free and 22 is not."""
+    entry = router(hass)
+    hass.config_entries.async_update_entry(entry, data={**entry.data, "port": 2222})
+    refused = await add(hass, entry, external_port="2000-3000", target_port="")
+    assert refused["errors"] == {"external_port": "port_is_ssh"}
+    assert "2222" in said(refused, SECTION)["external_port"]
+    accepted = await add(hass, entry, external_port="22")
+    assert accepted["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_routers_do_not_concern_each_other(hass: HomeAssistant) -> None:
+    """Another router may have a forward of the same name at the same port."""
+    router(hass, CAMERA)
+    result = await add(hass, router(hass))
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_a_forward_is_changed_and_stays_the_same_one(hass: HomeAssistant) -> None:
+    """The form begins with what is so; the id and the other forwards stay."""
+    entry = router(hass, CAMERA, GAME)
+    camera, game = forwards(entry)
+    form = await entry.start_subentry_reconfigure_flow(hass, camera.subentry_id)
+    assert form["type"] is FlowResultType.FORM
+    assert said(form, SECTION)["description"]
+    assert typed(form) == CAMERA
+    result = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], {**CAMERA, "name": "Door", "protocol": "both", "sources": []}
+    )
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "reconfigure_successful"
+    changed, untouched = forwards(entry)
+    assert changed.subentry_id == camera.subentry_id
+    assert changed.title == "Door"
+    assert changed.data == {
+        **CAMERA,
+        "name": "Door",
+        "protocol": "both",
+        "sources": [],
+    }
+    assert untouched is game
+
+
+async def test_a_forward_does_not_stand_in_its_own_way(hass: HomeAssistant) -> None:
+    """Its own name in other letters and its own ports are free for it."""
+    entry = router(hass, GAME)
+    [game] = forwards(entry)
+    form = await entry.start_subentry_reconfigure_flow(hass, game.subentry_id)
+    result = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], {**GAME, "name": "GAME", "external_port": "6005-6015"}
+    )
+    assert result["type"] is FlowResultType.ABORT
+    assert forwards(entry)[0].title == "GAME"
+
+
+async def test_a_change_may_not_take_what_another_has(hass: HomeAssistant) -> None:
+    """A refused change leaves the forward as it was, and keeps what was typed."""
+    entry = router(hass, CAMERA, GAME)
+    camera, _ = forwards(entry)
+    form = await entry.start_subentry_reconfigure_flow(hass, camera.subentry_id)
+    change = {**GAME, "name": "game"}
+    result = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], change
+    )
+    assert result["errors"] == {"name": "name_taken", "external_port": "port_taken"}
+    assert "Game" in said(result, SECTION)["external_port"]
+    assert typed(result) == change
+    assert forwards(entry)[0] is camera
+
+
+async def test_a_forward_renamed_elsewhere_keeps_that_name(hass: HomeAssistant) -> None:
+    """The form shows the name that the user sees, not the one it once wrote."""
+    entry = router(hass, CAMERA)
+    [camera] = forwards(entry)
+    hass.config_entries.async_update_subentry(entry, camera, title="Door")
+    form = await entry.start_subentry_reconfigure_flow(hass, camera.subentry_id)
+    assert typed(form)["name"] == "Door"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"external_port": 8443},
+        {"external_port": "0"},
+        {"target": None},
+        {"protocol": ["tcp"]},
+        {"sources": "198.51.100.0/24"},
+        {"sources": [7]},
+        {"keep_client_address": "no"},
+    ],
+)
+async def test_damaged_data_is_no_forward(
+    hass: HomeAssistant, damage: dict[str, Any]
+) -> None:
+    """It is refused as a whole, and takes no port from a sound one."""
+    entry = router(hass, {**CAMERA, **damage})
+    [damaged] = forwards(entry)
+    with pytest.raises(InvalidForward) as refusal:
+        forward_of(damaged)
+    assert set(refusal.value.errors) == set(damage)
+    result = await add(hass, entry, name="Other")
+    assert result["type"] is FlowResultType.CREATE_ENTRY

@@ -1,0 +1,139 @@
+"""The texts: complete in each language, and with the words that the code gives."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+import re
+from string import Formatter
+
+import pytest
+
+from custom_components.bypass_router import config_flow, forward_flow
+from custom_components.bypass_router.router import errors
+from custom_components.bypass_router.router.errors import RouterError
+
+from .sentences import FOLDER, translations
+
+LANGUAGES = ["en", "ja", "zh-Hans"]
+CLIENT = Path(errors.__file__).parent
+FORMS = {
+    "config.step.user": config_flow.ROUTER_SCHEMA,
+    "config.step.credentials": config_flow.CREDENTIALS_SCHEMA,
+    "config_subentries.forward.step.user": forward_flow.SCHEMA,
+    "config_subentries.forward.step.reconfigure": forward_flow.SCHEMA,
+}
+
+
+def words(text: str) -> set[str]:
+    """Return the names of a text's placeholders."""
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+def faults(kind: type[RouterError] = RouterError) -> Iterator[type[RouterError]]:
+    """Return each class of what can go wrong."""
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from faults(narrower)
+
+
+def given() -> dict[str, set[str]]:
+    """Return, by a fault's class, the words that it has wherever it is raised."""
+    found: dict[str, set[str]] = {}
+    for path in CLIENT.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for fault, details in raised(tree):
+            found[fault] = found.get(fault, details) & details
+    return found
+
+
+def raised(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
+    """Return each fault that a module raises, with its words."""
+    kinds = {fault.__name__ for fault in faults()}
+    dicts = {
+        node.targets[0].id: {ast.literal_eval(key) for key in node.value.keys if key}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Dict)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Raise(exc=ast.Name(id=name)) if name in kinds:
+                yield name, set()
+            case ast.Call(func=ast.Name(id=name), keywords=keywords) if name in kinds:
+                yield (
+                    name,
+                    {keyword.arg for keyword in keywords if keyword.arg}.union(
+                        *(
+                            dicts[keyword.value.id]
+                            for keyword in keywords
+                            if isinstance(keyword.value, ast.Name) and not keyword.arg
+                        )
+                    ),
+                )
+
+
+def test_these_are_all_the_languages() -> None:
+    """No language goes unchecked by the tests below."""
+    assert sorted(path.stem for path in FOLDER.glob("*.json")) == LANGUAGES
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_each_language_says_what_english_says(language: str) -> None:
+    """The same texts are there, with the same words to fill in."""
+    english = {key: words(text) for key, text in translations("en").items()}
+    assert {key: words(text) for key, text in translations(language).items()} == english
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_nothing_was_left_in_english(language: str) -> None:
+    """Only the names of protocols are the same in all languages."""
+    english = translations("en")
+    same = {key for key, text in translations(language).items() if text == english[key]}
+    options = "selector.protocol.options"
+    assert same == {f"{options}.tcp", f"{options}.udp"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_texts_are_plain(language: str) -> None:
+    """No address of a page, no HTML; nothing that a form would show as it stands."""
+    for key, text in translations(language).items():
+        assert not re.search(r"https?:|www\.|<|>|&\w+;|\[%", text), key
+        # The frontend takes a quoted placeholder for the text itself.
+        assert not re.search(r"'\{|\}'", text), key
+        assert text == text.strip(), key
+        assert text, key
+
+
+@pytest.mark.parametrize("fault", list(faults()))
+def test_each_fault_has_its_sentence(fault: type[RouterError]) -> None:
+    """In the form and after it, and only with words that the fault always has."""
+    have = given().get(fault.__name__, set())
+    in_form = translations()[f"config.error.{fault.key}"]
+    later = translations()[f"exceptions.{fault.key}.message"]
+    assert words(in_form) <= have
+    assert words(later) == words(in_form)
+    assert in_form != later
+
+
+def test_no_two_kinds_of_fault_share_a_sentence() -> None:
+    """Each class has a key of its own, but for those that only group others."""
+    kinds = [fault for fault in faults() if not fault.__subclasses__()]
+    assert len({fault.key for fault in kinds}) == len(kinds)
+    english = list(translations().values())
+    in_forms = [translations()[f"config.error.{fault.key}"] for fault in kinds]
+    assert all(english.count(text) == 1 for text in in_forms)
+
+
+@pytest.mark.parametrize("step", FORMS)
+def test_each_field_is_named_and_explained(step: str) -> None:
+    """And no text is there for a field that is not."""
+    fields = {marker.schema for marker in FORMS[step].schema}
+    for section in ("data", "data_description"):
+        prefix = f"{step}.{section}."
+        found = {
+            key.removeprefix(prefix) for key in translations() if key.startswith(prefix)
+        }
+        assert found == fields
+    assert translations()[f"{step}.title"]
+    assert translations()[f"{step}.description"]
