@@ -6,7 +6,7 @@ import pytest
 # Imported at collection, or Home Assistant does not find the integration.
 import custom_components.bypass_router
 
-pytest_plugins = ["tests.lab.fixtures"]
+pytest_plugins = ["tests.lab.fixtures", "tests.live.fixtures"]
 
 assert custom_components.bypass_router.__doc__
 

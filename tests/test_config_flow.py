@@ -21,7 +21,7 @@ from homeassistant.data_entry_flow import FlowResultType
 import pytest
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.coordinator import async_owner
+from custom_components.bypass_router.link import async_owner
 from custom_components.bypass_router.router import session
 from custom_components.bypass_router.router.errors import CannotReach
 

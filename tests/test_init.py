@@ -5,9 +5,10 @@ import asyncio
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
 import pytest
 
-from custom_components.bypass_router import coordinator
+from custom_components.bypass_router import link
 from custom_components.bypass_router.router.account_key import (
     authorized_line,
     generate_key,
@@ -71,7 +72,7 @@ async def test_removing_the_entry_leaves_nothing_on_the_router(
 ) -> None:
     """No rule, no chain, no key of ours; the user's own key stays."""
     before = at_home.bypass.iptables_save()
-    key = generate_key(await coordinator.async_owner(hass))
+    key = generate_key(await link.async_owner(hass))
     theirs = authorized_line(generate_key("cd34"))
     at_home.bypass.users.authorize(theirs, authorized_line(key))
     entry = add_entry(hass, at_home, WEB)
@@ -85,13 +86,23 @@ async def test_removing_the_entry_leaves_nothing_on_the_router(
 
 
 async def test_an_entry_can_be_removed_while_the_router_is_away(
-    hass: HomeAssistant, at_home: Lab, caplog: pytest.LogCaptureFixture
+    hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """What may be left there is told."""
-    entry = await set_up(hass, at_home, WEB)
+    """What is left there is told, with the commands that remove it."""
+    before = at_home.bypass.iptables_save()
+    entry = await set_up(hass, at_home, WEB, GAME)
+    for name in ("Web", "Game"):
+        await turn(hass, "on", switch_of(hass, entry, name))
     at_home.bypass.stop_ssh()
     await hass.config_entries.async_remove(entry.entry_id)
-    assert "the forwards' rules may be left on the router" in caplog.text
+    issue = ir.async_get(hass).async_get_issue(
+        "bypass_router", f"left_behind_{entry.entry_id}"
+    )
+    assert issue.is_persistent
+    assert issue.translation_placeholders["router"] == "bypass"
+    assert at_home.bypass.iptables_save() != before
+    at_home.bypass.run("sh", "-ec", issue.translation_placeholders["commands"])
+    assert at_home.bypass.iptables_save() == before
 
 
 async def test_a_router_that_is_away_at_set_up_is_tried_again(
@@ -147,7 +158,7 @@ async def test_a_lost_router_is_asked_ever_more_seldom(
         await real_sleep(0)
 
     entry = await set_up(hass, at_home, WEB)
-    monkeypatch.setattr(coordinator.asyncio, "sleep", sleep)
+    monkeypatch.setattr(link.asyncio, "sleep", sleep)
     at_home.bypass.stop_ssh()
     async with asyncio.timeout(15):
         while len(delays) < 10:

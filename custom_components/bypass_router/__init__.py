@@ -4,23 +4,26 @@ import logging
 
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import HomeAssistantError
 
 from .const import CONF_PRIVATE_KEY
 from .coordinator import (
     BypassRouterConfigEntry,
     BypassRouterCoordinator,
-    async_owner,
-    connect,
-    translated,
 )
+from .issues import left_behind
+from .link import async_owner, connect
 from .router.account_key import made_here
 from .router.errors import RouterError
 from .wishes import Wishes
 
 _LOGGER = logging.getLogger(__name__)
 
-PLATFORMS = [Platform.SWITCH]
+PLATFORMS = [
+    Platform.BINARY_SENSOR,
+    Platform.BUTTON,
+    Platform.EVENT,
+    Platform.SWITCH,
+]
 
 
 async def async_setup_entry(
@@ -60,11 +63,8 @@ async def async_remove_entry(
         finally:
             await router.close()
     except RouterError as err:
-        _LOGGER.warning(
-            "%s: the forwards' rules may be left on the router: %s",
-            entry.title,
-            translated(HomeAssistantError, err),
-        )
+        _LOGGER.warning("%s: its rules may be left on the router: %s", entry.title, err)
+        left_behind(hass, entry)
 
 
 async def _async_updated(hass: HomeAssistant, entry: BypassRouterConfigEntry) -> None:

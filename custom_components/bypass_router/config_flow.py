@@ -39,8 +39,8 @@ from .const import (
     DOMAIN,
     SUBENTRY_FORWARD,
 )
-from .coordinator import async_owner
 from .forward_flow import ForwardFlow
+from .link import async_owner
 from .router.account_key import generate_key
 from .router.credentials import Credentials, HostKey
 from .router.errors import AuthenticationFailed, KeyNotInstalled, RouterError

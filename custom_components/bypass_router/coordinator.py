@@ -1,31 +1,30 @@
 """What is wished, what is so, and how the two are brought together."""
 
 import asyncio
-from hashlib import sha256
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 import logging
-import random
-from typing import override
+import time
+from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNAME
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import (
     ConfigEntryError,
     ConfigEntryNotReady,
     HomeAssistantError,
 )
-from homeassistant.helpers import device_registry as dr, instance_id
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 
-from .const import (
-    CONF_HOST_KEY,
-    CONF_PASSPHRASE,
-    CONF_PRIVATE_KEY,
-    DOMAIN,
-    SUBENTRY_FORWARD,
-)
+from .const import CONF_RESTORE, DOMAIN, SUBENTRY_FORWARD
 from .forward_flow import forward_of
-from .router.credentials import Credentials, HostKey
+from .issues import Issues
+from .link import Link
+from .patience import Patience
 from .router.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -38,20 +37,36 @@ from .router.firewall import Live
 from .router.forward import Forward, InvalidForward
 from .router.probe import Probe
 from .router.router import Router
+from .router.watch import Change
 from .wishes import Wishes
 
 _LOGGER = logging.getLogger(__name__)
 
-# Seconds between attempts to reach a router that is away.
-_FIRST_DELAY = 1.0
-_LAST_DELAY = 60.0
+# Seconds until a change that the router refused unasked is tried again.
+_RETRY = 60.0
+# Seconds that a router is left alone at the most which tells of changes all the time.
+_LONGEST_PAUSE = 1.0
 
 type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
 
 
-async def async_owner(hass: HomeAssistant) -> str:
-    """Return the short id by which this Home Assistant marks its rules."""
-    return sha256((await instance_id.async_get(hass)).encode()).hexdigest()[:8]
+class RulesEventType(StrEnum):
+    """What can happen to the rules without anybody here asking for it."""
+
+    REMOVED = "rules_removed"
+    RESTORED = "rules_restored"
+    RESTARTED = "router_restarted"
+
+
+@dataclass(frozen=True, slots=True)
+class RulesEvent:
+    """Something happened to the rules of these forwards."""
+
+    type: RulesEventType
+    forwards: tuple[str, ...]
+    """The ids of the forwards concerned."""
+    cause: str | None = None
+    """The program on the router that did it, where it is known."""
 
 
 def translated[E: HomeAssistantError](kind: type[E], err: RouterError) -> E:
@@ -63,25 +78,13 @@ def translated[E: HomeAssistantError](kind: type[E], err: RouterError) -> E:
     )
 
 
-async def connect(hass: HomeAssistant, entry: BypassRouterConfigEntry) -> Router:
-    """Connect to an entry's router. Raises RouterError."""
-    data = entry.data
-    return await Router.connect(
-        data[CONF_HOST],
-        data[CONF_PORT],
-        HostKey(data[CONF_HOST_KEY]),
-        Credentials(
-            data[CONF_USERNAME],
-            data.get(CONF_PASSWORD),
-            data.get(CONF_PRIVATE_KEY),
-            data.get(CONF_PASSPHRASE),
-        ),
-        await async_owner(hass),
-    )
-
-
 class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
-    """Holds the connection to one router, and brings what is wished about."""
+    """Brings what is wished about on one router, and tells what is so.
+
+    There are two occasions: a wish changes (`async_reconcile`), or the router
+    tells that something changed there (`async_heard`). Both wait for
+    `_changing`, so that each sees the outcome of the one before.
+    """
 
     config_entry: BypassRouterConfigEntry
 
@@ -95,14 +98,31 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             update_interval=None,
             always_update=False,
         )
-        self.router: Router | None = None
         self.device_id = ""
         """Of the router's device, once it is connected."""
         self.forwards: dict[str, Forward] = {}
+        self.link = Link(
+            hass,
+            entry,
+            on_open=self._opened,
+            on_change=self.async_heard,
+            on_loss=self._lost,
+        )
+        self._issues = Issues(hass, entry)
         self._wishes = Wishes(hass, entry.entry_id)
         self._wished: set[str] = set()
+        self._in_force: frozenset[str] = frozenset()
+        self._boot_id = ""
         self._changing = asyncio.Lock()
         self._next_change: asyncio.Task[None] | None = None
+        self._untouched = True
+        self._reports: list[Change] = []
+        self._looking: asyncio.Task[None] | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self._patience = Patience()
+        self._later: CALLBACK_TYPE | None = None
+        self._tell: Callable[[RulesEvent], None] | None = None
+        self._untold: list[RulesEvent] = []
 
     async def async_start(self) -> None:
         """Connect, and bring about what was wished before.
@@ -112,24 +132,25 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """
         await self._wishes.load()
         self._wished = set(self._wishes.saved)
+        self._in_force = self._wishes.saved
         self._read_forwards()
+        self._settled = self.hass.loop.create_future()
+        self.config_entry.async_on_unload(self._forget_later)
         try:
-            router = await self._connect()
+            router = await self.link.open()
+            self.device_id = self._register_device(router.probe)
+            self._in_background(self._follow(router), "watch")
+            await self._settled
         except (AuthenticationFailed, HostKeyChanged) as err:
             # Not tried again: a router bans who keeps failing to log in.
             raise translated(ConfigEntryError, err) from err
         except RouterError as err:
+            await self.link.close()
             raise translated(ConfigEntryNotReady, err) from err
-        self.device_id = self._register_device(router.probe)
-        self.config_entry.async_create_background_task(
-            self.hass, self._stay_connected(router), f"{self.name} connection"
-        )
 
     async def async_stop(self) -> None:
         """End the connection; the rules stay in force."""
-        if router := self.router:
-            self.router = None
-            await router.close()
+        await self.link.close()
 
     async def async_wish(self, forward_id: str, *, on: bool) -> None:
         """Wish a forward in force or not, and bring it about.
@@ -142,6 +163,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._wished.add(forward_id)
         else:
             self._wished.discard(forward_id)
+        await self.async_reapply()
+
+    async def async_reapply(self) -> None:
+        """Bring about what is wished; raises HomeAssistantError for the user."""
         try:
             await self.async_reconcile()
         except RouterError as err:
@@ -155,11 +180,19 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """
         if self._next_change is None:
             # Not eagerly: it would begin, and end the time to join, in here.
-            self._next_change = self.config_entry.async_create_background_task(
-                self.hass, self._change(), f"{self.name} change", eager_start=False
+            self._next_change = self._in_background(
+                self._change(), "change", eager_start=False
             )
         # One caller who gives up does not take the change from the others.
         await asyncio.shield(self._next_change)
+
+    @callback
+    def async_heard(self, change: Change) -> None:
+        """Look at the router, since it told of a change there."""
+        self._untouched = False
+        self._reports.append(change)
+        if self._looking is None:
+            self._looking = self._in_background(self._look(), "look", eager_start=False)
 
     @callback
     def async_forwards_changed(self) -> None:
@@ -173,16 +206,35 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 subentry = self.config_entry.subentries[forward_id]
                 registry.async_update_device(device.id, name=subentry.title)
         self.async_update_listeners()
-        self.config_entry.async_create_background_task(
-            self.hass, self._reconcile_unasked(), f"{self.name} forwards"
-        )
+        self._in_background(self._reconcile_unasked(), "forwards")
+
+    @callback
+    def async_listen(self, tell: Callable[[RulesEvent], None]) -> CALLBACK_TYPE:
+        """Tell of what happens to the rules, and of what has happened already."""
+        self._tell = tell
+        while self._untold:
+            tell(self._untold.pop(0))
+
+        def forget() -> None:
+            self._tell = None
+
+        return forget
 
     @override
     async def _async_update_data(self) -> Live:
         """Look at the router because somebody asked for it."""
-        if self.router is None:
+        if self.link.router is None:
             raise translated(HomeAssistantError, ConnectionLost(message="closed"))
-        return await self.router.read()
+        self.async_heard(Change())
+        return await self.link.router.read()
+
+    def _in_background(
+        self, work: Coroutine[Any, Any, None], what: str, *, eager_start: bool = True
+    ) -> asyncio.Task[None]:
+        """Start something that ends with the entry at the latest."""
+        return self.config_entry.async_create_background_task(
+            self.hass, work, f"{self.name} {what}", eager_start=eager_start
+        )
 
     def _register_device(self, probe: Probe) -> str:
         """Register the router's device, and return its id.
@@ -214,6 +266,26 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                         err,
                     )
 
+    async def _follow(self, router: Router) -> None:
+        """Stay connected."""
+        try:
+            await self.link.follow(router)
+        except AuthenticationFailed, HostKeyChanged:
+            # The set-up says what is wrong, and does not try again.
+            self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
+
+    @callback
+    def _opened(self, router: Router) -> None:
+        """Take note of which boot of the router this is."""
+        self._boot_id = router.probe.boot_id
+        self._reports = []
+
+    @callback
+    def _lost(self) -> None:
+        """Show that nothing is known of the router."""
+        lost = ConnectionLost(message="closed")
+        self.async_set_update_error(translated(HomeAssistantError, lost))
+
     async def _change(self) -> None:
         """Carry out what is wished when the change before this one is done."""
         async with self._changing:
@@ -223,34 +295,30 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._wished &= self.forwards.keys()
             wished = frozenset(self._wished)
             await self._wishes.save(wished)
-            if self.router is None:
+            if (router := self.link.router) is None:
                 raise ConnectionLost(message="closed")
             try:
-                live = await self.router.apply(self._chosen(wished))
+                self._show(await router.apply(self._chosen(wished)))
             except ConnectionFailed, TimedOut:
+                # Nobody knows how far the router came.
+                self.async_heard(Change())
                 raise
             except RouterError:
-                await self._take_back(wished, before)
+                await self._take_back(router, wished, before)
                 raise
-            self.async_set_updated_data(live)
 
-    async def _take_back(self, refused: frozenset[str], before: frozenset[str]) -> None:
+    async def _take_back(
+        self, router: Router, refused: frozenset[str], before: frozenset[str]
+    ) -> None:
         """Return to what was wished before the router refused a change."""
         # Wishes that came in the meantime stand.
         self._wished ^= (refused ^ before) & (self._wished ^ before)
         await self._wishes.save(before)
-        if self.router is None:
-            return
         try:
             # The router may have carried out a part.
-            live = await self.router.apply(self._chosen(before))
+            self._show(await router.apply(self._chosen(before)))
         except RouterError:
-            live = await self.router.read()
-        self.async_set_updated_data(live)
-
-    def _chosen(self, ids: frozenset[str]) -> list[Forward]:
-        """Return the forwards of these ids."""
-        return [forward for key, forward in self.forwards.items() if key in ids]
+            self._show(await router.read())
 
     async def _reconcile_unasked(self) -> None:
         """Bring about what is wished where no caller waits for it."""
@@ -259,48 +327,124 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         except RouterError as err:
             _LOGGER.warning("%s: %s", self.name, translated(HomeAssistantError, err))
 
-    async def _connect(self) -> Router:
-        """Connect, and bring about what is wished. Raises RouterError."""
-        router = await connect(self.hass, self.config_entry)
+    async def _look(self) -> None:
+        """Look at the router until it has nothing more to tell."""
+        looks = 0
         try:
-            self.router = router
-            self.async_set_updated_data(await router.read())
-            await self._reconcile_unasked()
-        except BaseException:
-            self.router = None
-            await router.close()
+            while not self._untouched:
+                started = time.monotonic()
+                async with self._changing:
+                    self._untouched = True
+                    await self._look_once()
+                looks += 1
+                # A router that tells of changes all the time is left more and
+                # more time for itself.
+                spent = time.monotonic() - started
+                await asyncio.sleep(min(spent * looks, _LONGEST_PAUSE))
+        finally:
+            self._looking = None
+
+    async def _look_once(self) -> None:
+        """Settle, or note that the router can't be looked at."""
+        settled = self._settled
+        if (router := self.link.router) is None:
+            return
+        try:
+            await self._settle(router)
+        except RouterError as err:
+            if settled and not settled.done():
+                settled.set_exception(err)
+            elif not isinstance(err, ConnectionFailed):
+                self.async_set_update_error(translated(HomeAssistantError, err))
+                self._look_later(_RETRY)
+        else:
+            if settled and not settled.done():
+                settled.set_result(None)
+
+    async def _settle(self, router: Router) -> None:
+        """Compare what is so with what is wished: tell the difference, mend it."""
+        live = await router.read()
+        # With what was reported while we looked: it may be what we see.
+        cause = router.cause_of(self._reports)
+        self._reports = []
+        wished = frozenset(self._wished & self.forwards.keys())
+        missing = self._missing(wished, live)
+        gone = missing & self._in_force
+        if self._wishes.boot_id not in ("", self._boot_id):
+            self._fire(RulesEventType.RESTARTED, gone)
+        elif gone:
+            self._fire(RulesEventType.REMOVED, gone, cause)
+        await self._wishes.save_boot_id(self._boot_id)
+        if missing and not self.config_entry.options.get(CONF_RESTORE, True):
+            self._wished -= missing
+            wished -= missing
+            await self._wishes.save(wished)
+        if gone & wished and (wait := self._patience.left(time.monotonic())):
+            self._issues.fight(cause)
+            self._look_later(wait)
+        elif router.differs(self._chosen(wished)):
+            if gone & wished:
+                self._patience.spend(time.monotonic())
+            live = await self._mend(router, wished)
+        self._show(live)
+        if restored := gone & wished - self._missing(wished, live):
+            self._fire(RulesEventType.RESTORED, restored, cause)
+
+    async def _mend(self, router: Router, wished: frozenset[str]) -> Live:
+        """Bring about what is wished, and return what is so then."""
+        try:
+            return await router.apply(self._chosen(wished))
+        except ConnectionFailed, TimedOut:
             raise
-        return router
+        except RouterError as err:
+            _LOGGER.warning("%s: %s", self.name, translated(HomeAssistantError, err))
+            self._look_later(_RETRY)
+            return await router.read()
 
-    async def _stay_connected(self, router: Router) -> None:
-        """Connect again whenever the connection is lost."""
-        while True:
-            await router.wait_closed()
-            if self.router is not router:
-                return
-            self.router = None
-            lost = ConnectionLost(message="closed")
-            self.async_set_update_error(translated(HomeAssistantError, lost))
-            try:
-                router = await self._reconnect()
-            except AuthenticationFailed, HostKeyChanged:
-                # The set-up says what is wrong, and does not try again.
-                self.hass.config_entries.async_schedule_reload(
-                    self.config_entry.entry_id
-                )
-                return
+    def _show(self, live: Live) -> None:
+        """Show what was read back."""
+        if not self.last_update_success:
             _LOGGER.info("%s is back", self.name)
+        wished = frozenset(self._wished & self.forwards.keys())
+        self._in_force = wished - self._missing(wished, live)
+        self._issues.foreign(live.foreign)
+        if not self._patience.left(time.monotonic()):
+            self._issues.no_fight()
+        self.async_set_updated_data(live)
 
-    async def _reconnect(self) -> Router:
-        """Try until the router is there. Raises what takes the user to mend."""
-        delay = _FIRST_DELAY
-        while True:
-            # Two that lost one router at once do not come back at once.
-            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - no secret
-            delay = min(delay * 2, _LAST_DELAY)
-            try:
-                return await self._connect()
-            except AuthenticationFailed, HostKeyChanged:
-                raise
-            except RouterError as err:
-                _LOGGER.debug("%s is still away: %s", self.name, err)
+    def _missing(self, wished: frozenset[str], live: Live) -> frozenset[str]:
+        """Return the forwards that are wished and not in force."""
+        return frozenset(
+            key for key in wished if live.forwards.get(key) != self.forwards[key]
+        )
+
+    def _chosen(self, ids: frozenset[str]) -> list[Forward]:
+        """Return the forwards of these ids."""
+        return [forward for key, forward in self.forwards.items() if key in ids]
+
+    def _fire(
+        self, kind: RulesEventType, forwards: frozenset[str], cause: str | None = None
+    ) -> None:
+        """Tell what happened, as soon as somebody listens."""
+        event = RulesEvent(kind, tuple(sorted(forwards)), cause)
+        if self._tell:
+            self._tell(event)
+        else:
+            self._untold.append(event)
+
+    def _look_later(self, seconds: float) -> None:
+        """Look at the router again by ourselves."""
+        self._forget_later()
+
+        @callback
+        def look(_: datetime) -> None:
+            self._later = None
+            self.async_heard(Change())
+
+        self._later = async_call_later(self.hass, seconds, look)
+
+    def _forget_later(self) -> None:
+        """Don't look later."""
+        if self._later:
+            self._later()
+            self._later = None

@@ -1,4 +1,4 @@
-"""What the entities of a forward have in common."""
+"""What the entities of a router, and those of a forward, have in common."""
 
 from typing import override
 
@@ -8,6 +8,20 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 from .const import DOMAIN
 from .coordinator import BypassRouterCoordinator
 from .router.forward import Forward
+
+
+class RouterEntity(CoordinatorEntity[BypassRouterCoordinator]):
+    """An entity of the router itself."""
+
+    _attr_has_entity_name = True
+
+    def __init__(self, coordinator: BypassRouterCoordinator, key: str) -> None:
+        """Name the entity by its key, and the router's device."""
+        super().__init__(coordinator)
+        entry_id = coordinator.config_entry.entry_id
+        self._attr_translation_key = key
+        self._attr_unique_id = f"{entry_id}_{key}"
+        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, entry_id)})
 
 
 class ForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):

@@ -1,7 +1,8 @@
 """Which forwards the user wants in force, on disk."""
 
 from collections.abc import Collection
-from typing import TypedDict
+from dataclasses import dataclass, replace
+from typing import NotRequired, TypedDict
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import Store
@@ -15,6 +16,15 @@ class _Stored(TypedDict):
     """What stands in the file."""
 
     wished: list[str]
+    boot_id: NotRequired[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """What is to be in force, and on which boot of the router it last was."""
+
+    forwards: frozenset[str] = frozenset()
+    boot_id: str = ""
 
 
 class Wishes:
@@ -29,24 +39,39 @@ class Wishes:
         self._store = Store[_Stored](
             hass, _VERSION, f"{DOMAIN}.{entry_id}", atomic_writes=True
         )
-        self._saved: frozenset[str] = frozenset()
+        self._saved = Wished()
 
     @property
     def saved(self) -> frozenset[str]:
-        """What the file says."""
-        return self._saved
+        """The forwards that the file names."""
+        return self._saved.forwards
+
+    @property
+    def boot_id(self) -> str:
+        """The boot of the router that the file names; empty before the first."""
+        return self._saved.boot_id
 
     async def load(self) -> None:
         """Read the file; where there is none, nothing is wished."""
         if stored := await self._store.async_load():
-            self._saved = frozenset(stored["wished"])
+            self._saved = Wished(frozenset(stored["wished"]), stored.get("boot_id", ""))
 
     async def save(self, wished: Collection[str]) -> None:
-        """Write the file, unless it says so already."""
-        if self._saved != (wished := frozenset(wished)):
-            await self._store.async_save({"wished": sorted(wished)})
-            self._saved = wished
+        """Write which forwards are wished."""
+        await self._write(replace(self._saved, forwards=frozenset(wished)))
+
+    async def save_boot_id(self, boot_id: str) -> None:
+        """Write on which boot of the router they were brought about."""
+        await self._write(replace(self._saved, boot_id=boot_id))
 
     async def remove(self) -> None:
         """Delete the file."""
         await self._store.async_remove()
+
+    async def _write(self, wished: Wished) -> None:
+        """Write the file, unless it says so already."""
+        if self._saved != wished:
+            await self._store.async_save(
+                {"wished": sorted(wished.forwards), "boot_id": wished.boot_id}
+            )
+            self._saved = wished

@@ -1,5 +1,6 @@
 """A machine of the lab, as one that is connected to others."""
 
+from contextlib import ExitStack
 from pathlib import Path
 import subprocess
 from typing import Final, override
@@ -7,6 +8,7 @@ from typing import Final, override
 from .exchange import Exchange, Protocol, exchange
 from .machine import Machine, check_result
 from .namespaces import ENVIRONMENT, Namespaces
+from .wire import lay
 
 LAN_PREFIX: Final = "192.168.50."
 """All of the lab's LAN addresses begin so; the mask is 255.255.255.0."""
@@ -30,6 +32,7 @@ class Node(Machine):
         self.address: Final = address
         self.interface: Final = interface
         self._gateway = gateway
+        self._cable = ExitStack()
         super().__init__(switch, name)
 
     @override
@@ -49,7 +52,7 @@ class Node(Machine):
 
         The hardware address follows from the other, so a reboot leaves it.
         """
-        hardware = "02:00:" + ":".join(f"{int(n):02x}" for n in address.split("."))
+        hardware = _hardware(address)
         self._switch_ip(
             f"link add {port} type veth"
             f" peer name {interface} address {hardware} netns {self._namespaces.pid}\n"
@@ -98,9 +101,47 @@ class Node(Machine):
         """Put it back."""
         self._switch_ip(f"link set {self.name} master {self.interface}")
 
+    @override
+    def turn_off(self) -> None:
+        """Kill all that runs on this machine, and throw a worse cable away."""
+        self._cable.close()
+        super().turn_off()
+
+    def worsen_link(self, *, delay: float = 0.0, loss: float = 0.0) -> None:
+        """Take a worse cable: `delay` seconds each way, a share `loss` of it lost.
+
+        For good; a machine that is off and on again has its first cable.
+        """
+        self.ip(
+            f"link set {self.interface} down",
+            f"address flush dev {self.interface}",
+            f"link set {self.interface} name spare",
+        )
+        self._cable = lay(
+            self._namespaces,
+            self._switch,
+            self.interface,
+            f"{self.name}-far",
+            delay=delay,
+            loss=loss,
+        )
+        self._switch_ip(f"link set {self.name}-far master {self.interface} up")
+        commands = [
+            f"link set {self.interface} address {_hardware(self.address)} up",
+            f"address add {self.address}/24 dev {self.interface}",
+        ]
+        if self._gateway is not None:
+            commands.append(f"route add default via {self._gateway}")
+        self.ip(*commands)
+
     def _switch_ip(self, commands: str) -> None:
         """Run commands of `ip` at the switch."""
         run_batch(self._switch, commands)
+
+
+def _hardware(address: str) -> str:
+    """Return the hardware address that goes with an address."""
+    return "02:00:" + ":".join(f"{int(n):02x}" for n in address.split("."))
 
 
 def run_batch(namespaces: Namespaces, commands: str) -> None:

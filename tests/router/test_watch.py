@@ -100,10 +100,25 @@ async def test_the_program_that_changed_the_rules_is_named(
     """Within a fraction of a second."""
     await router.apply([WEB])
     await listener.quiet()
+    router.cause_of([])
     started = time.monotonic()
     at_home.bypass.run("sh", "-c", command, input="*nat\nCOMMIT\n")
-    assert await listener.next() == Change(cause)
+    heard = await listener.next()
+    assert heard == Change(cause)
+    assert router.cause_of([heard]) == cause
     assert time.monotonic() - started < 0.5
+
+
+async def test_our_own_changes_are_nobodys_fault(
+    router: Router, listener: Listener
+) -> None:
+    """They are reported, one for each table, and known as ours."""
+    for wished in ([WEB], []):
+        await router.apply(wished)
+        own = [await listener.next() for _ in range(2)]
+        assert own == [Change("iptables-restor")] * 2
+        assert router.cause_of([*own, Change("nft")]) == "nft"
+        assert router.cause_of([Change("iptables-restor")]) == "iptables-restor"
 
 
 async def test_what_does_not_concern_us_is_not_heard(
@@ -203,7 +218,9 @@ async def test_a_router_that_hears_of_us_goes_on(
     assert await listener.next() == Change()
     assert await listener.silence(2.5)
     at_home.bypass.run("iptables", "-t", "nat", "-F")
-    assert await listener.next() == Change("iptables")
+    heard = await listener.next()
+    assert heard is not None
+    assert heard.cause == "iptables"
     listener.task.cancel()
     await router.close()
 

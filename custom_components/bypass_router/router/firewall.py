@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 import re
-from typing import override, Protocol, Self
+from typing import Protocol, Self, override
 
 from .forward import Forward
 from .script import Result, Script

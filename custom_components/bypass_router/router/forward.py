@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addresses
 import re
-from typing import Literal, override, Self
+from typing import Literal, Self, override
 
 type Transport = Literal["tcp", "udp"]
 

@@ -19,10 +19,11 @@ catch-all of a proxy stands before them.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address
 import re
+from typing import Self
 
 from .errors import FirewallFailed, NotPrivileged
 from .firewall import Live, Site, Tag
@@ -234,6 +235,14 @@ class IptablesPlan:
         """Tell whether there is anything to change."""
         return bool(self.lines)
 
+    @property
+    def reports(self) -> list[str]:
+        """The names under which `nft monitor` reports it: one a transaction.
+
+        The kernel cuts a process's name after 15 characters.
+        """
+        return ["iptables-restor"] * self.lines.count("COMMIT")
+
     def add_to(self, script: Script) -> None:
         """Add the command that carries out the change, labelled `apply`."""
         script.feed("apply", self.command, list(self.lines))
@@ -246,6 +255,10 @@ class Iptables:
         """Take the site, and whether the commands need `sudo -n` in front."""
         self._site = site
         self._sudo = "sudo -n " if sudo else ""
+
+    def of(self, owner: str) -> Self:
+        """Return the same firewall, seen by another owner."""
+        return type(self)(replace(self._site, owner=owner), sudo=bool(self._sudo))
 
     def add_read(self, script: Script) -> None:
         """Add the commands that print the rules.

@@ -11,6 +11,7 @@ from .errors import (
     FirewallMissing,
     NoAddress,
     NotPrivileged,
+    printable,
 )
 from .script import Result, Script
 
@@ -113,7 +114,9 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
         nft=sections["nft"].ok or (sudo and sections["sudonft"].ok),
         ip_forward=sections["forward"].output == "1",
         boot_id=boot_id[0] if boot_id else "",
-        hostname=sections["hostname"].message,
+        hostname=printable(sections["hostname"].output)
+        if sections["hostname"].ok
+        else "",
         system=name[1] if name else "Linux",
     )
 

@@ -1,7 +1,7 @@
 """A router that is connected: what it is, what it does, and how to change that."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Self
 
 from .account_key import authorized_line, install_script, remove_script
@@ -30,6 +30,7 @@ class Router:
         self._firewall = Iptables(Site(owner, probe.address), sudo=probe.sudo)
         self._lock = asyncio.Lock()
         self._snapshot: IptablesSnapshot | None = None
+        self._own_reports: list[str] = []
 
     @classmethod
     async def connect(
@@ -67,37 +68,7 @@ class Router:
         then, `read` tells.
         """
         async with self._lock:
-            snapshot = self._snapshot or await self._read()
-            refused: FirewallFailed | None = None
-            for _ in range(_ATTEMPTS):
-                plan = self._firewall.plan(wished, snapshot)
-                script = Script()
-                if plan:
-                    plan.add_to(script)
-                sections, snapshot = await self._run(script)
-                if not self._firewall.plan(wished, snapshot):
-                    return snapshot.live
-                refused = None
-                if "apply" in sections and not sections["apply"].ok:
-                    refused = FirewallFailed(
-                        command="iptables-restore", message=sections["apply"].message
-                    )
-            raise refused or NotApplied
-
-    async def _read(self) -> IptablesSnapshot:
-        """Look at the rules, without changing any."""
-        return (await self._run(Script()))[1]
-
-    async def _run(
-        self, script: Script
-    ) -> tuple[Mapping[str, Result], IptablesSnapshot]:
-        """Run a script and read the rules back, in one round trip."""
-        self._firewall.add_read(script)
-        # Until the answer is there, nobody knows what the rules are.
-        self._snapshot = None
-        sections = await self._session.run(script)
-        self._snapshot = self._firewall.read(sections)
-        return sections, self._snapshot
+            return await self._bring_about(wished, self._firewall)
 
     async def watch(self) -> AsyncIterator[Change]:
         """Yield whenever the rules may have changed, for others or through us.
@@ -110,6 +81,36 @@ class Router:
         async for line in self._session.stream(watch.text, HEARTBEAT_INTERVAL):
             for change in watch.heard(line):
                 yield change
+
+    def cause_of(self, changes: Iterable[Change]) -> str | None:
+        """Return which program made the first of these changes that we did not.
+
+        Our own changes are reported like anybody else's. The process id in a
+        report does not tell them apart where the router is a container, so
+        they are counted.
+        """
+        own, self._own_reports = self._own_reports, []
+        for change in changes:
+            if change.cause in own:
+                own.remove(change.cause)
+            elif change.cause:
+                return change.cause
+        return None
+
+    def differs(self, wished: Collection[Forward]) -> bool:
+        """Tell whether the rules that were read last are not what is wished."""
+        return self._snapshot is None or bool(
+            self._firewall.plan(wished, self._snapshot)
+        )
+
+    async def remove_owner(self, owner: str) -> None:
+        """Remove the rules of another Home Assistant, which is no more.
+
+        Raises FirewallFailed and NotApplied.
+        """
+        firewall = self._firewall.of(owner)
+        async with self._lock:
+            await self._bring_about([], firewall)
 
     async def install_key(self, private_key: str) -> None:
         """Let a key log in to this account, beside those that can already.
@@ -128,10 +129,49 @@ class Router:
         if not result.ok:
             raise KeyNotInstalled(message=result.message)
 
-    async def wait_closed(self) -> None:
-        """Wait until the connection is gone, whoever closed it."""
-        await self._session.wait_closed()
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self._session.closed
 
     async def close(self) -> None:
         """End the connection; the rules stay in force."""
         await self._session.close()
+
+    async def _bring_about(
+        self, wished: Collection[Forward], firewall: Iptables
+    ) -> Live:
+        """Change the rules of the firewall's owner until they are as wished."""
+        snapshot = self._snapshot or await self._read()
+        refused: FirewallFailed | None = None
+        for _ in range(_ATTEMPTS):
+            plan = firewall.plan(wished, snapshot)
+            script = Script()
+            if plan:
+                plan.add_to(script)
+            sections, snapshot = await self._run(script)
+            refused = None
+            if plan and sections["apply"].ok:
+                self._own_reports += plan.reports
+            elif plan:
+                refused = FirewallFailed(
+                    command="iptables-restore", message=sections["apply"].message
+                )
+            if not firewall.plan(wished, snapshot):
+                return snapshot.live
+        raise refused or NotApplied
+
+    async def _read(self) -> IptablesSnapshot:
+        """Look at the rules, without changing any."""
+        return (await self._run(Script()))[1]
+
+    async def _run(
+        self, script: Script
+    ) -> tuple[Mapping[str, Result], IptablesSnapshot]:
+        """Run a script and read the rules back, in one round trip."""
+        self._firewall.add_read(script)
+        # Until the answer is there, nobody knows what the rules are.
+        self._snapshot = None
+        sections = await self._session.run(script)
+        self._snapshot = self._firewall.read(sections)
+        return sections, self._snapshot

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 import re
 import shlex
-from typing import override, Self
+from typing import Self, override
 
 _SAFE = re.compile(r"[A-Za-z0-9_.,:/+=@!-]+")
 _ADDRESSES = frozenset({"-s", "-d", "--ctorigdst"})

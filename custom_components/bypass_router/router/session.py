@@ -124,7 +124,7 @@ class Session:
             raise TimedOut(seconds=f"{seconds:g}") from None
         except (OSError, asyncssh.Error) as err:
             raise ConnectionLost(message=printable(str(err))) from None
-        if self._connection.is_closed():
+        if self.closed:
             raise ConnectionLost(message="closed")
         return script.read(output)
 
@@ -174,8 +174,13 @@ class Session:
                 process.close()
         except (OSError, asyncssh.Error) as err:
             raise ConnectionLost(message=printable(str(err))) from None
-        if self._connection.is_closed():
+        if self.closed:
             raise ConnectionLost(message="closed")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self._connection.is_closed()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone, whoever closed it."""

@@ -125,7 +125,7 @@ class Watch:
             return
         elif trailer := _TRAILER.fullmatch(line):
             if self._relevant:
-                yield Change(cause=printable(trailer[1], 40))
+                yield Change(printable(trailer[1], 40))
             self._relevant = False
         elif self.uses_nft and not line.startswith("#"):
             self._relevant = self._relevant or bool(_RELEVANT.search(line))

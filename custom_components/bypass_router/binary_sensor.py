@@ -1,0 +1,46 @@
+"""Whether the router is connected."""
+
+from typing import override
+
+from homeassistant.components.binary_sensor import BinarySensorEntity
+from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
+from homeassistant.const import EntityCategory
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
+from .entity import RouterEntity
+
+PARALLEL_UPDATES = 0
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: BypassRouterConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the sensor of the router."""
+    async_add_entities([Connectivity(entry.runtime_data)])
+
+
+class Connectivity(RouterEntity, BinarySensorEntity):
+    """Tells whether the router is connected; it is always available itself."""
+
+    _attr_device_class = BinarySensorDeviceClass.CONNECTIVITY
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+
+    def __init__(self, coordinator: BypassRouterCoordinator) -> None:
+        """Name it."""
+        super().__init__(coordinator, "connectivity")
+
+    @property
+    @override
+    def available(self) -> bool:
+        """A router that is away is what it is there to tell."""
+        return True
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        """Tell whether the link is up."""
+        return self.coordinator.link.router is not None

@@ -1,0 +1,127 @@
+"""The connection to one router: it is watched, and made anew when it is lost."""
+
+import asyncio
+from collections.abc import Callable
+from hashlib import sha256
+import logging
+import random
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNAME
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import instance_id
+
+from .const import CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
+from .router.credentials import Credentials, HostKey
+from .router.errors import AuthenticationFailed, HostKeyChanged, RouterError
+from .router.router import Router
+from .router.watch import Change
+
+_LOGGER = logging.getLogger(__name__)
+
+# Seconds between attempts to reach a router that is away, or to watch it.
+_FIRST_DELAY = 1.0
+_LAST_DELAY = 60.0
+
+
+async def async_owner(hass: HomeAssistant) -> str:
+    """Return the short id by which this Home Assistant marks its rules."""
+    return sha256((await instance_id.async_get(hass)).encode()).hexdigest()[:8]
+
+
+async def connect(hass: HomeAssistant, entry: ConfigEntry[Any]) -> Router:
+    """Connect to an entry's router. Raises RouterError."""
+    data = entry.data
+    return await Router.connect(
+        data[CONF_HOST],
+        data[CONF_PORT],
+        HostKey(data[CONF_HOST_KEY]),
+        Credentials(
+            data[CONF_USERNAME],
+            data.get(CONF_PASSWORD),
+            data.get(CONF_PRIVATE_KEY),
+            data.get(CONF_PASSPHRASE),
+        ),
+        await async_owner(hass),
+    )
+
+
+class Link:
+    """Stays connected to one router, and passes on what it tells."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry[Any],
+        *,
+        on_open: Callable[[Router], None],
+        on_change: Callable[[Change], None],
+        on_loss: Callable[[], None],
+    ) -> None:
+        """Take whom to tell; nothing is connected yet."""
+        self._hass = hass
+        self._entry = entry
+        self._on_open = on_open
+        self._on_change = on_change
+        self._on_loss = on_loss
+        self.router: Router | None = None
+        """The router while it is connected."""
+
+    async def open(self) -> Router:
+        """Connect. Raises RouterError."""
+        self.router = await connect(self._hass, self._entry)
+        self._on_open(self.router)
+        return self.router
+
+    async def follow(self, router: Router) -> None:
+        """Watch the router, and connect again whenever the connection is lost.
+
+        Ends when the link is closed. Raises AuthenticationFailed and
+        HostKeyChanged, which no further attempt would mend.
+        """
+        while True:
+            await self._watch(router)
+            if self.router is not router:
+                return
+            self.router = None
+            self._on_loss()
+            router = await self._reopen()
+
+    async def close(self) -> None:
+        """End the connection; the rules stay in force."""
+        if router := self.router:
+            self.router = None
+            await router.close()
+
+    async def _watch(self, router: Router) -> None:
+        """Pass on what the router tells, as long as it is connected."""
+        delay = _FIRST_DELAY
+        while not router.closed:
+            heard = False
+            try:
+                async for change in router.watch():
+                    heard = True
+                    self._on_change(change)
+            except RouterError as err:
+                _LOGGER.debug("%s can't be watched: %s", self._entry.title, err)
+            if not router.closed:
+                # Somebody ended the watcher, or it can't run there: what it has
+                # missed must be looked for.
+                self._on_change(Change())
+                delay = _FIRST_DELAY if heard else min(delay * 2, _LAST_DELAY)
+                await asyncio.sleep(delay)
+
+    async def _reopen(self) -> Router:
+        """Try until the router is there."""
+        delay = _FIRST_DELAY
+        while True:
+            # Two that lost one router at once do not come back at once.
+            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            delay = min(delay * 2, _LAST_DELAY)
+            try:
+                return await self.open()
+            except AuthenticationFailed, HostKeyChanged:
+                raise
+            except RouterError as err:
+                _LOGGER.debug("%s is still away: %s", self._entry.title, err)

@@ -1,0 +1,52 @@
+"""Home Assistant for pytest: `pytest_plugins = ["tests.live.fixtures"]`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_socket
+
+from tests.lab.bypass import RouterOptions
+from tests.lab.fixtures import build
+from tests.lab.network import Lab
+
+from .flows import Flows
+from .instance import HomeAssistant
+
+
+@dataclass(frozen=True)
+class Live:
+    """A network, and Home Assistant in it."""
+
+    lab: Lab
+    home_assistant: HomeAssistant
+
+    @property
+    def flows(self) -> Flows:
+        """The forms of our integration."""
+        return Flows(self.home_assistant)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that uses a Home Assistant; that needs the lab too."""
+    for item in items:
+        if "live" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.live)
+        if item.get_closest_marker("live") is not None:
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="module")
+def live_of_module() -> Iterator[Live]:
+    """Boot once for all tests of a module."""
+    pytest_socket.enable_socket()
+    with build(RouterOptions()) as lab, HomeAssistant(lab.home) as home_assistant:
+        yield Live(lab, home_assistant)
+
+
+@pytest.fixture
+def live(live_of_module: Live) -> Live:
+    """A lab and a Home Assistant that runs in it, as the test before left them."""
+    # Home Assistant's plugin forbids all sockets before each test.
+    pytest_socket.enable_socket()
+    return live_of_module

@@ -1,0 +1,120 @@
+"""The demo does what it says, and says so if it can't."""
+
+from http.client import HTTPConnection
+from io import StringIO
+import re
+import signal
+import subprocess
+
+import pytest
+
+from tests.lab.network import Lab
+
+from .client import LOOPBACK
+from .demo import NotAsPromised, walk
+from .instance import PASSWORD, REPOSITORY, USERNAME
+from .report import Report
+
+pytestmark = [pytest.mark.live, pytest.mark.lab]
+
+STEPS = (
+    "Build the network",
+    "The problem",
+    "no data",
+    "Home Assistant boots",
+    "Add the bypass router",
+    "the same host key",
+    "Add a port forward",
+    "the switch is off",
+    "Switch it on",
+    "the switch is on",
+    "What stands in the router's kernel",
+    "-j SNAT --to-source",
+    "Switch it off",
+    "the switch is off",
+    "Switch it on again",
+    "the switch is on",
+    "Remove the forward",
+    "iptables-save on the router says the same",
+    "no warning and no error",
+    "All as promised",
+)
+"""What the output has, in this order."""
+
+
+def get_page(port: int) -> str:
+    """Return the page that a browser gets first."""
+    connection = HTTPConnection(LOOPBACK, port, timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def test_the_demo_walks_through_it_all_without_a_question() -> None:
+    """It exits with 0, and its output tells each step, in plain text."""
+    done = subprocess.run(
+        [REPOSITORY / "scripts/demo"],
+        check=False,
+        capture_output=True,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = 0
+    for step in STEPS:
+        found = done.stdout.find(step, found)
+        assert found >= 0, f"{step}\n{done.stdout}"
+    assert "\x1b" not in done.stdout
+
+
+def test_the_router_is_left_as_it_was(lab: Lab, socket_enabled: None) -> None:
+    """With the switch on, and only then, packets pass; no rule is left behind."""
+    rules, keys = lab.bypass.iptables_save(), lab.bypass.users.authorized_keys()
+    output = StringIO()
+    walk(lab, Report(output))
+    assert lab.bypass.iptables_save() == rules
+    assert lab.bypass.users.authorized_keys() == keys
+    passed = re.findall("(──.) (?:TCP|UDP)", output.getvalue())
+    alone, off, on = ["──x"] * 2, ["──x"] * 4, ["──>"] * 4
+    assert passed == [*alone, *off, *on, *off, *on, *off]
+
+
+def test_what_is_not_as_promised_ends_the_demo_in_a_sentence(
+    lab: Lab, socket_enabled: None
+) -> None:
+    """A router that drops UDP after all is noticed, however well the rules read."""
+    lab.bypass.run(
+        *["iptables", "-t", "mangle", "-A", "FORWARD", "-p", "udp", "-j", "DROP"]
+    )
+    with pytest.raises(NotAsPromised, match="UDP was to pass, but: no data"):
+        walk(lab, Report(StringIO()))
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_with_serve_a_browser_gets_in_until_a_signal_comes() -> None:
+    """It prints where, is taken down by SIGTERM, and exits with 0."""
+    demo = subprocess.Popen(
+        [REPOSITORY / "scripts/demo", "--serve"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stdout is not None
+    with demo:
+        try:
+            said = ""
+            while "Ctrl-C" not in said and (line := demo.stdout.readline()):
+                said += line
+            (port,) = re.findall(r"Open http://127\.0\.0\.1:(\d+)/ ", said)
+            assert "<title>Home Assistant</title>" in get_page(int(port))
+            assert f"User: {USERNAME}" in said
+            assert f"Password: {PASSWORD}" in said
+        finally:
+            demo.send_signal(signal.SIGTERM)
+        assert "all taken down" in demo.stdout.read()
+    assert demo.returncode == 0
+    with pytest.raises(OSError, match="refused"):
+        get_page(int(port))

@@ -1,0 +1,381 @@
+"""What happens to the rules behind our back: it is mended, or shown, and told."""
+
+import asyncio
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.bypass_router import patience
+from custom_components.bypass_router.router.forward import Forward
+from tests.lab.bypass import RouterOptions
+from tests.lab.network import Lab
+from tests.router.client import connect
+
+from .setup import (
+    GAME,
+    WEB,
+    add_entry,
+    passes,
+    set_up,
+    switch_of,
+    turn,
+    until,
+)
+
+EVENT = "event.bypass_rules"
+VARIANTS = pytest.mark.parametrize(
+    "router_options",
+    [RouterOptions(iptables="nft"), RouterOptions(iptables="legacy")],
+    ids=["nft", "legacy"],
+)
+HARMS = [
+    "iptables -t nat -F",
+    "iptables -t nat -F; iptables -t nat -X",
+    "iptables -F; iptables -X",
+    "iptables -t nat -D HA-BYPASS-PRE 1",
+    "iptables -t nat -D HA-BYPASS-POST 1",
+    "iptables -D HA-BYPASS-FWD 1",
+    "iptables -t nat -D PREROUTING -j HA-BYPASS-PRE",
+    "iptables -t nat -I PREROUTING -p tcp -j REDIRECT --to-ports 7892",
+]
+
+
+class Told:
+    """What the event entity has told, in order."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Start to listen."""
+        self.events: list[tuple[str, list[str], str | None]] = []
+        hass.bus.async_listen("state_changed", self._note)
+
+    @callback
+    def _note(self, event: Event[EventStateChangedData]) -> None:
+        state = event.data["new_state"]
+        if event.data["entity_id"] != EVENT or state is None:
+            return
+        if kind := state.attributes.get("event_type"):
+            told = (kind, state.attributes["forwards"], state.attributes.get("cause"))
+            if told not in self.events[-1:] or state.state != self._last:
+                self.events.append(told)
+            self._last = state.state
+
+    @property
+    def kinds(self) -> list[str]:
+        """The types alone."""
+        return [kind for kind, _, _ in self.events]
+
+
+async def with_web_on(
+    hass: HomeAssistant, lab: Lab, **options: Any
+) -> tuple[MockConfigEntry, str]:
+    """Set up a router with a forward that is on; return its switch."""
+    lab.target.serve("tcp", 443)
+    entry = add_entry(hass, lab, WEB, GAME)
+    hass.config_entries.async_update_entry(entry, options=options)
+    await hass.config_entries.async_setup(entry.entry_id)
+    switch = switch_of(hass, entry, "Web")
+    await turn(hass, "on", switch)
+    assert await passes(lab)
+    return entry, switch
+
+
+def issue(hass: HomeAssistant, start: str) -> ir.IssueEntry | None:
+    """Return the repair issue whose id starts so."""
+    found = [
+        entry
+        for (_, issue_id), entry in ir.async_get(hass).issues.items()
+        if issue_id.startswith(start) and entry.active
+    ]
+    return found[0] if found else None
+
+
+@VARIANTS
+@pytest.mark.parametrize("harm", HARMS)
+async def test_a_forward_comes_back_by_itself(
+    at_home: Lab, hass: HomeAssistant, harm: str
+) -> None:
+    """And traffic with it; what happened is told, and which program did it."""
+    _, switch = await with_web_on(hass, at_home)
+    told = Told(hass)
+    at_home.bypass.run("sh", "-c", harm)
+    await until(lambda: told.kinds == ["rules_removed", "rules_restored"], 4)
+    assert hass.states.get(switch).state == STATE_ON
+    assert await passes(at_home)
+    cause = "iptables" if at_home.options.iptables == "nft" else None
+    assert told.events == [
+        ("rules_removed", [switch], cause),
+        ("rules_restored", [switch], cause),
+    ]
+
+
+async def test_a_flush_of_everything_is_mended_too(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The program is named: nft."""
+    _, switch = await with_web_on(hass, at_home)
+    told = Told(hass)
+    at_home.bypass.run("nft", "flush", "ruleset")
+    await until(lambda: len(told.events) == 2)
+    assert told.events[0] == ("rules_removed", [switch], "nft")
+    assert await passes(at_home)
+
+
+@VARIANTS
+async def test_a_reboot_is_told_as_one(at_home: Lab, hass: HomeAssistant) -> None:
+    """And the forwards come back."""
+    _, switch = await with_web_on(hass, at_home)
+    told = Told(hass)
+    await asyncio.to_thread(at_home.bypass.reboot)
+    await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
+    assert hass.states.get("binary_sensor.bypass_connection").state == STATE_OFF
+    await until(lambda: hass.states.get(switch).state == STATE_ON)
+    assert hass.states.get("binary_sensor.bypass_connection").state == STATE_ON
+    assert await passes(at_home)
+    assert told.events == [
+        ("router_restarted", [switch], None),
+        ("rules_restored", [switch], None),
+    ]
+
+
+async def test_a_lost_connection_is_no_reboot(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Nothing happened to the rules, and nothing is told."""
+    _, switch = await with_web_on(hass, at_home)
+    told = Told(hass)
+    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
+    at_home.bypass.start_ssh()
+    await until(lambda: hass.states.get(switch).state == STATE_ON)
+    assert told.events == []
+
+
+async def test_rules_lost_while_nobody_was_connected_are_found(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """After the connection is back."""
+    _, switch = await with_web_on(hass, at_home)
+    told = Told(hass)
+    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    at_home.bypass.start_ssh()
+    await until(lambda: told.kinds == ["rules_removed", "rules_restored"])
+    assert await passes(at_home)
+
+
+async def test_a_reboot_while_home_assistant_was_away_is_told_when_it_is_back(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Both restarted at once, say: wished and live agree, and it is known why."""
+    entry, switch = await with_web_on(hass, at_home)
+    await hass.config_entries.async_unload(entry.entry_id)
+    await asyncio.to_thread(at_home.bypass.reboot)
+    told = Told(hass)
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert hass.states.get(switch).state == STATE_ON
+    assert await passes(at_home)
+    await until(lambda: told.kinds == ["router_restarted", "rules_restored"])
+
+
+@VARIANTS
+@pytest.mark.parametrize("harm", [HARMS[0], HARMS[3], HARMS[7]])
+async def test_without_restoring_the_switch_shows_off_at_once(
+    at_home: Lab, hass: HomeAssistant, harm: str
+) -> None:
+    """And on is on again when somebody turns it on."""
+    _, switch = await with_web_on(hass, at_home, restore=False)
+    told = Told(hass)
+    at_home.bypass.run("sh", "-c", harm)
+    await until(lambda: hass.states.get(switch).state == STATE_OFF, 2)
+    assert told.kinds == ["rules_removed"]
+    await asyncio.sleep(0.3)
+    assert "8443" not in at_home.bypass.iptables_save()
+    await turn(hass, "on", switch)
+    assert hass.states.get(switch).state == STATE_ON
+    assert await passes(at_home)
+
+
+async def test_without_restoring_a_reboot_leaves_the_switch_off(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """An automation may decide."""
+    _, switch = await with_web_on(hass, at_home, restore=False)
+    told = Told(hass)
+    await asyncio.to_thread(at_home.bypass.reboot)
+    await until(lambda: told.events == [("router_restarted", [switch], None)])
+    await until(lambda: hass.states.get(switch).state == STATE_OFF)
+    assert not await passes(at_home)
+
+
+async def test_rules_that_nobody_wishes_are_removed(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """As when the router loads rules at boot that were saved while they were on."""
+    _, switch = await with_web_on(hass, at_home)
+    saved = at_home.bypass.run("iptables-save").stdout
+    await turn(hass, "off", switch)
+    at_home.bypass.run("iptables-restore", input=saved)
+    await until(lambda: "8443" not in at_home.bypass.iptables_save())
+    await until(lambda: hass.states.get(switch).state == STATE_OFF)
+    assert not await passes(at_home)
+
+
+async def test_a_fight_is_told_and_not_fought_to_the_end(
+    at_home: Lab, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that flushes all the time gets a few answers, and few later."""
+    monkeypatch.setattr(patience, "SECONDS", 4.0)
+    _, switch = await with_web_on(hass, at_home)
+    told = Told(hass)
+    fighter = at_home.bypass.spawn(
+        "sh", "-c", "while :; do iptables -t nat -F; sleep 0.1; done"
+    )
+    await until(lambda: issue(hass, "fight_") is not None)
+    await until(lambda: hass.states.get(switch).state == STATE_OFF)
+    await asyncio.sleep(1)
+    assert told.kinds.count("rules_restored") <= patience.TIMES
+    assert issue(hass, "fight_").translation_key == "fight_with"
+    assert issue(hass, "fight_").translation_placeholders["cause"] == "iptables"
+    at_home.bypass.stop(fighter)
+    await until(lambda: hass.states.get(switch).state == STATE_ON)
+    assert await passes(at_home)
+    await until(lambda: issue(hass, "fight_") is None)
+
+
+async def test_the_reapply_button_does_not_wait(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """A user who has ended the fight wants it mended now."""
+    _, switch = await with_web_on(hass, at_home)
+    for _ in range(patience.TIMES + 1):
+        at_home.bypass.run("iptables", "-t", "nat", "-F")
+        await asyncio.sleep(0.3)
+    await until(lambda: hass.states.get(switch).state == STATE_OFF)
+    await hass.services.async_call(
+        "button",
+        "press",
+        {"entity_id": "button.bypass_reapply_forwards"},
+        blocking=True,
+    )
+    assert hass.states.get(switch).state == STATE_ON
+    assert await passes(at_home)
+
+
+async def test_another_home_assistants_rules_are_left_alone_and_named(
+    at_home: Lab, hass: HomeAssistant, hass_client: ClientSessionGenerator
+) -> None:
+    """Its user may be gone: the repair removes them, and ours stay."""
+    theirs = Forward.parse(
+        "01THEIRS", protocol="tcp", external_port="9000", target="192.168.50.10"
+    )
+    other = await connect(at_home, owner="cd34")
+    await other.apply([theirs])
+    await other.close()
+    assert await async_setup_component(hass, "repairs", {})
+    _, switch = await with_web_on(hass, at_home)
+    found = issue(hass, "foreign_")
+    assert found.translation_placeholders == {
+        "router": "bypass",
+        "owner": "cd34",
+        "count": "1",
+    }
+    assert "9000" in at_home.bypass.iptables_save()
+    client = await hass_client()
+    started = await client.post(
+        "/api/repairs/issues/fix",
+        json={"handler": "bypass_router", "issue_id": found.issue_id},
+    )
+    flow = await started.json()
+    assert flow["step_id"] == "confirm"
+    done = await client.post(f"/api/repairs/issues/fix/{flow['flow_id']}", json={})
+    assert (await done.json())["type"] == "create_entry"
+    assert "9000" not in at_home.bypass.iptables_save()
+    assert issue(hass, "foreign_") is None
+    assert hass.states.get(switch).state == STATE_ON
+    assert await passes(at_home)
+
+
+async def test_the_last_wish_wins_whatever_happens_meanwhile(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """A hundred changes, while somebody flushes the rules."""
+    _, switch = await with_web_on(hass, at_home)
+    flushing = at_home.bypass.spawn(
+        "sh", "-c", "for i in 1 2 3 4; do sleep 0.3; iptables -t nat -F; done"
+    )
+    for turned in range(100):
+        wish = "off" if turned % 2 else "on"
+        if turned % 3:
+            hass.async_create_task(turn(hass, wish, switch))
+        else:
+            await turn(hass, wish, switch)
+    await asyncio.to_thread(flushing.wait)
+    await turn(hass, "on", switch)
+    await until(lambda: hass.states.get(switch).state == STATE_ON)
+    assert await passes(at_home)
+    await turn(hass, "off", switch)
+    assert hass.states.get(switch).state == STATE_OFF
+    assert not await passes(at_home)
+
+
+@pytest.mark.parametrize(
+    ("delay", "loss"), [(0.5, 0.0), (0.0, 0.1)], ids=["500 ms", "10 %"]
+)
+async def test_a_slow_or_lossy_link_changes_nothing_but_the_time(
+    at_home: Lab, hass: HomeAssistant, delay: float, loss: float
+) -> None:
+    """500 ms each way, or every tenth packet lost."""
+    at_home.target.serve("tcp", 443)
+    at_home.home.worsen_link(delay=delay, loss=loss)
+    entry = await set_up(hass, at_home, WEB)
+    assert entry.state is ConfigEntryState.LOADED
+    switch = switch_of(hass, entry, "Web")
+    await turn(hass, STATE_ON, switch)
+    assert hass.states.get(switch).state == STATE_ON
+    assert await passes(at_home)
+    told = Told(hass)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    await until(lambda: told.kinds == ["rules_removed", "rules_restored"])
+    assert await passes(at_home)
+
+
+async def test_a_change_that_can_not_be_carried_out_in_time_is_told(
+    at_home: Lab, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wish is kept: it is brought about as soon as the router can."""
+    _, switch = await with_web_on(hass, at_home)
+    game = next(e for e in hass.states.async_entity_ids("switch") if e != switch)
+    monkeypatch.setattr(
+        "custom_components.bypass_router.router.session.Session.run.__defaults__",
+        (1.0,),
+    )
+    at_home.bypass.commands.replace("iptables-restore", "#!/bin/sh\nsleep 5\n")
+    with pytest.raises(HomeAssistantError):
+        await turn(hass, "on", game)
+    at_home.bypass.commands.restore()
+    await until(lambda: hass.states.get(game).state == STATE_ON)
+
+
+async def test_a_watcher_that_is_killed_is_started_again(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """And what happened meanwhile is found."""
+    _, switch = await with_web_on(hass, at_home)
+    told = Told(hass)
+    at_home.bypass.run("sh", "-c", "pkill -9 -x nft; iptables -t nat -F")
+    await until(lambda: "rules_restored" in told.kinds)
+    assert await passes(at_home)
+    await asyncio.sleep(2.5)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    await until(lambda: told.kinds.count("rules_restored") == 2, 2)
+    assert await passes(at_home)
+    assert hass.states.get(switch).state == STATE_ON
