@@ -11,6 +11,7 @@ from homeassistant.helpers import entity_registry as er
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
+from tests.lab.exchange import Protocol
 from tests.lab.network import Lab
 
 WEB: Mapping[str, Any] = {
@@ -97,7 +98,7 @@ async def turn(hass: HomeAssistant, state: str, *switches: str) -> None:
     )
 
 
-async def passes(lab: Lab, port: int = 8443, protocol: str = "tcp") -> bool:
+async def passes(lab: Lab, port: int = 8443, protocol: Protocol = "tcp") -> bool:
     """Tell whether payload goes from the internet to the target and back."""
     exchange = await asyncio.to_thread(
         lab.internet.exchange, protocol, lab.main.wan_address, port, timeout=0.4

@@ -667,7 +667,7 @@ async def test_a_connection_that_breaks_is_said(
     form = await give_address(hass)
     answer = asyncio.create_task(give_secret(hass, form, password=Bypass.root_password))
     # No event comes from the router's disk.
-    while not (at_home.bypass.root / "tmp/asked").exists():  # noqa: ASYNC110
+    while not (at_home.bypass.root / "tmp/asked").exists():
         await asyncio.sleep(0.01)
     at_home.bypass.ssh.stop()
     result = await answer

@@ -98,10 +98,13 @@ async def test_an_entry_can_be_removed_while_the_router_is_away(
     issue = ir.async_get(hass).async_get_issue(
         "bypass_router", f"left_behind_{entry.entry_id}"
     )
+    assert issue is not None
     assert issue.is_persistent
-    assert issue.translation_placeholders["router"] == "bypass"
+    words = issue.translation_placeholders
+    assert words is not None
+    assert words["router"] == "bypass"
     assert at_home.bypass.iptables_save() != before
-    at_home.bypass.run("sh", "-ec", issue.translation_placeholders["commands"])
+    at_home.bypass.run("sh", "-ec", words["commands"])
     assert at_home.bypass.iptables_save() == before
 
 
@@ -158,7 +161,7 @@ async def test_a_lost_router_is_asked_ever_more_seldom(
         await real_sleep(0)
 
     entry = await set_up(hass, at_home, WEB)
-    monkeypatch.setattr(link.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     at_home.bypass.stop_ssh()
     async with asyncio.timeout(15):
         while len(delays) < 10:

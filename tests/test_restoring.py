@@ -54,6 +54,7 @@ class Told:
     def __init__(self, hass: HomeAssistant) -> None:
         """Start to listen."""
         self.events: list[tuple[str, list[str], str | None]] = []
+        self._last = ""
         hass.bus.async_listen("state_changed", self._note)
 
     @callback
@@ -204,6 +205,24 @@ async def test_without_restoring_the_switch_shows_off_at_once(
     assert await passes(at_home)
 
 
+async def test_restoring_is_switched_off_and_on_in_the_options(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """It holds from then on; nothing is reloaded, and nothing blinks."""
+    entry, switch = await with_web_on(hass, at_home)
+    for restore, state in ((False, STATE_OFF), (True, STATE_ON)):
+        form = await hass.config_entries.options.async_init(entry.entry_id)
+        await hass.config_entries.options.async_configure(
+            form["flow_id"], {"restore": restore}
+        )
+        await turn(hass, "on", switch)
+        told = Told(hass)
+        at_home.bypass.run("iptables", "-t", "nat", "-F")
+        await until(lambda told=told: "rules_removed" in told.kinds)
+        await asyncio.sleep(0.3)
+        assert hass.states.get(switch).state == state
+
+
 async def test_without_restoring_a_reboot_leaves_the_switch_off(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
@@ -243,8 +262,10 @@ async def test_a_fight_is_told_and_not_fought_to_the_end(
     await until(lambda: hass.states.get(switch).state == STATE_OFF)
     await asyncio.sleep(1)
     assert told.kinds.count("rules_restored") <= patience.TIMES
-    assert issue(hass, "fight_").translation_key == "fight_with"
-    assert issue(hass, "fight_").translation_placeholders["cause"] == "iptables"
+    fight = issue(hass, "fight_")
+    assert fight is not None
+    assert fight.translation_key == "fight_with"
+    assert fight.translation_placeholders == {"router": "bypass", "cause": "iptables"}
     at_home.bypass.stop(fighter)
     await until(lambda: hass.states.get(switch).state == STATE_ON)
     assert await passes(at_home)

@@ -54,8 +54,10 @@ async def test_a_forward_is_a_device_of_its_own_behind_the_router(
     assert switch.entity_id == "switch.web"
     assert switch.config_subentry_id == forward_id(entry, "Web")
     devices = dr.async_get(hass)
-    device = devices.async_get(switch.device_id)
-    router = devices.async_get(device.via_device_id)
+    device = devices.async_get(switch.device_id or "")
+    assert device is not None
+    router = devices.async_get(device.via_device_id or "")
+    assert router is not None
     assert device.name == "Web"
     assert router.name == "bypass"
     assert router.sw_version == "iptables 1.8.9 (nf_tables)"
@@ -191,7 +193,9 @@ async def test_a_changed_forward_leads_to_its_new_target_at_once(
     await until(lambda: hass.states.get(switch).state == STATE_ON)
     assert await passes(at_home)
     registry = er.async_get(hass).async_get(switch)
-    assert dr.async_get(hass).async_get(registry.device_id).name == "Site"
+    device = dr.async_get(hass).async_get(registry.device_id or "")
+    assert device is not None
+    assert device.name == "Site"
 
 
 async def test_a_wish_outlives_a_lost_connection(

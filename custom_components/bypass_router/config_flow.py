@@ -13,6 +13,7 @@ from homeassistant.config_entries import (
     ConfigFlow,
     ConfigFlowResult,
     ConfigSubentryFlow,
+    OptionsFlow,
 )
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNAME
 from homeassistant.core import callback
@@ -34,6 +35,7 @@ from .const import (
     CONF_INSTALL_KEY,
     CONF_PASSPHRASE,
     CONF_PRIVATE_KEY,
+    CONF_RESTORE,
     DEFAULT_PORT,
     DEFAULT_USERNAME,
     DOMAIN,
@@ -84,6 +86,11 @@ CREDENTIALS_SCHEMA = vol.Schema(
         ),
         vol.Optional(CONF_PASSPHRASE): TextSelector(_SECRET),
     }
+)
+
+
+OPTIONS_SCHEMA = vol.Schema(
+    {vol.Required(CONF_RESTORE, default=True): BooleanSelector()}
 )
 
 
@@ -143,6 +150,13 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> dict[str, type[ConfigSubentryFlow]]:
         """Return what a router can have: forwards."""
         return {SUBENTRY_FORWARD: ForwardFlow}
+
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> OptionsFlow:
+        """Return the form of a router's options."""
+        return BypassRouterOptionsFlow()
 
     @override
     async def async_step_user(
@@ -294,3 +308,20 @@ def _reason(err: RouterError) -> str:
     if isinstance(err, AuthenticationFailed):
         return "Permission denied (publickey)"
     return err.details.get("message") or str(err)
+
+
+class BypassRouterOptionsFlow(OptionsFlow):
+    """The form of a router's options."""
+
+    async def async_step_init(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the options; they hold from the next change on the router."""
+        if user_input is not None:
+            return self.async_create_entry(data=user_input)
+        return self.async_show_form(
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(
+                OPTIONS_SCHEMA, self.config_entry.options
+            ),
+        )

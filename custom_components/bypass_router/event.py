@@ -32,11 +32,10 @@ async def async_setup_entry(
 class RulesEventEntity(RouterEntity, EventEntity):
     """Rules were removed from the router, or put back; or it restarted."""
 
-    _attr_event_types = list(RulesEventType)
-
     def __init__(self, coordinator: BypassRouterCoordinator) -> None:
         """Name it."""
         super().__init__(coordinator, "rules")
+        self._attr_event_types = list(RulesEventType)
 
     @override
     async def async_added_to_hass(self) -> None:

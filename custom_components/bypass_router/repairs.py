@@ -22,7 +22,7 @@ class RemoveForeignRules(RepairsFlow):
         self._owner = owner
 
     async def async_step_init(
-        self, user_input: dict[str, str] | None = None
+        self, _: dict[str, str] | None = None
     ) -> RepairsFlowResult:
         """Ask first."""
         return await self.async_step_confirm()
@@ -55,5 +55,6 @@ async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, Any] | None
 ) -> RepairsFlow:
     """Return the flow that mends this issue."""
-    assert data is not None
+    if data is None:
+        raise ValueError(f"{issue_id} can't be fixed by a button")
     return RemoveForeignRules(data["entry_id"], data["owner"])

@@ -119,7 +119,7 @@ async def test_reboot_leaves_the_disk_and_nothing_else(at_home: Lab) -> None:
     password = router.root_password
     connected = asyncio.create_task(run_by_ssh(at_home, "sleep 999", password=password))
     async with asyncio.timeout(5):
-        while "Accepted" not in router.ssh.log():  # noqa: ASYNC110
+        while "Accepted" not in router.ssh.log():
             await asyncio.sleep(0.01)
     await asyncio.to_thread(router.reboot)
     left_running.wait(timeout=1)

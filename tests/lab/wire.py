@@ -56,7 +56,7 @@ class Wire:
         self._delay = delay
         self._loss = loss
         # The same frames are lost in each run, as far as the same are sent.
-        self._chance = random.Random(0)  # noqa: S311 - no secret
+        self._chance = random.Random(0)
         self._stopping, self._stop = os.pipe()
         self._thread = threading.Thread(target=self._carry, daemon=True)
         self._thread.start()

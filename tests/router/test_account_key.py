@@ -117,7 +117,7 @@ async def test_a_key_that_can_not_be_written_is_an_error(
 ) -> None:
     """A read-only disk, say, or a file in the way."""
     at_home.bypass.run("sh", "-c", "rm -rf /root/.ssh; echo in the way >/root/.ssh")
-    with pytest.raises(KeyNotInstalled, match="File exists|Not a directory"):
+    with pytest.raises(KeyNotInstalled, match=r"File exists|Not a directory"):
         await router.install_key(generate_key("ab12"))
 
 

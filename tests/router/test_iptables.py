@@ -45,14 +45,17 @@ def texts(**changed: object) -> list[str]:
 
 def test_a_forward_is_a_dnat_an_snat_and_an_accept() -> None:
     """The SNAT and the ACCEPT name the flow by where it was addressed to."""
+    dnat = (
+        "-d 192.168.50.2/32 -p tcp -m tcp --dport 8443"
+        " -m comment --comment bypass_router:ab12:01JX"
+        " -j DNAT --to-destination 192.168.50.10:443"
+    )
     flow = (
         "-p tcp -m conntrack --ctstate DNAT --ctorigdst 192.168.50.2"
         " --ctorigdstport 8443 -m comment --comment bypass_router:ab12:01JX"
     )
     assert texts() == [
-        "HA-BYPASS-PRE -d 192.168.50.2/32 -p tcp -m tcp --dport 8443"
-        " -m comment --comment bypass_router:ab12:01JX"
-        " -j DNAT --to-destination 192.168.50.10:443",
+        f"HA-BYPASS-PRE {dnat}",
         f"HA-BYPASS-POST {flow} -j SNAT --to-source 192.168.50.2",
         f"HA-BYPASS-FWD {flow} -j ACCEPT",
     ]

@@ -11,13 +11,16 @@ DNAT = (
     " -j DNAT --to-destination 192.168.50.10:443"
 )
 
+MIXED = (
+    "-p tcp -d 192.168.50.2 --dport 8443 -m comment"
+    " --comment bypass_router:ab12:01JX -j DNAT --to-destination 192.168.50.10:443"
+)
+
 
 @pytest.mark.parametrize(
     "same",
     [
-        "-p tcp -d 192.168.50.2 --dport 8443 -m comment"
-        " --comment bypass_router:ab12:01JX -j DNAT"
-        " --to-destination 192.168.50.10:443",
+        MIXED,
         DNAT.replace(" -j", " -c 7 420 -j"),
         DNAT.replace("/32", ""),
     ],

@@ -95,6 +95,17 @@ async def test_a_key_may_have_a_passphrase(at_home: Lab) -> None:
             WrongPassphrase,
         ),
     ],
+    ids=[
+        "rubbish",
+        "public key",
+        "PuTTY",
+        "one line",
+        "no text",
+        "no passphrase",
+        "empty passphrase",
+        "OpenSSH, wrong passphrase",
+        "PKCS #8, wrong passphrase",
+    ],
 )
 def test_a_key_that_is_no_use_is_named(
     private_key: str, passphrase: str | None, error: type[RouterError]

@@ -115,8 +115,8 @@ async def test_our_own_changes_are_nobodys_fault(
     """They are reported, one for each table, and known as ours."""
     for wished in ([WEB], []):
         await router.apply(wished)
-        own = [await listener.next() for _ in range(2)]
-        assert own == [Change("iptables-restor")] * 2
+        own = [Change("iptables-restor")] * 2
+        assert [await listener.next() for _ in own] == own
         assert router.cause_of([*own, Change("nft")]) == "nft"
         assert router.cause_of([Change("iptables-restor")]) == "iptables-restor"
 
@@ -177,7 +177,7 @@ async def test_no_process_stays_on_the_router(
     if end == "closed":
         await router.close()
     elif end == "killed":
-        router._session._connection._transport.abort()  # type: ignore[union-attr]  # noqa: SLF001 - as the kernel does for a process that is killed
+        router._session._connection._transport.abort()  # noqa: SLF001 - as the kernel does for a process that is killed
     else:
         at_home.bypass.run("sh", "-c", "pkill -9 -f '^sshd: root'")
     async with asyncio.timeout(4):
