@@ -23,6 +23,7 @@ from .setup import (
     GAME,
     WEB,
     add_entry,
+    forward_id,
     passes,
     set_up,
     switch_of,
@@ -67,6 +68,10 @@ class Told:
             if told not in self.events[-1:] or state.state != self._last:
                 self.events.append(told)
             self._last = state.state
+
+    async def hears(self, kind: str) -> None:
+        """Wait for an event of this type."""
+        await until(lambda: kind in self.kinds)
 
     @property
     def kinds(self) -> list[str]:
@@ -218,7 +223,7 @@ async def test_restoring_is_switched_off_and_on_in_the_options(
         await turn(hass, "on", switch)
         told = Told(hass)
         at_home.bypass.run("iptables", "-t", "nat", "-F")
-        await until(lambda told=told: "rules_removed" in told.kinds)
+        await told.hears("rules_removed")
         await asyncio.sleep(0.3)
         assert hass.states.get(switch).state == state
 
@@ -323,6 +328,40 @@ async def test_another_home_assistants_rules_are_left_alone_and_named(
     assert issue(hass, "foreign_") is None
     assert hass.states.get(switch).state == STATE_ON
     assert await passes(at_home)
+
+
+async def test_a_forward_removed_while_the_router_is_away_is_told_and_made_good(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """With the commands for who can't wait; the others stay."""
+    entry, web = await with_web_on(hass, at_home)
+    game = next(e for e in hass.states.async_entity_ids("switch") if e != web)
+    await turn(hass, "on", game)
+    before = at_home.bypass.iptables_save()
+    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(web).state == STATE_UNAVAILABLE)
+    hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
+    await hass.async_block_till_done()
+    waiting = issue(hass, "waiting_")
+    assert waiting is not None
+    assert waiting.translation_placeholders is not None
+    assert at_home.bypass.iptables_save() == before
+    at_home.bypass.run("sh", "-ec", waiting.translation_placeholders["commands"])
+    assert "8443" not in at_home.bypass.iptables_save()
+    assert "6000:6010" in at_home.bypass.iptables_save()
+    at_home.bypass.run("iptables-restore", input=saved_rules(before))
+    assert await passes(at_home)
+    at_home.bypass.start_ssh()
+    await until(lambda: "8443" not in at_home.bypass.iptables_save())
+    assert "6000:6010" in at_home.bypass.iptables_save()
+    assert not await passes(at_home)
+    await until(lambda: issue(hass, "waiting_") is None)
+
+
+def saved_rules(listing: str) -> str:
+    """Return what the lab's iptables_save printed, for iptables-restore."""
+    lines = (line.partition(": ")[2] for line in listing.splitlines())
+    return "\n".join(line for line in lines if line) + "\n"
 
 
 async def test_the_last_wish_wins_whatever_happens_meanwhile(

@@ -33,8 +33,9 @@ from .router.errors import (
     RouterError,
     TimedOut,
 )
-from .router.firewall import Live
+from .router.firewall import Live, Site
 from .router.forward import Forward, InvalidForward
+from .router.iptables import removal_commands
 from .router.probe import Probe
 from .router.router import Router
 from .router.watch import Change
@@ -44,6 +45,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # Seconds until a change that the router refused unasked is tried again.
 _RETRY = 60.0
+# Seconds that a report of a change may take longer than the sight of it.
+_REPORT_DELAY = 0.5
 # Seconds that a router is left alone at the most which tells of changes all the time.
 _LONGEST_PAUSE = 1.0
 
@@ -113,6 +116,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._wished: set[str] = set()
         self._in_force: frozenset[str] = frozenset()
         self._boot_id = ""
+        self._site: Site | None = None
         self._changing = asyncio.Lock()
         self._next_change: asyncio.Task[None] | None = None
         self._untouched = True
@@ -120,6 +124,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._looking: asyncio.Task[None] | None = None
         self._settled: asyncio.Future[None] | None = None
         self._patience = Patience()
+        self._fighting = False
         self._later: CALLBACK_TYPE | None = None
         self._tell: Callable[[RulesEvent], None] | None = None
         self._untold: list[RulesEvent] = []
@@ -197,7 +202,17 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     @callback
     def async_forwards_changed(self) -> None:
         """Take note of forwards that were added, changed or removed."""
+        before = dict(self.forwards)
         self._read_forwards()
+        if self.link.router is None and self._site:
+            # Their rules are removed when the router is back.
+            self._issues.waiting(
+                [
+                    line
+                    for key in self._in_force & (before.keys() - self.forwards.keys())
+                    for line in removal_commands(before[key], self._site)
+                ]
+            )
         registry = dr.async_get(self.hass)
         for forward_id in self.forwards:
             if device := registry.async_get_device_by_identifier(
@@ -278,6 +293,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def _opened(self, router: Router) -> None:
         """Take note of which boot of the router this is."""
         self._boot_id = router.probe.boot_id
+        self._site = router.site
         self._reports = []
 
     @callback
@@ -364,31 +380,48 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     async def _settle(self, router: Router) -> None:
         """Compare what is so with what is wished: tell the difference, mend it."""
         live = await router.read()
-        # With what was reported while we looked: it may be what we see.
-        cause = router.cause_of(self._reports)
-        self._reports = []
         wished = frozenset(self._wished & self.forwards.keys())
         missing = self._missing(wished, live)
         gone = missing & self._in_force
-        if self._wishes.boot_id not in ("", self._boot_id):
-            self._fire(RulesEventType.RESTARTED, gone)
-        elif gone:
-            self._fire(RulesEventType.REMOVED, gone, cause)
+        restarted = self._wishes.boot_id not in ("", self._boot_id)
         await self._wishes.save_boot_id(self._boot_id)
         if missing and not self.config_entry.options.get(CONF_RESTORE, True):
             self._wished -= missing
             wished -= missing
             await self._wishes.save(wished)
         if gone & wished and (wait := self._patience.left(time.monotonic())):
-            self._issues.fight(cause)
+            self._fighting = True
             self._look_later(wait)
         elif router.differs(self._chosen(wished)):
             if gone & wished:
                 self._patience.spend(time.monotonic())
             live = await self._mend(router, wished)
         self._show(live)
-        if restored := gone & wished - self._missing(wished, live):
+        restored = gone & wished - self._missing(wished, live)
+        cause = None
+        if restarted:
+            self._fire(RulesEventType.RESTARTED, gone)
+        elif gone:
+            cause = await self._find_cause(router)
+            self._fire(RulesEventType.REMOVED, gone, cause)
+        if restored:
             self._fire(RulesEventType.RESTORED, restored, cause)
+        if self._fighting:
+            self._issues.fight(cause)
+
+    async def _find_cause(self, router: Router) -> str | None:
+        """Return which program changed the rules, if the router tells.
+
+        What has changed may be seen before the report of it is here.
+        """
+        deadline = time.monotonic() + (_REPORT_DELAY if router.reports else 0)
+        while True:
+            reports, self._reports = self._reports, []
+            if cause := router.cause_of(reports):
+                return cause
+            if time.monotonic() >= deadline:
+                return None
+            await asyncio.sleep(_REPORT_DELAY / 50)
 
     async def _mend(self, router: Router, wished: frozenset[str]) -> Live:
         """Bring about what is wished, and return what is so then."""
@@ -408,7 +441,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         wished = frozenset(self._wished & self.forwards.keys())
         self._in_force = wished - self._missing(wished, live)
         self._issues.foreign(live.foreign)
+        self._issues.waiting([])
         if not self._patience.left(time.monotonic()):
+            self._fighting = False
             self._issues.no_fight()
         self.async_set_updated_data(live)
 

@@ -20,6 +20,26 @@ class Issues:
         self._entry = entry
         self._foreign: set[str] = set()
 
+    def waiting(self, commands: Collection[str]) -> None:
+        """Forwards were removed here whose rules wait for the router to be back."""
+        issue_id = f"waiting_{self._entry.entry_id}"
+        if not commands:
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            is_fixable=False,
+            is_persistent=True,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="waiting",
+            translation_placeholders={
+                "router": self._entry.title,
+                "commands": "\n".join(commands),
+            },
+        )
+
     def fight(self, cause: str | None) -> None:
         """Something on the router removes the rules again and again."""
         ir.async_create_issue(

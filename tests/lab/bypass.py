@@ -1,6 +1,8 @@
 """The bypass router: a Linux box with an SSH server and a firewall."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+import subprocess
 from typing import Final, Literal, override
 import uuid
 
@@ -94,7 +96,9 @@ class Bypass(Node):
         failure, `cut_link` first; the cable is in again after the boot.
         """
         self.turn_off()
-        self._switch_ip(f"link delete {self.name}")
+        with suppress(subprocess.CalledProcessError):
+            # The kernel takes the cable's other end away as well, sooner or later.
+            self._switch_ip(f"link delete {self.name}")
         self._namespaces = self._start()
         self.connect()
         if self._ssh is not None:

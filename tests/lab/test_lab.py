@@ -281,6 +281,7 @@ def as_ordinary_user() -> list[str]:
     return ["unshare", "--mount", "sh", "-ec", "\n".join(script), "sh"]
 
 
+@pytest.mark.lab
 def test_all_this_works_for_an_ordinary_user(as_ordinary_user: list[str]) -> None:
     """Logins, the article's failure and its cure, without any skipped."""
     chosen = "root_logs_in or alone or another_user or (cure and bypass and nft)"

@@ -298,10 +298,10 @@ async def test_readers_never_see_half_a_change(at_home: Lab, router: Router) -> 
             external_port=str(20000 + number),
             target="192.168.50.10",
         )
-        for number in range(200)
+        for number in range(100)
     ]
     live = await router.apply(many)
-    assert len(live.forwards) == 200
+    assert len(live.forwards) == 100
     assert live.forwards == {forward.id: forward for forward in many}
     assert (await router.apply([])).forwards == {}
 

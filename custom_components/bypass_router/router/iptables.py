@@ -95,6 +95,14 @@ def rules_of(forward: Forward, site: Site) -> Iterator[tuple[Hook, Rule]]:
         yield FWD, Rule.of(f"{flow} -j ACCEPT")
 
 
+def removal_commands(forward: Forward, site: Site) -> list[str]:
+    """Return the commands by which a person takes a forward's rules away."""
+    return [
+        f"iptables -t {hook.table} -D {hook.chain} {rule}"
+        for hook, rule in rules_of(forward, site)
+    ]
+
+
 def _ports(ports: PortRange) -> str:
     """Return a range as iptables writes it."""
     if len(ports) == 1:

@@ -13,7 +13,7 @@ from .iptables import Iptables, IptablesSnapshot
 from .probe import Probe, probe_script, read_probe
 from .script import Result, Script
 from .session import Session
-from .watch import HEARTBEAT_INTERVAL, Change, Watch
+from .watch import HEARTBEAT_INTERVAL, Change, Watch, hears_programs
 
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
@@ -26,8 +26,9 @@ class Router:
     def __init__(self, session: Session, probe: Probe, owner: str) -> None:
         """Take an open session, what was probed on it, and whose rules are ours."""
         self.probe = probe
+        self.site = Site(owner, probe.address)
         self._session = session
-        self._firewall = Iptables(Site(owner, probe.address), sudo=probe.sudo)
+        self._firewall = Iptables(self.site, sudo=probe.sudo)
         self._lock = asyncio.Lock()
         self._snapshot: IptablesSnapshot | None = None
         self._own_reports: list[str] = []
@@ -81,6 +82,11 @@ class Router:
         async for line in self._session.stream(watch.text, HEARTBEAT_INTERVAL):
             for change in watch.heard(line):
                 yield change
+
+    @property
+    def reports(self) -> bool:
+        """Whether changes are reported with the program that made them."""
+        return hears_programs(self.probe)
 
     def cause_of(self, changes: Iterable[Change]) -> str | None:
         """Return which program made the first of these changes that we did not.

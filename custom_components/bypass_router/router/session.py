@@ -5,7 +5,7 @@ The only module that touches the network.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import socket
 from typing import Self
 
@@ -136,8 +136,10 @@ class Session:
         # Not awaited when it closes: a command that hangs on the router would
         # hold us as well.
         try:
-            process.stdin.write(text)
-            process.stdin.write_eof()
+            with suppress(BrokenPipeError):
+                # A shell that is none has gone by now; it says why.
+                process.stdin.write(text)
+                process.stdin.write_eof()
             parts: list[str] = []
             size = 0
             while part := await process.stdout.read(65536):

@@ -91,17 +91,22 @@ class Change:
     cause: str | None = None
 
 
+def hears_programs(probe: Probe) -> bool:
+    """Tell whether this router names the programs that change its rules."""
+    return probe.nft and probe.iptables.variant == "nf_tables"
+
+
 class Watch:
     """A watching script, and what its lines mean."""
 
     def __init__(self, probe: Probe) -> None:
         """Choose how this router can be watched."""
         sudo = "sudo -n " if probe.sudo else ""
-        self.uses_nft = probe.nft and probe.iptables.variant == "nf_tables"
+        self._uses_nft = hears_programs(probe)
         self._word = f"bypass-router-{secrets.token_hex(8)}"
         self._ready = False
         self._relevant = False
-        if self.uses_nft:
+        if self._uses_nft:
             watch, ready = f"exec {sudo}nft monitor", _NFT_READY
         else:
             # The loop itself says when it has something to compare with.
@@ -127,7 +132,7 @@ class Watch:
             if self._relevant:
                 yield Change(printable(trailer[1], 40))
             self._relevant = False
-        elif self.uses_nft and not line.startswith("#"):
+        elif self._uses_nft and not line.startswith("#"):
             self._relevant = self._relevant or bool(_RELEVANT.search(line))
         elif line == "changed":
             yield Change()

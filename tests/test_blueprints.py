@@ -1,0 +1,276 @@
+"""The blueprints: automations from them do what their names say, and only then."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from homeassistant.components.automation import EVENT_AUTOMATION_TRIGGERED
+from homeassistant.components.automation.config import AUTOMATION_BLUEPRINT_SCHEMA
+from homeassistant.components.blueprint.models import Blueprint, DomainBlueprints
+from homeassistant.const import (
+    STATE_OFF,
+    STATE_ON,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
+)
+from homeassistant.core import CoreState, Event, HomeAssistant, ServiceCall, State
+from homeassistant.helpers import entity_registry as er
+from homeassistant.setup import async_setup_component
+from homeassistant.util.yaml import load_yaml_dict
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_capture_events,
+    async_mock_service,
+    mock_restore_cache_with_extra_data,
+)
+
+from tests.lab.network import Lab
+
+from .setup import GAME, WEB, add_entry, passes, switch_of, turn, until
+
+FOLDER = Path(__file__).parents[1] / "blueprints/automation"
+BLUEPRINTS = sorted(FOLDER.rglob("*.yaml"))
+TURN_ON = "bypass_router/turn_on_after_restart.yaml"
+TELL = "bypass_router/tell_when_removed.yaml"
+EVENT = "event.bypass_rules"
+LONG_AGO = "2026-01-01T00:00:00.000+00:00"
+
+
+@pytest.fixture(autouse=True)
+def _blueprints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Home Assistant find the blueprints here, and not in its own folder."""
+    monkeypatch.setattr(DomainBlueprints, "blueprint_folder", FOLDER)
+
+
+async def automate(hass: HomeAssistant, blueprint: str, **inputs: Any) -> None:
+    """Make an automation from a blueprint."""
+    use = {"path": blueprint, "input": {"rules": EVENT, **inputs}}
+    config = {"automation": {"use_blueprint": use}}
+    assert await async_setup_component(hass, "automation", config)
+    await hass.async_block_till_done()
+    assert len(hass.states.async_entity_ids("automation")) == 1
+
+
+async def with_forwards(
+    hass: HomeAssistant, lab: Lab, **options: Any
+) -> tuple[MockConfigEntry, str, str]:
+    """Set up a router with two forwards that are off; return their switches."""
+    lab.target.serve("tcp", 443)
+    entry = add_entry(hass, lab, WEB, GAME)
+    hass.config_entries.async_update_entry(entry, options=options)
+    await hass.config_entries.async_setup(entry.entry_id)
+    return entry, switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
+
+
+def triggered(hass: HomeAssistant) -> list[Event[Mapping[str, Any]]]:
+    """Return a list that fills with the runs of automations."""
+    return async_capture_events(hass, EVENT_AUTOMATION_TRIGGERED)
+
+
+async def notification(hass: HomeAssistant) -> tuple[str, str]:
+    """Wait for a notification of the default kind; return its title and message."""
+    found = hass.data["persistent_notification"]
+    await until(lambda: bool(found))
+    (shown,) = found.values()
+    return shown["title"], shown["message"]
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+def test_home_assistant_takes_it(path: Path) -> None:
+    """It is well formed, this version will do, and each input says what it is."""
+    blueprint = Blueprint(
+        load_yaml_dict(str(path)),
+        expected_domain="automation",
+        path=path.name,
+        schema=AUTOMATION_BLUEPRINT_SCHEMA,
+    )
+    assert blueprint.validate() is None
+    assert blueprint.metadata["author"] == "Bypass Router"
+    assert blueprint.metadata["homeassistant"] == {"min_version": "2026.10.0"}
+    for shown in blueprint.inputs.values():
+        assert shown.keys() >= {"name", "description", "selector"}
+
+
+def test_these_are_all_the_blueprints() -> None:
+    """None goes untested."""
+    assert [str(path.relative_to(FOLDER)) for path in BLUEPRINTS] == [TELL, TURN_ON]
+
+
+async def test_forwards_are_turned_on_again_after_a_restart(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Those that were on, and no others; traffic passes again."""
+    _, web, game = await with_forwards(hass, at_home, restore=False)
+    await turn(hass, STATE_ON, web)
+    await automate(hass, TURN_ON)
+    runs = triggered(hass)
+    await asyncio.to_thread(at_home.bypass.reboot)
+    assert not await passes(at_home)
+    await until(lambda: hass.states.get(web).state == STATE_UNAVAILABLE)
+    await until(lambda: hass.states.get(web).state == STATE_ON)
+    assert await passes(at_home)
+    assert hass.states.get(game).state == STATE_OFF
+    assert len(runs) == 1
+
+
+async def test_only_the_chosen_forwards_are_turned_on_again(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The others stay off."""
+    _, web, game = await with_forwards(hass, at_home, restore=False)
+    await turn(hass, STATE_ON, web, game)
+    await automate(hass, TURN_ON, switches=[game])
+    await asyncio.to_thread(at_home.bypass.reboot)
+    await until(lambda: hass.states.get(game).state == STATE_UNAVAILABLE)
+    await until(lambda: hass.states.get(game).state == STATE_ON)
+    assert hass.states.get(web).state == STATE_OFF
+    assert not await passes(at_home)
+
+
+async def test_without_a_restart_nothing_is_turned_on(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """A flush and a lost connection are none, and a restart without forwards is void."""
+    _, web, game = await with_forwards(hass, at_home, restore=False)
+    await turn(hass, STATE_ON, web)
+    await automate(hass, TURN_ON)
+    runs = triggered(hass)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(web).state == STATE_UNAVAILABLE)
+    at_home.bypass.start_ssh()
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    await asyncio.to_thread(at_home.bypass.reboot)
+    await until(lambda: hass.states.get(web).state == STATE_UNAVAILABLE)
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    await asyncio.sleep(0.3)
+    assert hass.states.get(web).state == STATE_OFF
+    assert hass.states.get(game).state == STATE_OFF
+    assert runs == []
+
+
+@pytest.mark.parametrize("blueprint", [TURN_ON, TELL])
+async def test_what_happened_before_a_restart_of_home_assistant_is_over(
+    at_home: Lab, hass: HomeAssistant, blueprint: str
+) -> None:
+    """The event entity gets its last event back, and nothing runs for it again."""
+    kind = "router_restarted" if blueprint == TURN_ON else "rules_removed"
+    past = {"forwards": ["switch.web"]}
+    entry = add_entry(hass, at_home, WEB, GAME)
+    er.async_get(hass).async_get_or_create(
+        "event",
+        "bypass_router",
+        f"{entry.entry_id}_rules",
+        config_entry=entry,
+        suggested_object_id="bypass_rules",
+    )
+    mock_restore_cache_with_extra_data(
+        hass,
+        [
+            (
+                State(EVENT, LONG_AGO, {"event_type": kind, **past}),
+                {"last_event_type": kind, "last_event_attributes": past},
+            )
+        ],
+    )
+    await automate(hass, blueprint)
+    runs = triggered(hass)
+    await hass.config_entries.async_setup(entry.entry_id)
+    switch = switch_of(hass, entry, "Web")
+    assert hass.states.get(EVENT).attributes["event_type"] == kind
+    await hass.config_entries.async_reload(entry.entry_id)
+    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
+    at_home.bypass.start_ssh()
+    await until(lambda: hass.states.get(switch).state == STATE_OFF)
+    await asyncio.sleep(0.3)
+    assert hass.states.get(EVENT).state == LONG_AGO
+    assert runs == []
+
+
+async def test_a_restart_while_home_assistant_was_away_is_not_missed(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """It is told when the automations are there to hear it."""
+    entry, web, _ = await with_forwards(hass, at_home, restore=False)
+    await turn(hass, STATE_ON, web)
+    await hass.config_entries.async_unload(entry.entry_id)
+    await asyncio.to_thread(at_home.bypass.reboot)
+    hass.set_state(CoreState.not_running)
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert hass.states.get(EVENT).state == STATE_UNKNOWN
+    await automate(hass, TURN_ON)
+    await hass.async_start()
+    await until(lambda: hass.states.get(web).state == STATE_ON)
+    assert await passes(at_home)
+
+
+@pytest.mark.parametrize("restore", [True, False])
+async def test_a_removed_forward_is_told(
+    at_home: Lab, hass: HomeAssistant, restore: bool
+) -> None:
+    """By its name, with the router and the program that removed it."""
+    _, web, _ = await with_forwards(hass, at_home, restore=restore)
+    await turn(hass, STATE_ON, web)
+    assert await async_setup_component(hass, "persistent_notification", {})
+    await automate(hass, TELL)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    assert await notification(hass) == (
+        "bypass",
+        "Web was removed on the router bypass by iptables.",
+    )
+
+
+async def test_several_forwards_are_told_in_one_sentence(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """They are named as the user renamed them, and so is the router's device."""
+    _, web, game = await with_forwards(hass, at_home)
+    await turn(hass, STATE_ON, web, game)
+    er.async_get(hass).async_update_entity(game, name="Chess")
+    await hass.async_block_till_done()
+    assert await async_setup_component(hass, "persistent_notification", {})
+    await automate(hass, TELL)
+    at_home.bypass.run("nft", "flush", "ruleset")
+    _, message = await notification(hass)
+    assert message in {
+        "Web, Chess were removed on the router bypass by nft.",
+        "Chess, Web were removed on the router bypass by nft.",
+    }
+
+
+async def test_the_user_chooses_what_is_done_and_said(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Such as a message to a phone, in words of one's own; each removal is told."""
+    sent: list[ServiceCall] = async_mock_service(hass, "notify", "phone")
+    _, web, _ = await with_forwards(hass, at_home)
+    await turn(hass, STATE_ON, web)
+    words = "{{ router }}: {{ names }}, {{ cause }}"
+    await automate(
+        hass, TELL, tell=[{"action": "notify.phone", "data": {"message": words}}]
+    )
+    for times in (1, 2):
+        at_home.bypass.run("iptables", "-t", "nat", "-F")
+        await until(lambda times=times: len(sent) == times)
+        await until(lambda: "8443" in at_home.bypass.iptables_save())
+    assert [call.data["message"] for call in sent] == ["bypass: Web, iptables"] * 2
+
+
+async def test_a_removal_while_the_router_was_away_is_told_too(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Nobody saw which program it was, so none is named."""
+    _, web, _ = await with_forwards(hass, at_home)
+    await turn(hass, STATE_ON, web)
+    assert await async_setup_component(hass, "persistent_notification", {})
+    await automate(hass, TELL)
+    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(web).state == STATE_UNAVAILABLE)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    at_home.bypass.start_ssh()
+    _, message = await notification(hass)
+    assert message == "Web was removed on the router bypass."
