@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 import pytest
 
-from custom_components.bypass_router import link
+from custom_components.bypass_router import coordinator, link
 from custom_components.bypass_router.router.account_key import (
     authorized_line,
     generate_key,
@@ -117,6 +117,42 @@ async def test_a_router_that_is_away_at_set_up_is_tried_again(
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.error_reason_translation_key == "port_closed"
+
+
+async def test_a_router_whose_firewall_fails_is_tried_again(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """And the connection is not left open."""
+    entry = add_entry(hass, at_home, WEB)
+    at_home.bypass.commands.replace(
+        "iptables",
+        "#!/bin/sh\n"
+        'case "$*" in *-V) echo iptables v1.8.9 \\(nf_tables\\);; '
+        "*FORWARD*) echo no luck; exit 3;; esac\n",
+    )
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "firewall_failed"
+    await until(
+        lambda: "sshd: root" not in at_home.bypass.run("ps", "-e", "-o", "args").stdout
+    )
+
+
+async def test_a_router_that_says_nothing_is_given_up(
+    hass: HomeAssistant, at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command of it hangs; the set-up does not."""
+    monkeypatch.setattr(coordinator, "_FIRST_LOOK", 1.0)
+    entry = add_entry(hass, at_home, WEB)
+    at_home.bypass.commands.replace(
+        "iptables",
+        "#!/bin/sh\n"
+        'case "$*" in *-V) echo iptables v1.8.9 \\(nf_tables\\);; '
+        "*FORWARD*) sleep 9;; esac\n",
+    )
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "timed_out"
 
 
 async def test_a_refused_password_is_not_tried_again(

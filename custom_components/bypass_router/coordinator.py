@@ -43,6 +43,8 @@ from .wishes import Wishes
 
 _LOGGER = logging.getLogger(__name__)
 
+# Seconds in which a router must have told what it does, once it is connected.
+_FIRST_LOOK = 60.0
 # Seconds until a change that the router refused unasked is tried again.
 _RETRY = 60.0
 # Seconds that a report of a change may take longer than the sight of it.
@@ -145,13 +147,18 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             router = await self.link.open()
             self.device_id = self._register_device(router.probe)
             self._in_background(self._follow(router), "watch")
-            await self._settled
+            async with asyncio.timeout(_FIRST_LOOK):
+                await self._settled
         except (AuthenticationFailed, HostKeyChanged) as err:
             # Not tried again: a router bans who keeps failing to log in.
             raise translated(ConfigEntryError, err) from err
         except RouterError as err:
             await self.link.close()
             raise translated(ConfigEntryNotReady, err) from err
+        except TimeoutError as err:
+            await self.link.close()
+            late = TimedOut(seconds=f"{_FIRST_LOOK:g}")
+            raise translated(ConfigEntryNotReady, late) from err
 
     async def async_stop(self) -> None:
         """End the connection; the rules stay in force."""
@@ -300,7 +307,15 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def _lost(self) -> None:
         """Show that nothing is known of the router."""
         lost = ConnectionLost(message="closed")
-        self.async_set_update_error(translated(HomeAssistantError, lost))
+        if not self._give_up_start(lost):
+            self.async_set_update_error(translated(HomeAssistantError, lost))
+
+    def _give_up_start(self, err: RouterError) -> bool:
+        """End the start with an error; tell whether it was under way."""
+        if self._settled is None or self._settled.done():
+            return False
+        self._settled.set_exception(err)
+        return True
 
     async def _change(self) -> None:
         """Carry out what is wished when the change before this one is done."""
@@ -362,20 +377,18 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def _look_once(self) -> None:
         """Settle, or note that the router can't be looked at."""
-        settled = self._settled
         if (router := self.link.router) is None:
             return
         try:
             await self._settle(router)
         except RouterError as err:
-            if settled and not settled.done():
-                settled.set_exception(err)
-            elif not isinstance(err, ConnectionFailed):
-                self.async_set_update_error(translated(HomeAssistantError, err))
-                self._look_later(_RETRY)
+            if self._give_up_start(err) or router.closed:
+                return
+            self.async_set_update_error(translated(HomeAssistantError, err))
+            self._look_later(_RETRY)
         else:
-            if settled and not settled.done():
-                settled.set_result(None)
+            if self._settled and not self._settled.done():
+                self._settled.set_result(None)
 
     async def _settle(self, router: Router) -> None:
         """Compare what is so with what is wished: tell the difference, mend it."""

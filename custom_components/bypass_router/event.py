@@ -7,6 +7,7 @@ from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.start import async_at_started
 
 from .const import DOMAIN
 from .coordinator import (
@@ -41,6 +42,11 @@ class RulesEventEntity(RouterEntity, EventEntity):
     async def async_added_to_hass(self) -> None:
         """Listen, and hear of what has happened before."""
         await super().async_added_to_hass()
+        self.async_on_remove(async_at_started(self.hass, self._started))
+
+    @callback
+    def _started(self, _: HomeAssistant) -> None:
+        """Listen from now on: before, no automation would hear what is told."""
         # Several states that are written while an entity is being added become one.
         self.hass.loop.call_soon(self._listen)
 

@@ -105,6 +105,11 @@ async def test_an_unshifted_range_keeps_each_port(at_home: Lab, router: Router) 
     assert (passed.passed, passed.port_seen) == (True, 6007)
 
 
+@pytest.mark.parametrize(
+    "router_options",
+    [RouterOptions(), RouterOptions(masquerade=False)],
+    ids=["masquerade", "plain"],
+)
 @pytest.mark.parametrize("gateway", ["bypass", "main"])
 async def test_the_target_may_use_either_router(
     at_home: Lab, router: Router, gateway: str
