@@ -14,6 +14,9 @@ from custom_components.bypass_router.const import DOMAIN
 from tests.lab.exchange import Protocol
 from tests.lab.network import Lab
 
+HARDWARE_ADDRESS = "02:00:c0:a8:32:02"
+"""Of the bypass router; the lab makes it of its address."""
+
 WEB: Mapping[str, Any] = {
     "name": "Web",
     "protocol": "tcp",
@@ -49,7 +52,7 @@ def add_entry(
     entry = MockConfigEntry(
         domain=DOMAIN,
         title="bypass",
-        unique_id="02:00:00:00:50:02",
+        unique_id=HARDWARE_ADDRESS,
         data={
             "host": lab.bypass.address,
             "port": 22,

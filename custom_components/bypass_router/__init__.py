@@ -54,7 +54,7 @@ async def async_remove_entry(
     """Take our rules, and a key that was made here, from the router."""
     await Wishes(hass, entry.entry_id).remove()
     try:
-        router = await connect(hass, entry)
+        router = await connect(hass, entry.data)
         try:
             await router.apply([])
             key = entry.data.get(CONF_PRIVATE_KEY)
@@ -69,4 +69,7 @@ async def async_remove_entry(
 
 async def _async_updated(hass: HomeAssistant, entry: BypassRouterConfigEntry) -> None:
     """Follow a change of the entry or of its forwards."""
-    entry.runtime_data.async_forwards_changed()
+    if entry.runtime_data.link.data == entry.data:
+        entry.runtime_data.async_forwards_changed()
+    else:
+        hass.config_entries.async_schedule_reload(entry.entry_id)

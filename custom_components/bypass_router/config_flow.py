@@ -9,7 +9,10 @@ import re
 from typing import Any, override
 
 from homeassistant.config_entries import (
+    SOURCE_REAUTH,
+    SOURCE_USER,
     ConfigEntry,
+    ConfigEntryState,
     ConfigFlow,
     ConfigFlowResult,
     ConfigSubentryFlow,
@@ -42,8 +45,8 @@ from .const import (
     SUBENTRY_FORWARD,
 )
 from .forward_flow import ForwardFlow
-from .link import async_owner
-from .router.account_key import generate_key
+from .link import async_owner, connect
+from .router.account_key import generate_key, made_here
 from .router.credentials import Credentials, HostKey
 from .router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
 from .router.router import Router
@@ -163,6 +166,60 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask where the router is, and look whether one is there."""
+        return await self._ask_address("user", user_input, None)
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask where the router is now, and look whether one is there."""
+        entry = self._get_reconfigure_entry()
+        return await self._ask_address("reconfigure", user_input, entry.data)
+
+    async def async_step_reauth(
+        self, entry_data: Mapping[str, Any]
+    ) -> ConfigFlowResult:
+        """Sign in anew to the router whose key is pinned."""
+        self._account = {
+            name: entry_data[name] for name in (CONF_HOST, CONF_PORT, CONF_USERNAME)
+        }
+        self._host_key = HostKey(entry_data[CONF_HOST_KEY])
+        return await self.async_step_reauth_confirm()
+
+    async def async_step_reauth_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for what lets us in again."""
+        return await self._ask_secrets("reauth_confirm", user_input)
+
+    async def async_step_credentials(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show who the router says it is, and ask for what it wants to see."""
+        return await self._ask_secrets("credentials", user_input)
+
+    async def async_step_reconfigure_credentials(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """The same; nothing given means what is stored."""
+        stored = self._get_reconfigure_entry().data
+        return await self._ask_secrets(
+            "reconfigure_credentials",
+            user_input,
+            Credentials(
+                self._account[CONF_USERNAME],
+                stored.get(CONF_PASSWORD),
+                stored.get(CONF_PRIVATE_KEY),
+                stored.get(CONF_PASSPHRASE),
+            ),
+        )
+
+    async def _ask_address(
+        self,
+        step_id: str,
+        user_input: dict[str, Any] | None,
+        stored: Mapping[str, Any] | None,
+    ) -> ConfigFlowResult:
+        """Show the form for the address; go on when a router is there."""
         form = _Form()
         if user_input is not None:
             host = _parse_host(user_input[CONF_HOST])
@@ -180,32 +237,38 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
                         CONF_PORT: port,
                         CONF_USERNAME: username,
                     }
-                    return await self.async_step_credentials()
-        return self._show("user", ROUTER_SCHEMA, user_input, form)
+                    if stored is None:
+                        return await self.async_step_credentials()
+                    return await self.async_step_reconfigure_credentials()
+        return self._show(step_id, ROUTER_SCHEMA, user_input or stored, form)
 
-    async def async_step_credentials(
-        self, user_input: dict[str, Any] | None = None
+    async def _ask_secrets(
+        self,
+        step_id: str,
+        user_input: dict[str, Any] | None,
+        stored: Credentials | None = None,
     ) -> ConfigFlowResult:
-        """Show who the router says it is, and ask for what it wants to see."""
+        """Show the form for the secrets; go on when they let us in."""
         form = _Form(placeholders=self._placeholders())
         if user_input is not None:
             password = user_input.get(CONF_PASSWORD)
             private_key = user_input.get(CONF_PRIVATE_KEY, "").strip()
+            given = Credentials(
+                self._account[CONF_USERNAME],
+                password=password or None,
+                private_key=private_key or None,
+                passphrase=(private_key and user_input.get(CONF_PASSPHRASE)) or None,
+            )
+            credentials = given if password or private_key else stored
             if password and private_key:
                 form.errors["base"] = "credentials_ambiguous"
-            elif not (password or private_key):
+            elif credentials is None:
                 form.errors["base"] = "credentials_missing"
             else:
-                credentials = Credentials(
-                    self._account[CONF_USERNAME],
-                    password=password or None,
-                    private_key=private_key or None,
-                    passphrase=(private_key and user_input.get(CONF_PASSPHRASE))
-                    or None,
-                )
+                install_key = bool(password and user_input[CONF_INSTALL_KEY])
                 with form.told():
-                    return await self._add(credentials, user_input[CONF_INSTALL_KEY])
-        return self._show("credentials", CREDENTIALS_SCHEMA, user_input, form)
+                    return await self._finish(credentials, install_key=install_key)
+        return self._show(step_id, CREDENTIALS_SCHEMA, user_input, form)
 
     def _show(
         self,
@@ -236,21 +299,22 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
             ),
         }
 
-    async def _connect(self, credentials: Credentials) -> Router:
-        """Connect to the router that has the key which the user saw."""
-        return await Router.connect(
-            self._account[CONF_HOST],
-            self._account[CONF_PORT],
-            self._host_key,
-            credentials,
-            await async_owner(self.hass),
-        )
+    def _data(self, credentials: Credentials) -> dict[str, Any]:
+        """Return what an entry holds of a router."""
+        data = {
+            **self._account,
+            CONF_HOST_KEY: self._host_key.text,
+            CONF_PASSWORD: credentials.password,
+            CONF_PRIVATE_KEY: credentials.private_key,
+            CONF_PASSPHRASE: credentials.passphrase,
+        }
+        return {name: value for name, value in data.items() if value is not None}
 
-    async def _add(
-        self, credentials: Credentials, install_key: bool
+    async def _finish(
+        self, credentials: Credentials, *, install_key: bool
     ) -> ConfigFlowResult:
-        """Add the router, if it lets us in and we can work with it."""
-        router = await self._connect(credentials)
+        """Keep what lets us into the router, if we can work with it."""
+        router = await connect(self.hass, self._data(credentials))
         try:
             hardware_address = router.probe.hardware_address
             await self.async_set_unique_id(
@@ -260,22 +324,46 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
                 # A form left open somewhere must not stand in the way.
                 raise_on_progress=False,
             )
-            self._abort_if_unique_id_configured()
-            if credentials.password and install_key:
+            if self.source == SOURCE_USER:
+                self._abort_if_unique_id_configured()
+            else:
+                self._abort_if_unique_id_mismatch(reason="another_router")
+            if install_key:
                 credentials = await self._install_key(router, credentials.username)
+            await self._forget_key(router, credentials)
         finally:
             await router.close()
-        data = {
-            **self._account,
-            CONF_HOST_KEY: self._host_key.text,
-            CONF_PASSWORD: credentials.password,
-            CONF_PRIVATE_KEY: credentials.private_key,
-            CONF_PASSPHRASE: credentials.passphrase,
-        }
-        return self.async_create_entry(
-            title=router.probe.hostname or self._account[CONF_HOST],
-            data={name: value for name, value in data.items() if value is not None},
-        )
+        data = self._data(credentials)
+        if self.source == SOURCE_USER:
+            title = router.probe.hostname or self._account[CONF_HOST]
+            return self.async_create_entry(title=title, data=data)
+        entry = self._changed_entry
+        done = self.async_update_and_abort(entry, data=data)
+        if entry.state is not ConfigEntryState.LOADED:
+            # One that is loaded sees the change by itself.
+            self.hass.config_entries.async_schedule_reload(entry.entry_id)
+        return done
+
+    @property
+    def _changed_entry(self) -> ConfigEntry:
+        """The entry that the flow is about."""
+        if self.source == SOURCE_REAUTH:
+            return self._get_reauth_entry()
+        return self._get_reconfigure_entry()
+
+    async def _forget_key(self, router: Router, credentials: Credentials) -> None:
+        """Remove a key that we made before, and that another one replaces."""
+        if self.source == SOURCE_USER:
+            return
+        old = self._changed_entry.data
+        key = old.get(CONF_PRIVATE_KEY)
+        if (
+            key
+            and key != credentials.private_key
+            and old[CONF_USERNAME] == credentials.username
+            and made_here(key, await async_owner(self.hass))
+        ):
+            await _take_back(router, key)
 
     async def _install_key(self, router: Router, username: str) -> Credentials:
         """Make a key and give it to the router; return it once it logs in.
@@ -286,7 +374,7 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         credentials = Credentials(username, private_key=private_key)
         try:
             await router.install_key(private_key)
-            await (await self._connect(credentials)).close()
+            await (await connect(self.hass, self._data(credentials))).close()
         except Exception as err:
             await _take_back(router, private_key)
             if isinstance(err, RouterError):

@@ -12,6 +12,7 @@ from typing import Any, override
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import (
+    ConfigEntryAuthFailed,
     ConfigEntryError,
     ConfigEntryNotReady,
     HomeAssistantError,
@@ -23,7 +24,7 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from .const import CONF_RESTORE, DOMAIN, SUBENTRY_FORWARD
 from .forward_flow import forward_of
 from .issues import Issues
-from .link import Link
+from .link import UNMENDABLE, Link
 from .patience import Patience
 from .router.errors import (
     AuthenticationFailed,
@@ -32,6 +33,7 @@ from .router.errors import (
     HostKeyChanged,
     RouterError,
     TimedOut,
+    TooManyAttempts,
 )
 from .router.firewall import Live, Site
 from .router.forward import Forward, InvalidForward
@@ -145,12 +147,16 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.config_entry.async_on_unload(self._forget_later)
         try:
             router = await self.link.open()
+            self._issues.host_key_accepted()
             self.device_id = self._register_device(router.probe)
             self._in_background(self._follow(router), "watch")
             async with asyncio.timeout(_FIRST_LOOK):
                 await self._settled
-        except (AuthenticationFailed, HostKeyChanged) as err:
-            # Not tried again: a router bans who keeps failing to log in.
+        except (AuthenticationFailed, TooManyAttempts) as err:
+            # Not tried again without the user: a router bans who keeps failing.
+            raise translated(ConfigEntryAuthFailed, err) from err
+        except HostKeyChanged as err:
+            self._issues.host_key_changed(err)
             raise translated(ConfigEntryError, err) from err
         except RouterError as err:
             await self.link.close()
@@ -292,7 +298,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Stay connected."""
         try:
             await self.link.follow(router)
-        except AuthenticationFailed, HostKeyChanged:
+        except UNMENDABLE:
             # The set-up says what is wrong, and does not try again.
             self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
 

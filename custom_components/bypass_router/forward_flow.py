@@ -67,7 +67,12 @@ def forward_of(subentry: ConfigSubentry) -> Forward:
 
     Raises InvalidForward for data that this flow did not write.
     """
-    data = subentry.data
+    data = {
+        CONF_TARGET_PORT: "",
+        CONF_SOURCES: [],
+        CONF_KEEP_CLIENT_ADDRESS: False,
+        **subentry.data,
+    }
     texts = (CONF_PROTOCOL, CONF_EXTERNAL_PORT, CONF_TARGET, CONF_TARGET_PORT)
     malformed = [field for field in texts if not isinstance(data.get(field), str)]
     if not isinstance(data.get(CONF_SOURCES), list) or not all(

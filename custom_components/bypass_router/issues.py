@@ -8,6 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
+from .router.errors import HostKeyChanged
 from .router.firewall import Tag
 
 
@@ -19,6 +20,24 @@ class Issues:
         self._hass = hass
         self._entry = entry
         self._foreign: set[str] = set()
+
+    def host_key_changed(self, err: HostKeyChanged) -> None:
+        """The router proved another key; only the user knows whether it may."""
+        words = {"router": self._entry.title, **err.details}
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            f"host_key_{self._entry.entry_id}",
+            data={"entry_id": self._entry.entry_id, **words},
+            is_fixable=True,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key="host_key_changed",
+            translation_placeholders=words,
+        )
+
+    def host_key_accepted(self) -> None:
+        """The router proved the key that it should."""
+        ir.async_delete_issue(self._hass, DOMAIN, f"host_key_{self._entry.entry_id}")
 
     def waiting(self, commands: Collection[str]) -> None:
         """Forwards were removed here whose rules wait for the router to be back."""

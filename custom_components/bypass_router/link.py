@@ -1,7 +1,7 @@
 """The connection to one router: it is watched, and made anew when it is lost."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 import logging
 import random
@@ -12,14 +12,22 @@ from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNA
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import instance_id
 
+from .attempts import async_check_attempts, async_note_refusal
 from .const import CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
 from .router.credentials import Credentials, HostKey
-from .router.errors import AuthenticationFailed, HostKeyChanged, RouterError
+from .router.errors import (
+    AuthenticationFailed,
+    HostKeyChanged,
+    RouterError,
+    TooManyAttempts,
+)
 from .router.router import Router
 from .router.watch import Change
 
 _LOGGER = logging.getLogger(__name__)
 
+# What no further attempt would mend, and some would make worse.
+UNMENDABLE = (AuthenticationFailed, HostKeyChanged, TooManyAttempts)
 # Seconds between attempts to reach a router that is away, or to watch it.
 _FIRST_DELAY = 1.0
 _LAST_DELAY = 60.0
@@ -30,21 +38,26 @@ async def async_owner(hass: HomeAssistant) -> str:
     return sha256((await instance_id.async_get(hass)).encode()).hexdigest()[:8]
 
 
-async def connect(hass: HomeAssistant, entry: ConfigEntry[Any]) -> Router:
-    """Connect to an entry's router. Raises RouterError."""
-    data = entry.data
-    return await Router.connect(
-        data[CONF_HOST],
-        data[CONF_PORT],
-        HostKey(data[CONF_HOST_KEY]),
-        Credentials(
-            data[CONF_USERNAME],
-            data.get(CONF_PASSWORD),
-            data.get(CONF_PRIVATE_KEY),
-            data.get(CONF_PASSPHRASE),
-        ),
-        await async_owner(hass),
-    )
+async def connect(hass: HomeAssistant, data: Mapping[str, Any]) -> Router:
+    """Connect to the router that an entry's data describe. Raises RouterError."""
+    host, port = data[CONF_HOST], data[CONF_PORT]
+    async_check_attempts(hass, host, port)
+    try:
+        return await Router.connect(
+            host,
+            port,
+            HostKey(data[CONF_HOST_KEY]),
+            Credentials(
+                data[CONF_USERNAME],
+                data.get(CONF_PASSWORD),
+                data.get(CONF_PRIVATE_KEY),
+                data.get(CONF_PASSPHRASE),
+            ),
+            await async_owner(hass),
+        )
+    except AuthenticationFailed:
+        async_note_refusal(hass, host, port)
+        raise
 
 
 class Link:
@@ -62,6 +75,8 @@ class Link:
         """Take whom to tell; nothing is connected yet."""
         self._hass = hass
         self._entry = entry
+        self.data = entry.data
+        """The router's address and our credentials, as they were at the start."""
         self._on_open = on_open
         self._on_change = on_change
         self._on_loss = on_loss
@@ -70,15 +85,15 @@ class Link:
 
     async def open(self) -> Router:
         """Connect. Raises RouterError."""
-        self.router = await connect(self._hass, self._entry)
+        self.router = await connect(self._hass, self.data)
         self._on_open(self.router)
         return self.router
 
     async def follow(self, router: Router) -> None:
         """Watch the router, and connect again whenever the connection is lost.
 
-        Ends when the link is closed. Raises AuthenticationFailed and
-        HostKeyChanged, which no further attempt would mend.
+        Ends when the link is closed. Raises AuthenticationFailed, HostKeyChanged
+        and TooManyAttempts, which no further attempt would mend.
         """
         while True:
             await self._watch(router)
@@ -121,7 +136,7 @@ class Link:
             delay = min(delay * 2, _LAST_DELAY)
             try:
                 return await self.open()
-            except AuthenticationFailed, HostKeyChanged:
+            except UNMENDABLE:
                 raise
             except RouterError as err:
                 _LOGGER.debug("%s is still away: %s", self._entry.title, err)

@@ -4,11 +4,15 @@ import logging
 from typing import Any
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
+from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant
 import voluptuous as vol
 
+from .const import CONF_HOST_KEY
 from .coordinator import BypassRouterConfigEntry
+from .router.credentials import HostKey
 from .router.errors import ConnectionLost, RouterError
+from .router.session import fetch_host_key
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -51,10 +55,60 @@ class RemoveForeignRules(RepairsFlow):
         await entry.runtime_data.async_reconcile()
 
 
+class AcceptHostKey(RepairsFlow):
+    """Lets the user accept the key that the router proves now, or not."""
+
+    def __init__(self, entry_id: str, words: dict[str, str]) -> None:
+        """Take which router it is, and what the user has seen."""
+        self._entry_id = entry_id
+        self._words = words
+
+    async def async_step_init(
+        self, _: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Show both fingerprints."""
+        return self.async_show_menu(
+            step_id="init",
+            menu_options=["accept", "refuse"],
+            description_placeholders=self._words,
+        )
+
+    async def async_step_accept(
+        self, _: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Pin the new key, if it is the one that the user has seen."""
+        entry = self.hass.config_entries.async_get_entry(self._entry_id)
+        if entry is None:
+            return self.async_abort(reason="entry_gone")
+        try:
+            found = await fetch_host_key(entry.data[CONF_HOST], entry.data[CONF_PORT])
+        except RouterError as err:
+            _LOGGER.warning("The host key of %s is not known: %s", entry.title, err)
+            return self.async_abort(reason="not_reached")
+        if found.fingerprint != self._words["found"]:
+            return self.async_abort(reason="changed_again")
+        unique_id = entry.unique_id
+        if unique_id == HostKey(entry.data[CONF_HOST_KEY]).fingerprint:
+            unique_id = found.fingerprint
+        self.hass.config_entries.async_update_entry(
+            entry, data={**entry.data, CONF_HOST_KEY: found.text}, unique_id=unique_id
+        )
+        self.hass.config_entries.async_schedule_reload(entry.entry_id)
+        return self.async_create_entry(data={})
+
+    async def async_step_refuse(
+        self, _: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Leave all as it is: nothing is sent to that router."""
+        return self.async_abort(reason="refused")
+
+
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, Any] | None
 ) -> RepairsFlow:
     """Return the flow that mends this issue."""
     if data is None:
         raise ValueError(f"{issue_id} can't be fixed by a button")
+    if issue_id.startswith("host_key_"):
+        return AcceptHostKey(data["entry_id"], data)
     return RemoveForeignRules(data["entry_id"], data["owner"])

@@ -67,6 +67,12 @@ class AuthenticationFailed(ConnectionFailed):
     key = "authentication_failed"
 
 
+class TooManyAttempts(ConnectionFailed):
+    """Not tried: the router refused us so often that it may lock us out."""
+
+    key = "too_many_attempts"
+
+
 class ConnectionLost(ConnectionFailed):
     """The connection broke while a script ran: its outcome is unknown."""
 

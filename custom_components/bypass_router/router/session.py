@@ -4,10 +4,10 @@ The only module that touches the network.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 import socket
-from typing import Self
+from typing import Self, override
 
 import asyncssh
 
@@ -209,6 +209,45 @@ async def _beat(
         process.stdin.write("\n")
 
 
+class _Client(asyncssh.SSHClient):
+    """Tries a password once, though a server may take it in two ways.
+
+    Each way counts as a failed login where the password is wrong.
+    """
+
+    def __init__(self, password: str | None) -> None:
+        """Take the password."""
+        self._password = password
+        self._tried = False
+
+    @override
+    def password_auth_requested(self) -> str | None:
+        """Give the password to a server that asks for one, the first time."""
+        tried, self._tried = self._tried, True
+        return None if tried else self._password
+
+    @override
+    def kbdint_auth_requested(self) -> str | None:
+        """Take part in a dialog, unless the password was refused already."""
+        return None if self._tried or self._password is None else ""
+
+    @override
+    def kbdint_challenge_received(
+        self,
+        name: str,
+        instructions: str,
+        lang: str,
+        prompts: Sequence[tuple[str, bool]],
+    ) -> list[str] | None:
+        """Answer the one question for the password, the first time."""
+        if not prompts:
+            return []
+        if self._tried or self._password is None or len(prompts) > 1:
+            return None
+        self._tried = True
+        return [self._password]
+
+
 async def _connect(
     host: str,
     port: int,
@@ -228,7 +267,8 @@ async def _connect(
         known_hosts=([host_key.key], [], []),
         server_host_key_algs=host_key.algorithms,
         username=credentials.username,
-        password=credentials.password,
+        client_factory=lambda: _Client(credentials.password),
+        preferred_auth="publickey,password,keyboard-interactive",
         client_keys=[client_key] if client_key else None,
         public_key_auth=client_key is not None,
         password_auth=credentials.password is not None,

@@ -1,0 +1,286 @@
+"""Whom we trust, and who trusts us: changed keys, refused accounts, other addresses."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncssh
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_ON
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.bypass_router import attempts, link
+from custom_components.bypass_router.router.account_key import (
+    authorized_line,
+    generate_key,
+)
+from custom_components.bypass_router.router.credentials import HostKey
+from tests.lab.network import Lab
+
+from .setup import WEB, add_entry, passes, set_up, switch_of, turn, until
+
+
+async def give(hass: HomeAssistant, form: Mapping[str, Any], **given: Any) -> Any:
+    """Submit a form of a config flow, and return what comes next."""
+    return await hass.config_entries.flow.async_configure(form["flow_id"], given)
+
+
+def reauth(hass: HomeAssistant) -> Mapping[str, Any]:
+    """Return the one reauthentication that is under way."""
+    (flow,) = hass.config_entries.flow.async_progress_by_handler("bypass_router")
+    assert flow["context"]["source"] == "reauth"
+    return flow
+
+
+async def with_old_password(
+    hass: HomeAssistant, lab: Lab, password: str
+) -> MockConfigEntry:
+    """Set up an entry whose password the router does not take any more."""
+    entry = add_entry(hass, lab, WEB)
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, "password": password}
+    )
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    return entry
+
+
+def refusals(lab: Lab) -> int:
+    """Return how often the router has refused somebody."""
+    return lab.bypass.ssh.log().count("Failed")
+
+
+async def test_a_refused_account_asks_the_user_once_and_is_let_in_again(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """With a new password, from which a key is made; the forwards are as before."""
+    entry = await with_old_password(hass, at_home, "the old one")
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert refusals(at_home) == 1
+    form = reauth(hass)
+    assert form["step_id"] == "reauth_confirm"
+    done = await give(
+        hass, form, password=at_home.bypass.root_password, install_key=True
+    )
+    assert (done["type"], done["reason"]) == ("abort", "reauth_successful")
+    await until(lambda: entry.state is ConfigEntryState.LOADED)
+    assert "password" not in entry.data
+    assert entry.data["private_key"].startswith("-----BEGIN OPENSSH PRIVATE KEY")
+    assert refusals(at_home) == 1
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+
+
+async def test_an_account_that_is_refused_later_asks_the_user_too(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The password was changed on the router, and the connection is lost."""
+    entry = await set_up(hass, at_home, WEB)
+    at_home.bypass.users.set_password("root", "a new one")
+    at_home.bypass.ssh.stop()
+    at_home.bypass.ssh.start()
+    await until(lambda: entry.state is ConfigEntryState.SETUP_ERROR)
+    await hass.async_block_till_done()
+    form = reauth(hass)
+    done = await give(hass, form, password="a new one", install_key=False)
+    assert done["reason"] == "reauth_successful"
+    await until(lambda: entry.state is ConfigEntryState.LOADED)
+    assert entry.data["password"] == "a new one"
+    # Once when it was back, and once at the set-up that asks the user.
+    assert refusals(at_home) <= 2
+
+
+async def test_a_router_is_never_asked_so_often_that_it_locks_us_out(
+    at_home: Lab, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three refusals in ten minutes, by whatever way they come."""
+    entry = await with_old_password(hass, at_home, "the old one")
+    form: Any = reauth(hass)
+    for _ in range(4):
+        form = await give(hass, form, password="wrong too", install_key=False)
+    assert form["errors"] == {"base": "too_many_attempts"}
+    assert form["description_placeholders"]["minutes"] == "10"
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.error_reason_translation_key == "too_many_attempts"
+    form = reauth(hass)
+    assert refusals(at_home) == 3
+    monkeypatch.setattr(attempts, "_SECONDS", 0)
+    password = at_home.bypass.root_password
+    done = await give(hass, form, password=password, install_key=False)
+    assert done["reason"] == "reauth_successful"
+    await until(lambda: entry.state is ConfigEntryState.LOADED)
+
+
+async def test_a_wrong_password_counts_once_where_it_could_be_given_twice(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """A server that takes it by a dialog too would count two failures."""
+    config = at_home.bypass.root / "etc/ssh/sshd_config"
+    text = config.read_text().replace(
+        "KbdInteractiveAuthentication no", "KbdInteractiveAuthentication yes"
+    )
+    at_home.bypass.ssh.stop()
+    config.write_text(text)
+    at_home.bypass.ssh.start()
+    await with_old_password(hass, at_home, "the old one")
+    assert refusals(at_home) == 1
+
+
+async def test_another_address_of_the_same_router_is_taken(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Its forwards are as they were, and stay in force all the while."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB)
+    hass.config_entries.async_update_entry(entry)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    at_home.bypass.ssh.stop()
+    at_home.bypass.start_ssh(port=2222)
+    form = await entry.start_reconfigure_flow(hass)
+    form = await give(hass, form, host=at_home.bypass.address, port=22, username="root")
+    assert form["errors"] == {"base": "port_closed"}
+    form = await give(
+        hass, form, host=at_home.bypass.address, port=2222, username="root"
+    )
+    assert form["step_id"] == "reconfigure_credentials"
+    assert form["description_placeholders"]["fingerprint"] == (
+        HostKey(at_home.bypass.host_key()).fingerprint
+    )
+    done = await give(hass, form, install_key=True)
+    assert done["reason"] == "reconfigure_successful"
+    assert entry.data["port"] == 2222
+    assert entry.data["password"] == at_home.bypass.root_password
+    switch = switch_of(hass, entry, "Web")
+    await until(lambda: hass.states.is_state(switch, STATE_ON))
+    assert entry.state is ConfigEntryState.LOADED
+    assert await passes(at_home)
+
+
+async def test_an_entry_can_not_be_moved_onto_another_router(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Its forwards would open ports there. Nothing is changed on either."""
+    entry = await set_up(hass, at_home, WEB)
+    hass.config_entries.async_update_entry(entry, unique_id="02:00:00:00:99:99")
+    before = dict(entry.data)
+    form = await entry.start_reconfigure_flow(hass)
+    form = await give(hass, form, host=at_home.bypass.address, port=22, username="root")
+    done = await give(
+        hass, form, password=at_home.bypass.root_password, install_key=True
+    )
+    assert (done["type"], done["reason"]) == ("abort", "another_router")
+    assert entry.data == before
+    assert at_home.bypass.users.authorized_keys() == ""
+
+
+async def test_a_key_of_ours_that_is_replaced_is_taken_off_the_router(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The user's own keys stay."""
+    old = generate_key(await link.async_owner(hass))
+    theirs = authorized_line(generate_key("cd34"))
+    at_home.bypass.users.authorize(theirs, authorized_line(old))
+    entry = add_entry(hass, at_home, WEB)
+    data = {name: entry.data[name] for name in ("host", "port", "username", "host_key")}
+    hass.config_entries.async_update_entry(entry, data={**data, "private_key": old})
+    await hass.config_entries.async_setup(entry.entry_id)
+    form = await entry.start_reconfigure_flow(hass)
+    form = await give(hass, form, host=at_home.bypass.address, port=22, username="root")
+    done = await give(
+        hass, form, password=at_home.bypass.root_password, install_key=True
+    )
+    assert done["reason"] == "reconfigure_successful"
+    new = authorized_line(entry.data["private_key"])
+    assert at_home.bypass.users.authorized_keys() == f"{theirs}\n{new}\n"
+    await until(lambda: entry.state is ConfigEntryState.LOADED)
+
+
+class Repair:
+    """The repair of a changed host key, as the user goes through it."""
+
+    def __init__(self, hass: HomeAssistant, client: Any, issue_id: str) -> None:
+        """Take the issue."""
+        self._hass = hass
+        self._client = client
+        self._issue_id = issue_id
+
+    async def choose(self, option: str) -> Mapping[str, Any]:
+        """Open the repair, choose, and return what comes."""
+        started = await self._client.post(
+            "/api/repairs/issues/fix",
+            json={"handler": "bypass_router", "issue_id": self._issue_id},
+        )
+        menu = await started.json()
+        assert menu["menu_options"] == ["accept", "refuse"]
+        answer = await self._client.post(
+            f"/api/repairs/issues/fix/{menu['flow_id']}",
+            json={"next_step_id": option},
+        )
+        result: dict[str, Any] = await answer.json()
+        return result | {"seen": menu["description_placeholders"]}
+
+
+async def test_a_changed_host_key_stops_all_until_the_user_accepts_it(
+    at_home: Lab, hass: HomeAssistant, hass_client: ClientSessionGenerator
+) -> None:
+    """Both fingerprints are shown; no secret reaches the stranger before."""
+    at_home.target.serve("tcp", 443)
+    assert await async_setup_component(hass, "repairs", {})
+    entry = await set_up(hass, at_home, WEB)
+    switch = switch_of(hass, entry, "Web")
+    await turn(hass, "on", switch)
+    old = HostKey(at_home.bypass.host_key()).fingerprint
+    at_home.bypass.renew_host_keys()
+    new = HostKey(at_home.bypass.host_key()).fingerprint
+    at_home.bypass.ssh.stop()
+    at_home.bypass.ssh.start()
+    logins = at_home.bypass.ssh.log().count("Accepted")
+    await until(lambda: entry.state is ConfigEntryState.SETUP_ERROR)
+    await hass.async_block_till_done()
+    assert await passes(at_home)
+    repair = Repair(hass, await hass_client(), f"host_key_{entry.entry_id}")
+
+    refused = await repair.choose("refuse")
+    assert (refused["type"], refused["reason"]) == ("abort", "refused")
+    assert refused["seen"]["expected"] == old
+    assert refused["seen"]["found"] == new
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert at_home.bypass.ssh.log().count("Accepted") == logins
+    assert refusals(at_home) == 0
+
+    assert (await repair.choose("accept"))["type"] == "create_entry"
+    await until(lambda: entry.state is ConfigEntryState.LOADED)
+    assert HostKey(entry.data["host_key"]).fingerprint == new
+    assert hass.states.get(switch).state == STATE_ON
+    assert (
+        ir.async_get(hass).async_get_issue(
+            "bypass_router", f"host_key_{entry.entry_id}"
+        )
+        is None
+    )
+
+
+async def test_only_the_key_that_the_user_saw_can_be_accepted(
+    at_home: Lab, hass: HomeAssistant, hass_client: ClientSessionGenerator
+) -> None:
+    """One that comes after it is not."""
+    assert await async_setup_component(hass, "repairs", {})
+    entry = add_entry(hass, at_home, WEB)
+    stranger = asyncssh.generate_private_key("ssh-ed25519")
+    pinned = HostKey.of(stranger.convert_to_public()).text
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, "host_key": pinned}
+    )
+    await hass.config_entries.async_setup(entry.entry_id)
+    repair = Repair(hass, await hass_client(), f"host_key_{entry.entry_id}")
+    at_home.bypass.renew_host_keys()
+    at_home.bypass.ssh.stop()
+    at_home.bypass.ssh.start()
+    assert (await repair.choose("accept"))["reason"] == "changed_again"
+    assert entry.data["host_key"] == pinned
+    at_home.bypass.ssh.stop()
+    assert (await repair.choose("accept"))["reason"] == "not_reached"
+    assert entry.data["host_key"] == pinned
