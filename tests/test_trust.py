@@ -1,5 +1,6 @@
 """Whom we trust, and who trusts us: changed keys, refused accounts, other addresses."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -284,3 +285,56 @@ async def test_only_the_key_that_the_user_saw_can_be_accepted(
     at_home.bypass.ssh.stop()
     assert (await repair.choose("accept"))["reason"] == "not_reached"
     assert entry.data["host_key"] == pinned
+
+
+async def fill_in(
+    hass: HomeAssistant, entry: MockConfigEntry, **fields: Any
+) -> Mapping[str, Any]:
+    """Submit the form for a new forward, and return what comes next."""
+    subentries = hass.config_entries.subentries
+    form = await subentries.async_init(
+        (entry.entry_id, "forward"), context={"source": "user"}
+    )
+    return await subentries.async_configure(form["flow_id"], {**WEB, **fields})
+
+
+async def test_a_service_of_the_router_loses_its_port_only_if_the_user_agrees(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The form names it; a range that covers it counts too."""
+    at_home.bypass.spawn("busybox", "nc", "-ll", "-p", "9000", "-e", "true")
+    entry = await set_up(hass, at_home)
+    router = entry.runtime_data.link.router
+    async with asyncio.timeout(5):
+        while len(await router.listeners()) < 2:
+            await asyncio.sleep(0.01)
+    ports = {"external_port": "8990-9010", "target_port": ""}
+    asked = await fill_in(hass, entry, **ports)
+    assert asked["step_id"] == "confirm"
+    assert asked["description_placeholders"] == {
+        "name": "Web",
+        "services": "busybox (TCP 9000)",
+    }
+    assert not entry.subentries
+    done = await hass.config_entries.subentries.async_configure(asked["flow_id"], {})
+    assert done["type"] == "create_entry"
+    assert (await fill_in(hass, entry, name="Other", protocol="udp", **ports))[
+        "type"
+    ] == "create_entry"
+
+
+async def test_no_forward_can_take_the_port_of_any_ssh_server_of_the_router(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Nobody could get in any more to take it back."""
+    at_home.bypass.run("ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", "/tmp/key")
+    at_home.bypass.spawn("/usr/sbin/sshd", "-D", "-p", "2200", "-h", "/tmp/key")
+    entry = await set_up(hass, at_home)
+    router = entry.runtime_data.link.router
+    async with asyncio.timeout(5):
+        while len(await router.listeners()) < 2:
+            await asyncio.sleep(0.01)
+    for ports, port in (("1-100", "22"), ("2100-2300", "2200"), ("22", "22")):
+        form = await fill_in(hass, entry, external_port=ports, target_port="")
+        assert form["errors"] == {"external_port": "port_is_ssh"}
+        assert form["description_placeholders"]["port"] == port

@@ -1,11 +1,12 @@
 """Adding a port forward to a router, and changing one."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+import logging
+from typing import TYPE_CHECKING, Any
 import unicodedata
 
 from homeassistant.config_entries import (
-    ConfigEntry,
+    ConfigEntryState,
     ConfigSubentry,
     ConfigSubentryFlow,
     SubentryFlowResult,
@@ -34,7 +35,14 @@ from .const import (
     CONF_TARGET_PORT,
     SUBENTRY_FORWARD,
 )
+from .router.errors import RouterError
 from .router.forward import Forward, InvalidForward, Protocol
+from .router.listeners import Listener
+
+if TYPE_CHECKING:
+    from .coordinator import BypassRouterConfigEntry
+
+_LOGGER = logging.getLogger(__name__)
 
 _MAX_NAME = 100
 # Emoji and some scripts join their letters with these; other marks that can't
@@ -131,11 +139,14 @@ def _is_readable(char: str) -> bool:
 class ForwardFlow(ConfigSubentryFlow):
     """The form for one port forward."""
 
+    _confirmed: tuple[str, str, dict[str, Any]]
+    _services: list[str]
+
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Add a forward."""
-        return self._step("user", _NEW, user_input, {})
+        return await self._step("user", _NEW, user_input, {})
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
@@ -144,9 +155,24 @@ class ForwardFlow(ConfigSubentryFlow):
         subentry = self._get_reconfigure_subentry()
         # The title is what the user sees, and may have changed.
         stored = {**subentry.data, CONF_NAME: subentry.title}
-        return self._step("reconfigure", subentry.subentry_id, user_input, stored)
+        return await self._step("reconfigure", subentry.subentry_id, user_input, stored)
 
-    def _step(
+    async def async_step_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Have the user say that a service of the router may lose its port."""
+        if user_input is not None:
+            return self._store(*self._confirmed)
+        return self.async_show_form(
+            step_id="confirm",
+            data_schema=vol.Schema({}),
+            description_placeholders={
+                CONF_NAME: self._confirmed[1],
+                "services": ", ".join(self._services),
+            },
+        )
+
+    async def _step(
         self,
         step_id: str,
         forward_id: str,
@@ -164,10 +190,19 @@ class ForwardFlow(ConfigSubentryFlow):
             except InvalidForward as err:
                 errors |= err.errors
             else:
-                found, placeholders = self._check_place(forward)
+                losers = [
+                    listener
+                    for listener in await self._listeners()
+                    if listener.taken_by(forward)
+                ]
+                found, placeholders = self._check_place(forward, losers)
                 errors |= found
                 if not errors:
-                    return self._store(forward_id, name, _data(name, forward))
+                    self._confirmed = (forward_id, name, _data(name, forward))
+                    if losers:
+                        self._services = sorted(map(str, losers))
+                        return await self.async_step_confirm()
+                    return self._store(*self._confirmed)
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(
@@ -201,9 +236,24 @@ class ForwardFlow(ConfigSubentryFlow):
             return {CONF_NAME: "name_taken"}
         return {}
 
-    def _check_place(self, forward: Forward) -> tuple[dict[str, str], dict[str, str]]:
+    async def _listeners(self) -> frozenset[Listener]:
+        """Return the router's own services; none of a router that is away."""
+        entry: BypassRouterConfigEntry = self._get_entry()
+        if entry.state is not ConfigEntryState.LOADED:
+            return frozenset()
+        if (router := entry.runtime_data.link.router) is None:
+            return frozenset()
+        try:
+            return await router.listeners()
+        except RouterError as err:
+            _LOGGER.debug("The services of %s are not known: %s", entry.title, err)
+            return frozenset()
+
+    def _check_place(
+        self, forward: Forward, losers: Collection[Listener]
+    ) -> tuple[dict[str, str], dict[str, str]]:
         """Return what stands in the way on this router, and the words for it."""
-        entry: ConfigEntry[Any] = self._get_entry()
+        entry = self._get_entry()
         errors: dict[str, str] = {}
         taken = [
             other.title
@@ -212,16 +262,15 @@ class ForwardFlow(ConfigSubentryFlow):
         ]
         if taken:
             errors[CONF_EXTERNAL_PORT] = "port_taken"
-        ssh = entry.data[CONF_PORT]
-        if (
-            "tcp" in forward.protocol.transports
-            and forward.external.first <= ssh <= forward.external.last
-        ):
+        ssh = Listener("tcp", entry.data[CONF_PORT], "sshd")
+        servers = [listener for listener in (ssh, *losers) if listener.is_ssh]
+        port = next((it.port for it in servers if it.taken_by(forward)), ssh.port)
+        if any(it.taken_by(forward) for it in servers):
             # Nobody would get at the router any more to take it back.
             errors[CONF_EXTERNAL_PORT] = "port_is_ssh"
         if str(forward.target) == entry.data[CONF_HOST]:
             errors[CONF_TARGET] = "target_is_router"
-        return errors, {"other": ", ".join(taken), "port": str(ssh)}
+        return errors, {"other": ", ".join(taken), "port": str(port)}
 
     def _others(self, forward_id: str) -> Iterator[ConfigSubentry]:
         """Return the router's forwards beside this one."""

@@ -12,7 +12,7 @@ type Transport = Literal["tcp", "udp"]
 # A subentry's id is a ULID; it stands in the comment of each rule.
 _ID = re.compile(r"[0-9A-Za-z]{1,64}")
 _PORTS = re.compile(r"\s*([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?\s*")
-_MAX_PORT = 65535
+MAX_PORT = 65535
 
 
 class InvalidForward(ValueError):
@@ -58,7 +58,7 @@ class PortRange:
 
     def __post_init__(self) -> None:
         """Refuse what is no range of ports."""
-        if not 1 <= self.first <= self.last <= _MAX_PORT:
+        if not 1 <= self.first <= self.last <= MAX_PORT:
             raise ValueError(f"no range of ports: {self.first} to {self.last}")
 
     @override
@@ -150,7 +150,7 @@ class Forward:
         if external and ports and len(ports) != len(external):
             if len(ports) > 1:
                 errors["target_port"] = "port_count_differs"
-            elif ports.first + len(external) - 1 > _MAX_PORT:
+            elif ports.first + len(external) - 1 > MAX_PORT:
                 errors["target_port"] = "port_out_of_range"
             else:
                 ports = external.shifted(ports.first)
@@ -195,7 +195,7 @@ def parse_ports(text: str) -> PortRange:
     if not (found := _PORTS.fullmatch(text)):
         raise _Refused("invalid_port")
     first, last = int(found[1]), int(found[2] or found[1])
-    if not (1 <= first <= _MAX_PORT and 1 <= last <= _MAX_PORT):
+    if not (1 <= first <= MAX_PORT and 1 <= last <= MAX_PORT):
         raise _Refused("port_out_of_range")
     if last < first:
         raise _Refused("port_range_reversed")

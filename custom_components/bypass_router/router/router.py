@@ -10,6 +10,7 @@ from .errors import FirewallFailed, KeyNotInstalled, NotApplied
 from .firewall import Live, Site
 from .forward import Forward
 from .iptables import Iptables, IptablesSnapshot
+from .listeners import Listener, listeners_script, read_listeners
 from .probe import Probe, probe_script, read_probe
 from .script import Result, Script
 from .session import Session
@@ -117,6 +118,11 @@ class Router:
         firewall = self._firewall.of(owner)
         async with self._lock:
             await self._bring_about([], firewall)
+
+    async def listeners(self) -> frozenset[Listener]:
+        """Return the services of the router that listen at its LAN address."""
+        sections = await self._session.run(listeners_script())
+        return read_listeners(sections, self.site.address.ip)
 
     async def install_key(self, private_key: str) -> None:
         """Let a key log in to this account, beside those that can already.
