@@ -8,13 +8,25 @@ from typing import Any
 from homeassistant.components.automation import EVENT_AUTOMATION_TRIGGERED
 from homeassistant.components.automation.config import AUTOMATION_BLUEPRINT_SCHEMA
 from homeassistant.components.blueprint.models import Blueprint, DomainBlueprints
+from homeassistant.components.persistent_notification import (
+    Notification,
+    UpdateType,
+    async_register_callback,
+)
 from homeassistant.const import (
     STATE_OFF,
     STATE_ON,
     STATE_UNAVAILABLE,
     STATE_UNKNOWN,
 )
-from homeassistant.core import CoreState, Event, HomeAssistant, ServiceCall, State
+from homeassistant.core import (
+    CoreState,
+    Event,
+    HomeAssistant,
+    ServiceCall,
+    State,
+    callback,
+)
 from homeassistant.helpers import entity_registry as er
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import load_yaml_dict
@@ -69,12 +81,17 @@ def triggered(hass: HomeAssistant) -> list[Event[Mapping[str, Any]]]:
     return async_capture_events(hass, EVENT_AUTOMATION_TRIGGERED)
 
 
-async def notification(hass: HomeAssistant) -> tuple[str, str]:
-    """Wait for a notification of the default kind; return its title and message."""
-    found = hass.data["persistent_notification"]
-    await until(lambda: bool(found))
-    (shown,) = found.values()
-    return shown["title"], shown["message"]
+async def notifications(hass: HomeAssistant) -> list[tuple[str | None, str]]:
+    """Return a list that fills with the titles and messages of notifications."""
+    shown: list[tuple[str | None, str]] = []
+
+    @callback
+    def note(_: UpdateType, changed: dict[str, Notification]) -> None:
+        shown.extend((each["title"], each["message"]) for each in changed.values())
+
+    assert await async_setup_component(hass, "persistent_notification", {})
+    async_register_callback(hass, note)
+    return shown
 
 
 @pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
@@ -132,7 +149,7 @@ async def test_only_the_chosen_forwards_are_turned_on_again(
 async def test_without_a_restart_nothing_is_turned_on(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
-    """A flush and a lost connection are none, and a restart without forwards is void."""
+    """A flush is none, nor is a lost connection; with nothing on, a restart is void."""
     _, web, game = await with_forwards(hass, at_home, restore=False)
     await turn(hass, STATE_ON, web)
     await automate(hass, TURN_ON)
@@ -215,13 +232,11 @@ async def test_a_removed_forward_is_told(
     """By its name, with the router and the program that removed it."""
     _, web, _ = await with_forwards(hass, at_home, restore=restore)
     await turn(hass, STATE_ON, web)
-    assert await async_setup_component(hass, "persistent_notification", {})
     await automate(hass, TELL)
+    shown = await notifications(hass)
     at_home.bypass.run("iptables", "-t", "nat", "-F")
-    assert await notification(hass) == (
-        "bypass",
-        "Web was removed on the router bypass by iptables.",
-    )
+    await until(lambda: shown != [])
+    assert shown == [("bypass", "Web was removed on the router bypass by iptables.")]
 
 
 async def test_several_forwards_are_told_in_one_sentence(
@@ -232,10 +247,11 @@ async def test_several_forwards_are_told_in_one_sentence(
     await turn(hass, STATE_ON, web, game)
     er.async_get(hass).async_update_entity(game, name="Chess")
     await hass.async_block_till_done()
-    assert await async_setup_component(hass, "persistent_notification", {})
     await automate(hass, TELL)
+    shown = await notifications(hass)
     at_home.bypass.run("nft", "flush", "ruleset")
-    _, message = await notification(hass)
+    await until(lambda: shown != [])
+    ((_, message),) = shown
     assert message in {
         "Web, Chess were removed on the router bypass by nft.",
         "Chess, Web were removed on the router bypass by nft.",
@@ -253,10 +269,11 @@ async def test_the_user_chooses_what_is_done_and_said(
     await automate(
         hass, TELL, tell=[{"action": "notify.phone", "data": {"message": words}}]
     )
-    for times in (1, 2):
-        at_home.bypass.run("iptables", "-t", "nat", "-F")
-        await until(lambda times=times: len(sent) == times)
-        await until(lambda: "8443" in at_home.bypass.iptables_save())
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    await until(lambda: len(sent) == 1)
+    assert "8443" in at_home.bypass.iptables_save()
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    await until(lambda: len(sent) == 2)
     assert [call.data["message"] for call in sent] == ["bypass: Web, iptables"] * 2
 
 
@@ -266,11 +283,11 @@ async def test_a_removal_while_the_router_was_away_is_told_too(
     """Nobody saw which program it was, so none is named."""
     _, web, _ = await with_forwards(hass, at_home)
     await turn(hass, STATE_ON, web)
-    assert await async_setup_component(hass, "persistent_notification", {})
     await automate(hass, TELL)
+    shown = await notifications(hass)
     at_home.bypass.stop_ssh()
     await until(lambda: hass.states.get(web).state == STATE_UNAVAILABLE)
     at_home.bypass.run("iptables", "-t", "nat", "-F")
     at_home.bypass.start_ssh()
-    _, message = await notification(hass)
-    assert message == "Web was removed on the router bypass."
+    await until(lambda: shown != [])
+    assert shown == [("bypass", "Web was removed on the router bypass.")]

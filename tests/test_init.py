@@ -128,7 +128,7 @@ async def test_a_router_whose_firewall_fails_is_tried_again(
         "iptables",
         "#!/bin/sh\n"
         'case "$*" in *-V) echo iptables v1.8.9 \\(nf_tables\\);; '
-        "*FORWARD*) echo no luck; exit 3;; esac\n",
+        "*FORWARD*|*HA-BYPASS*) echo no luck; exit 3;; esac\n",
     )
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY

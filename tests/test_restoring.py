@@ -69,9 +69,9 @@ class Told:
                 self.events.append(told)
             self._last = state.state
 
-    async def hears(self, kind: str) -> None:
-        """Wait for an event of this type."""
-        await until(lambda: kind in self.kinds)
+    async def hears(self, kind: str, times: int = 1) -> None:
+        """Wait for so many events of this type."""
+        await until(lambda: self.kinds.count(kind) == times)
 
     @property
     def kinds(self) -> list[str]:
@@ -282,9 +282,11 @@ async def test_the_reapply_button_does_not_wait(
 ) -> None:
     """A user who has ended the fight wants it mended now."""
     _, switch = await with_web_on(hass, at_home)
-    for _ in range(patience.TIMES + 1):
+    told = Told(hass)
+    for times in range(1, patience.TIMES + 1):
         at_home.bypass.run("iptables", "-t", "nat", "-F")
-        await asyncio.sleep(0.3)
+        await told.hears("rules_restored", times)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
     await until(lambda: hass.states.get(switch).state == STATE_OFF)
     await hass.services.async_call(
         "button",
@@ -364,6 +366,33 @@ def saved_rules(listing: str) -> str:
     return "\n".join(line for line in lines if line) + "\n"
 
 
+async def test_a_router_that_passes_nothing_on_is_told_and_mended(
+    at_home: Lab, hass: HomeAssistant, hass_client: ClientSessionGenerator
+) -> None:
+    """The switch is on and the rules are right, and no packet passes."""
+    assert await async_setup_component(hass, "repairs", {})
+    at_home.bypass.sysctl("net.ipv4.ip_forward", "0")
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    assert not await passes(at_home)
+    assert issue(hass, "ip_forward_") is not None
+    client = await hass_client()
+    started = await client.post(
+        "/api/repairs/issues/fix",
+        json={
+            "handler": "bypass_router",
+            "issue_id": f"ip_forward_{entry.entry_id}",
+        },
+    )
+    flow = await started.json()
+    assert not await passes(at_home)
+    done = await client.post(f"/api/repairs/issues/fix/{flow['flow_id']}", json={})
+    assert (await done.json())["type"] == "create_entry"
+    assert await passes(at_home)
+    assert issue(hass, "ip_forward_") is None
+
+
 async def test_the_last_wish_wins_whatever_happens_meanwhile(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
@@ -423,6 +452,18 @@ async def test_a_change_that_can_not_be_carried_out_in_time_is_told(
         await turn(hass, "on", game)
     at_home.bypass.commands.restore()
     await until(lambda: hass.states.get(game).state == STATE_ON)
+
+
+async def test_one_odd_answer_is_soon_forgotten(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The switch is unavailable while nobody knows what is so, and no longer."""
+    _, switch = await with_web_on(hass, at_home)
+    at_home.bypass.commands.replace("iptables", "#!/bin/sh\necho rainbows\n")
+    at_home.bypass.run("nft", "add", "chain", "ip", "nat", "poke")
+    await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
+    at_home.bypass.commands.restore()
+    await until(lambda: hass.states.get(switch).state == STATE_ON, 10)
 
 
 async def test_a_watcher_that_is_killed_is_started_again(

@@ -6,7 +6,7 @@ SUBENTRY_FORWARD = "forward"
 
 CONF_HOST_KEY = "host_key"
 CONF_PRIVATE_KEY = "private_key"
-CONF_PASSPHRASE = "passphrase"
+CONF_PASSPHRASE = "passphrase"  # noqa: S105 - a field's name
 CONF_INSTALL_KEY = "install_key"
 
 CONF_EXTERNAL_PORT = "external_port"

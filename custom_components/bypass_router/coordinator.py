@@ -24,6 +24,7 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from .const import CONF_RESTORE, DOMAIN, SUBENTRY_FORWARD
 from .forward_flow import forward_of
 from .issues import Issues
+from .journal import Journal
 from .link import UNMENDABLE, Link
 from .patience import Patience
 from .router.errors import (
@@ -47,8 +48,10 @@ _LOGGER = logging.getLogger(__name__)
 
 # Seconds in which a router must have told what it does, once it is connected.
 _FIRST_LOOK = 60.0
-# Seconds until a change that the router refused unasked is tried again.
-_RETRY = 60.0
+# Seconds until a router that gave an odd answer, or refused a change unasked, is
+# looked at again: at first, and at the most.
+_FIRST_RETRY = 1.0
+_LAST_RETRY = 60.0
 # Seconds that a report of a change may take longer than the sight of it.
 _REPORT_DELAY = 0.5
 # Seconds that a router is left alone at the most which tells of changes all the time.
@@ -115,10 +118,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             on_change=self.async_heard,
             on_loss=self._lost,
         )
+        self.journal = Journal()
         self._issues = Issues(hass, entry)
         self._wishes = Wishes(hass, entry.entry_id)
         self._wished: set[str] = set()
-        self._in_force: frozenset[str] = frozenset()
+        self._in_force: dict[str, Forward] = {}
         self._boot_id = ""
         self._site: Site | None = None
         self._changing = asyncio.Lock()
@@ -128,6 +132,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._looking: asyncio.Task[None] | None = None
         self._settled: asyncio.Future[None] | None = None
         self._patience = Patience()
+        self._retry_delay = _FIRST_RETRY
         self._fighting = False
         self._later: CALLBACK_TYPE | None = None
         self._tell: Callable[[RulesEvent], None] | None = None
@@ -141,8 +146,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """
         await self._wishes.load()
         self._wished = set(self._wishes.saved)
-        self._in_force = self._wishes.saved
         self._read_forwards()
+        self._in_force = {
+            key: forward
+            for key, forward in self.forwards.items()
+            if key in self._wishes.saved
+        }
         self._settled = self.hass.loop.create_future()
         self.config_entry.async_on_unload(self._forget_later)
         try:
@@ -208,6 +217,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def async_heard(self, change: Change) -> None:
         """Look at the router, since it told of a change there."""
         self._untouched = False
+        self.journal.hints += 1
         self._reports.append(change)
         if self._looking is None:
             self._looking = self._in_background(self._look(), "look", eager_start=False)
@@ -215,15 +225,14 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     @callback
     def async_forwards_changed(self) -> None:
         """Take note of forwards that were added, changed or removed."""
-        before = dict(self.forwards)
         self._read_forwards()
         if self.link.router is None and self._site:
             # Their rules are removed when the router is back.
             self._issues.waiting(
                 [
                     line
-                    for key in self._in_force & (before.keys() - self.forwards.keys())
-                    for line in removal_commands(before[key], self._site)
+                    for key in self._in_force.keys() - self.forwards.keys()
+                    for line in removal_commands(self._in_force[key], self._site)
                 ]
             )
         registry = dr.async_get(self.hass)
@@ -235,6 +244,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 registry.async_update_device(device.id, name=subentry.title)
         self.async_update_listeners()
         self._in_background(self._reconcile_unasked(), "forwards")
+
+    @property
+    def wished(self) -> frozenset[str]:
+        """The ids of the forwards that are to be in force."""
+        return frozenset(self._wished)
 
     @callback
     def async_listen(self, tell: Callable[[RulesEvent], None]) -> CALLBACK_TYPE:
@@ -306,12 +320,15 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def _opened(self, router: Router) -> None:
         """Take note of which boot of the router this is."""
         self._boot_id = router.probe.boot_id
+        self.journal.note_opened(router)
         self._site = router.site
+        self._issues.forwarding(enabled=router.probe.ip_forward)
         self._reports = []
 
     @callback
     def _lost(self) -> None:
         """Show that nothing is known of the router."""
+        self.journal.note_lost()
         lost = ConnectionLost(message="closed")
         if not self._give_up_start(lost):
             self.async_set_update_error(translated(HomeAssistantError, lost))
@@ -385,13 +402,14 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Settle, or note that the router can't be looked at."""
         if (router := self.link.router) is None:
             return
+        self.journal.looks += 1
         try:
             await self._settle(router)
         except RouterError as err:
             if self._give_up_start(err) or router.closed:
                 return
             self.async_set_update_error(translated(HomeAssistantError, err))
-            self._look_later(_RETRY)
+            self._retry()
         else:
             if self._settled and not self._settled.done():
                 self._settled.set_result(None)
@@ -401,12 +419,14 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         live = await router.read()
         wished = frozenset(self._wished & self.forwards.keys())
         missing = self._missing(wished, live)
-        gone = missing & self._in_force
+        gone = frozenset(
+            key for key in missing if self._in_force.get(key) == self.forwards[key]
+        )
         restarted = self._wishes.boot_id not in ("", self._boot_id)
         await self._wishes.save_boot_id(self._boot_id)
-        if missing and not self.config_entry.options.get(CONF_RESTORE, True):
-            self._wished -= missing
-            wished -= missing
+        if gone and not self.config_entry.options.get(CONF_RESTORE, True):
+            self._wished -= gone
+            wished -= gone
             await self._wishes.save(wished)
         if gone & wished and (wait := self._patience.left(time.monotonic())):
             self._fighting = True
@@ -450,7 +470,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             raise
         except RouterError as err:
             _LOGGER.warning("%s: %s", self.name, translated(HomeAssistantError, err))
-            self._look_later(_RETRY)
+            self._retry()
             return await router.read()
 
     def _show(self, live: Live) -> None:
@@ -458,7 +478,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         if not self.last_update_success:
             _LOGGER.info("%s is back", self.name)
         wished = frozenset(self._wished & self.forwards.keys())
-        self._in_force = wished - self._missing(wished, live)
+        there = wished - self._missing(wished, live)
+        self._in_force = {key: self.forwards[key] for key in there}
+        if there == wished:
+            self._retry_delay = _FIRST_RETRY
         self._issues.foreign(live.foreign)
         self._issues.waiting([])
         if not self._patience.left(time.monotonic()):
@@ -481,10 +504,16 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     ) -> None:
         """Tell what happened, as soon as somebody listens."""
         event = RulesEvent(kind, tuple(sorted(forwards)), cause)
+        self.journal.note(event.type, event.forwards, event.cause)
         if self._tell:
             self._tell(event)
         else:
             self._untold.append(event)
+
+    def _retry(self) -> None:
+        """Look at the router again, ever more seldom until all is as wished."""
+        self._look_later(self._retry_delay)
+        self._retry_delay = min(self._retry_delay * 2, _LAST_RETRY)
 
     def _look_later(self, seconds: float) -> None:
         """Look at the router again by ourselves."""

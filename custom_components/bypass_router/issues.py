@@ -21,6 +21,23 @@ class Issues:
         self._entry = entry
         self._foreign: set[str] = set()
 
+    def forwarding(self, *, enabled: bool) -> None:
+        """A router that passes no packets on makes every forward useless."""
+        issue_id = f"ip_forward_{self._entry.entry_id}"
+        if enabled:
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            data={"entry_id": self._entry.entry_id},
+            is_fixable=True,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key="ip_forward",
+            translation_placeholders={"router": self._entry.title},
+        )
+
     def host_key_changed(self, err: HostKeyChanged) -> None:
         """The router proved another key; only the user knows whether it may."""
         words = {"router": self._entry.title, **err.details}

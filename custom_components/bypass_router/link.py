@@ -132,7 +132,7 @@ class Link:
         delay = _FIRST_DELAY
         while True:
             # Two that lost one router at once do not come back at once.
-            await asyncio.sleep(delay * random.uniform(0.5, 1))
+            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
             delay = min(delay * 2, _LAST_DELAY)
             try:
                 return await self.open()

@@ -1,7 +1,7 @@
 """Repairs that a user can have done with one button."""
 
 import logging
-from typing import Any
+from typing import Any, override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.const import CONF_HOST, CONF_PORT
@@ -12,18 +12,21 @@ from .const import CONF_HOST_KEY
 from .coordinator import BypassRouterConfigEntry
 from .router.credentials import HostKey
 from .router.errors import ConnectionLost, RouterError
+from .router.router import Router
 from .router.session import fetch_host_key
 
 _LOGGER = logging.getLogger(__name__)
 
 
-class RemoveForeignRules(RepairsFlow):
-    """Removes the rules of a Home Assistant that is no more."""
+class ConfirmedRepair(RepairsFlow):
+    """Does one thing on a router, after the user has agreed to it."""
 
-    def __init__(self, entry_id: str, owner: str) -> None:
-        """Take whose rules they are, and on which router."""
+    _failed: str
+    """The reason to give when it could not be done."""
+
+    def __init__(self, entry_id: str) -> None:
+        """Take which router it is."""
         self._entry_id = entry_id
-        self._owner = owner
 
     async def async_step_init(
         self, _: dict[str, str] | None = None
@@ -38,21 +41,48 @@ class RemoveForeignRules(RepairsFlow):
         if user_input is None:
             return self.async_show_form(step_id="confirm", data_schema=vol.Schema({}))
         try:
-            await self._remove()
+            entry: BypassRouterConfigEntry | None
+            entry = self.hass.config_entries.async_get_entry(self._entry_id)
+            router = entry.runtime_data.link.router if entry else None
+            if entry is None or router is None:
+                raise ConnectionLost(message="closed")
+            await self._repair(router)
+            await entry.runtime_data.async_reconcile()
         except RouterError as err:
-            _LOGGER.warning("The rules of %s were not removed: %s", self._owner, err)
-            return self.async_abort(reason="not_removed")
+            _LOGGER.warning("%s was not mended: %s", self.issue_id, err)
+            return self.async_abort(reason=self._failed)
         return self.async_create_entry(data={})
 
-    async def _remove(self) -> None:
-        """Remove the rules, and look at what is left. Raises RouterError."""
-        entry: BypassRouterConfigEntry | None
-        entry = self.hass.config_entries.async_get_entry(self._entry_id)
-        router = entry.runtime_data.link.router if entry else None
-        if entry is None or router is None:
-            raise ConnectionLost(message="closed")
+    async def _repair(self, router: Router) -> None:
+        """Do it. Raises RouterError."""
+        raise NotImplementedError
+
+
+class RemoveForeignRules(ConfirmedRepair):
+    """Removes the rules of a Home Assistant that is no more."""
+
+    _failed = "not_removed"
+
+    def __init__(self, entry_id: str, owner: str) -> None:
+        """Take whose rules they are, and on which router."""
+        super().__init__(entry_id)
+        self._owner = owner
+
+    @override
+    async def _repair(self, router: Router) -> None:
+        """Remove them."""
         await router.remove_owner(self._owner)
-        await entry.runtime_data.async_reconcile()
+
+
+class EnableForwarding(ConfirmedRepair):
+    """Has the router's kernel pass packets on."""
+
+    _failed = "not_enabled"
+
+    @override
+    async def _repair(self, router: Router) -> None:
+        """Switch it on."""
+        await router.enable_forwarding()
 
 
 class AcceptHostKey(RepairsFlow):
@@ -111,4 +141,6 @@ async def async_create_fix_flow(
         raise ValueError(f"{issue_id} can't be fixed by a button")
     if issue_id.startswith("host_key_"):
         return AcceptHostKey(data["entry_id"], data)
+    if issue_id.startswith("ip_forward_"):
+        return EnableForwarding(data["entry_id"])
     return RemoveForeignRules(data["entry_id"], data["owner"])

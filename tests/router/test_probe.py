@@ -35,6 +35,8 @@ DEBIAN = {
     "iptables": "iptables v1.8.9 (nf_tables)",
     "restore": "/usr/sbin/iptables-restore",
     "direct": "-P PREROUTING ACCEPT",
+    "sudochange": "",
+    "kernel": "6.1.0-18-amd64",
     "nft": "table ip nat",
 }
 DENIED = Result(
@@ -68,6 +70,7 @@ def test_a_router_is_known_by_what_it_prints() -> None:
         boot_id="7a3a9b3e-8f6f-4a53-9a1c-0d3e5c1c7a11",
         hostname="bypass",
         system="Debian GNU/Linux 12 (bookworm)",
+        kernel="6.1.0-18-amd64",
     )
 
 
@@ -126,6 +129,8 @@ def test_a_user_with_sudo_uses_it() -> None:
     assert (found.sudo, found.nft) == (True, True)
     assert not probe(**account, sudonft=Result("sudo: not allowed", 1)).nft
     assert not probe(uid="1000").sudo
+    with pytest.raises(NotPrivileged, match="iptables-restore"):
+        probe(**account, sudochange=Result("sudo: a password is required", 1))
 
 
 @pytest.mark.parametrize(

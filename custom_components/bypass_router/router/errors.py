@@ -10,8 +10,10 @@ from typing import ClassVar
 
 def printable(text: str, limit: int = 200) -> str:
     """Return text from outside as one short line that is safe to show."""
+    # No more than can be needed: the text may be as long as the router likes.
+    text = text.lstrip()[: 20 * limit]
+    text = "".join(char for char in text if char.isprintable() or char.isspace())
     line = " ".join(text.split())
-    line = "".join(char for char in line if char.isprintable())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 

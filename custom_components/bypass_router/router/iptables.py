@@ -20,12 +20,12 @@ catch-all of a proxy stands before them.
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address
 import re
 from typing import Self
 
-from .errors import FirewallFailed, NotPrivileged
+from .errors import BadOutput, FirewallFailed, NotPrivileged
 from .firewall import Live, Site, Tag
 from .forward import (
     Forward,
@@ -35,10 +35,12 @@ from .forward import (
     normal_sources,
     parse_sources,
 )
-from .rule import Rule
+from .rule import Rule, listed
 from .script import Result, Script
 
 _WAIT = "--wait 5"
+# Forwards whose rules are kept as values, so that a look costs little.
+_KEPT = 8192
 _DESTINATION = re.compile(
     r"([0-9.]+)(?::([0-9]{1,5})(?:-([0-9]{1,5})(?:/([0-9]{1,5}))?)?)?"
 )
@@ -65,8 +67,14 @@ FWD = Hook("filter", "FORWARD", "HA-BYPASS-FWD")
 HOOKS = (FWD, PRE, POST)
 
 
-def rules_of(forward: Forward, site: Site) -> Iterator[tuple[Hook, Rule]]:
+@lru_cache(_KEPT)
+def rules_of(forward: Forward, site: Site) -> tuple[tuple[Hook, Rule], ...]:
     """Return the rules that carry out a forward, in the kernel's own order."""
+    return tuple(_rules_of(forward, site))
+
+
+def _rules_of(forward: Forward, site: Site) -> Iterator[tuple[Hook, Rule]]:
+    """Yield them, one by one."""
     router = site.address.ip
     comment = f'-m comment --comment "{Tag(site.owner, forward.id)}"'
     ports = _ports(forward.external)
@@ -128,6 +136,15 @@ def forward_of(
     tag: Tag, rules: Counter[tuple[Hook, Rule]], site: Site
 ) -> Forward | None:
     """Return the forward that exactly these rules carry out, if there is one."""
+    return _carried_out(tag, frozenset(rules.items()), site)
+
+
+@lru_cache(_KEPT)
+def _carried_out(
+    tag: Tag, counted: frozenset[tuple[tuple[Hook, Rule], int]], site: Site
+) -> Forward | None:
+    """Return the same, of what can be remembered."""
+    rules = Counter(dict(counted))
     try:
         forward = _guess(tag, [rule for hook, rule in rules if hook is PRE], rules)
     except ValueError:
@@ -203,11 +220,14 @@ class IptablesSnapshot:
 
     @cached_property
     def tagged(self) -> Mapping[Tag, Counter[tuple[Hook, Rule]]]:
-        """The rules that carry a tag, whoever's it is."""
+        """The rules that carry a tag, whoever's it is.
+
+        One that we could not even name to iptables-restore was never ours.
+        """
         tagged: dict[Tag, Counter[tuple[Hook, Rule]]] = {}
         for hook, rules in self.chains.items():
             for rule in rules or ():
-                if tag := Tag.parse(rule.value("--comment") or ""):
+                if tag := _tag_of(rule):
                     tagged.setdefault(tag, Counter())[hook, rule] += 1
         return tagged
 
@@ -285,7 +305,7 @@ class Iptables:
     def read(self, sections: Mapping[str, Result]) -> IptablesSnapshot:
         """Return the rules that those commands printed.
 
-        Raises FirewallFailed and NotPrivileged.
+        Raises FirewallFailed, NotPrivileged and BadOutput.
         """
         return IptablesSnapshot(
             self._site,
@@ -303,14 +323,16 @@ class Iptables:
         ours: Counter[tuple[Hook, Rule]] = Counter()
         for tag, tagged in snapshot.tagged.items():
             if tag.owner == self._site.owner:
-                ours += tagged
+                ours.update(tagged)
+        added = list((rules - ours).elements())
+        removed = list((ours - rules).elements())
         changes = {
             hook: _changes(
                 hook,
                 snapshot.chains[hook],
                 snapshot.entrances[hook],
-                added=[rule for at, rule in (rules - ours).elements() if at == hook],
-                removed=[rule for at, rule in (ours - rules).elements() if at == hook],
+                added=[rule for at, rule in added if at == hook],
+                removed=[rule for at, rule in removed if at == hook],
             )
             for hook in HOOKS
         }
@@ -376,7 +398,9 @@ def _read_entrance(hook: Hook, sections: Mapping[str, Result]) -> Entrance:
     result = sections[f"entrance.{hook.chain}"]
     if result.ok:
         rules = list(_appended(hook.builtin, result))
-        jumps = tuple(rule for rule in rules if rule.value("-j") == hook.chain)
+        jumps = tuple(
+            rule for rule in rules if rule.value("-j") == hook.chain and rule.writable
+        )
         return Entrance(jumps, first=rules[:1] == [hook.jump])
     # A native nft rule stands in the kernel's chain. iptables can tell then
     # whether the jump is there, and not where.
@@ -388,15 +412,28 @@ def _read_entrance(hook: Hook, sections: Mapping[str, Result]) -> Entrance:
 
 
 def _appended(chain: str, result: Result) -> Iterator[Rule]:
-    """Return the rules of a chain's listing."""
-    for line in result.lines:
+    """Return the rules of a chain's listing. Raises BadOutput if it is none."""
+    is_listing = False
+    for line in listed(result.output):
         if line.startswith(f"-A {chain} "):
+            is_listing = True
             text = line.removeprefix(f"-A {chain} ")
             try:
                 yield Rule.of(text)
             except ValueError:
                 # Not one of ours, but it takes its place in the order.
                 yield Rule((text,), frozenset({(text,)}))
+        elif line == f"-N {chain}" or line.startswith(f"-P {chain} "):
+            is_listing = True
+    if not is_listing:
+        # Taken for an empty chain, it would show as off what may be open.
+        raise BadOutput(output=result.message)
+
+
+def _tag_of(rule: Rule) -> Tag | None:
+    """Return the tag that a rule carries."""
+    tags = filter(None, map(Tag.parse, rule.values("--comment")))
+    return next(tags, None) if rule.writable else None
 
 
 def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:

@@ -15,12 +15,18 @@ from .errors import (
 )
 from .script import Result, Script
 
-# What the account must be allowed to do at the least; it changes nothing.
+# What the account must be allowed to do at the least; neither changes anything.
 _PRIVILEGE_TEST = "iptables --wait 5 -t nat -S PREROUTING"
+_CHANGE_TEST = "iptables-restore --noflush --wait 5"
 _NOT_FOUND = 127
 
-_IPTABLES = re.compile(r"iptables v(\d+(?:\.\d+)*)(?: \((legacy|nf_tables)\))?")
-_ADDRESS = re.compile(r"^\d+:\s+(\S+)\s+inet (\S+)", re.MULTILINE)
+_UID = re.compile(r"[0-9]{1,10}")
+_IPTABLES = re.compile(
+    r"iptables v([0-9]{1,4}(?:\.[0-9]{1,4}){0,3})(?: \((legacy|nf_tables)\))?"
+)
+_ADDRESS = re.compile(
+    r"^[0-9]{1,10}:[ \t]+(\S{1,64})[ \t]+inet (\S{1,64})", re.MULTILINE
+)
 _HARDWARE = re.compile(
     r"^/sys/class/net/([^/\s]+)/address ((?:[0-9a-f]{2}:){5}[0-9a-f]{2})$", re.MULTILINE
 )
@@ -56,13 +62,14 @@ class Probe:
     """Whether the firewall's commands need `sudo -n` in front."""
     iptables: Iptables
     nft: bool
-    """Whether the router has `nft`, and the account may use it."""
+    """Whether the router has `nft`, and the account may listen to it."""
     ip_forward: bool
     boot_id: str
     """Changes with each boot of the router, and with nothing else."""
     hostname: str
     system: str
     """The distribution's name and version."""
+    kernel: str = ""
 
 
 def probe_script() -> Script:
@@ -86,8 +93,14 @@ def probe_script() -> Script:
     script.run("restore", "sh -c 'command -v iptables-restore'")
     script.run("direct", _PRIVILEGE_TEST)
     script.otherwise("sudo", f"sudo -n {_PRIVILEGE_TEST}")
+    # Its empty input changes nothing. Root has no need to ask sudo.
+    script.run(
+        "sudochange", f"""sh -c '[ "$(id -u)" = 0 ] || sudo -n {_CHANGE_TEST}'"""
+    )
     script.run("nft", "nft list tables")
-    script.otherwise("sudonft", "sudo -n nft list tables")
+    # Only asked whether it may: nothing but listening is needed.
+    script.otherwise("sudonft", "sudo -n -l nft monitor")
+    script.run("kernel", "uname -r")
     return script
 
 
@@ -97,7 +110,7 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
     Raises FirewallMissing, FirewallFailed, NotPrivileged, NoAddress and BadOutput.
     """
     uid_text = sections["uid"].output
-    uid = int(uid_text) if uid_text.isdecimal() else -1
+    uid = int(uid_text) if _UID.fullmatch(uid_text) else -1
     iptables = _iptables(sections)
     sudo = _needs_sudo(sections, uid)
     interface, address = _lan(sections)
@@ -117,7 +130,8 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
         hostname=printable(sections["hostname"].output)
         if sections["hostname"].ok
         else "",
-        system=name[1] if name else "Linux",
+        system=(printable(name[1]) if name else "") or "Linux",
+        kernel=printable(sections["kernel"].output) if sections["kernel"].ok else "",
     )
 
 
@@ -141,9 +155,11 @@ def _needs_sudo(sections: Mapping[str, Result], uid: int) -> bool:
         return False
     if uid == 0:
         raise FirewallFailed(command=_PRIVILEGE_TEST, message=direct.message)
-    if sections["sudo"].ok or _incompatible(sections["sudo"]):
-        return True
-    raise NotPrivileged(command=_PRIVILEGE_TEST, message=direct.message)
+    if not (sections["sudo"].ok or _incompatible(sections["sudo"])):
+        raise NotPrivileged(command=_PRIVILEGE_TEST, message=direct.message)
+    if not (change := sections["sudochange"]).ok:
+        raise NotPrivileged(command=_CHANGE_TEST, message=change.message)
+    return True
 
 
 def _incompatible(result: Result) -> bool:

@@ -1,15 +1,24 @@
 """A router that is connected: what it is, what it does, and how to change that."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from dataclasses import dataclass
+import time
 from typing import Self
 
 from .account_key import authorized_line, install_script, remove_script
 from .credentials import Credentials, HostKey
-from .errors import FirewallFailed, KeyNotInstalled, NotApplied
+from .errors import (
+    FirewallFailed,
+    KeyNotInstalled,
+    NotApplied,
+    NotPrivileged,
+    RouterError,
+)
 from .firewall import Live, Site
 from .forward import Forward
-from .iptables import Iptables, IptablesSnapshot
+from .iptables import Iptables, IptablesPlan, IptablesSnapshot
 from .listeners import Listener, listeners_script, read_listeners
 from .probe import Probe, probe_script, read_probe
 from .script import Result, Script
@@ -19,6 +28,21 @@ from .watch import HEARTBEAT_INTERVAL, Change, Watch, hears_programs
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
 _ATTEMPTS = 4
+TRANSACTIONS_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A change that a router was asked for, and what came of it."""
+
+    started: float
+    """In Unix time."""
+    seconds: float
+    """For the change and its read-back."""
+    lines: int
+    """For the firewall's command."""
+    outcome: str
+    """`done`, or in the router's or our own words why not."""
 
 
 class Router:
@@ -33,6 +57,14 @@ class Router:
         self._lock = asyncio.Lock()
         self._snapshot: IptablesSnapshot | None = None
         self._own_reports: list[str] = []
+        self.reports = hears_programs(probe)
+        """Whether changes are reported with the program that made them."""
+        self.watched_since: float | None = None
+        """When the watcher on the router began, in Unix time; None without one."""
+        self.listing: Mapping[str, str] = {}
+        """The rules as they were printed last, by the label of each section."""
+        self.transactions: deque[Transaction] = deque(maxlen=TRANSACTIONS_KEPT)
+        """The last changes that the router was asked for."""
 
     @classmethod
     async def connect(
@@ -79,15 +111,19 @@ class Router:
         `read` then, and after each further one. Ends when the watcher on the
         router ends, which may be watched anew; raises ConnectionLost.
         """
-        watch = Watch(self.probe)
-        async for line in self._session.stream(watch.text, HEARTBEAT_INTERVAL):
-            for change in watch.heard(line):
-                yield change
-
-    @property
-    def reports(self) -> bool:
-        """Whether changes are reported with the program that made them."""
-        return hears_programs(self.probe)
+        while True:
+            watch = Watch(self.probe, by_report=self.reports)
+            try:
+                async for line in self._session.stream(watch.text, HEARTBEAT_INTERVAL):
+                    for change in watch.heard(line):
+                        self.watched_since = self.watched_since or time.time()
+                        yield change
+            finally:
+                self.watched_since = None
+            if not watch.deaf:
+                return
+            # The account may use `nft`, and not listen to it.
+            self.reports = False
 
     def cause_of(self, changes: Iterable[Change]) -> str | None:
         """Return which program made the first of these changes that we did not.
@@ -124,6 +160,21 @@ class Router:
         sections = await self._session.run(listeners_script())
         return read_listeners(sections, self.site.address.ip)
 
+    async def enable_forwarding(self) -> None:
+        """Have the kernel pass packets on, until the router restarts.
+
+        Raises NotPrivileged if it does not, in the words of the router.
+        """
+        sudo = "sudo -n " if self.probe.sudo else ""
+        script = Script().run("enable", f"{sudo}sysctl -w net.ipv4.ip_forward=1")
+        script.run("forward", "cat /proc/sys/net/ipv4/ip_forward")
+        sections = await self._session.run(script)
+        if sections["forward"].output != "1":
+            raise NotPrivileged(
+                command="sysctl -w net.ipv4.ip_forward=1",
+                message=sections["enable"].message,
+            )
+
     async def install_key(self, private_key: str) -> None:
         """Let a key log in to this account, beside those that can already.
 
@@ -158,10 +209,7 @@ class Router:
         refused: FirewallFailed | None = None
         for _ in range(_ATTEMPTS):
             plan = firewall.plan(wished, snapshot)
-            script = Script()
-            if plan:
-                plan.add_to(script)
-            sections, snapshot = await self._run(script)
+            sections, snapshot = await self._carry_out(plan)
             refused = None
             if plan and sections["apply"].ok:
                 self._own_reports += plan.reports
@@ -172,6 +220,29 @@ class Router:
             if not firewall.plan(wished, snapshot):
                 return snapshot.live
         raise refused or NotApplied
+
+    async def _carry_out(
+        self, plan: IptablesPlan
+    ) -> tuple[Mapping[str, Result], IptablesSnapshot]:
+        """Change the rules as planned, read them back, and take note of it."""
+        script = Script()
+        if not plan:
+            return await self._run(script)
+        plan.add_to(script)
+        started, clock = time.time(), time.monotonic()
+        outcome = "given up"
+        try:
+            sections, snapshot = await self._run(script)
+            outcome = "done" if sections["apply"].ok else sections["apply"].message
+        except RouterError as err:
+            outcome = str(err)
+            raise
+        finally:
+            seconds = time.monotonic() - clock
+            self.transactions.append(
+                Transaction(started, seconds, len(plan.lines), outcome)
+            )
+        return sections, snapshot
 
     async def _read(self) -> IptablesSnapshot:
         """Look at the rules, without changing any."""
@@ -185,5 +256,10 @@ class Router:
         # Until the answer is there, nobody knows what the rules are.
         self._snapshot = None
         sections = await self._session.run(script)
+        self.listing = {
+            label: result.output
+            for label, result in sections.items()
+            if label != "apply"
+        }
         self._snapshot = self._firewall.read(sections)
         return sections, self._snapshot

@@ -56,7 +56,7 @@ class Result:
     @property
     def lines(self) -> list[str]:
         """The lines of the output, without the empty ones."""
-        return [line for line in self.output.splitlines() if line.strip()]
+        return [line for line in self.output.split("\n") if line.strip()]
 
     @property
     def message(self) -> str:
@@ -71,10 +71,13 @@ class Script:
         """Start an empty script, with a word that nobody can guess."""
         self._word = f"bypass-router-{secrets.token_hex(8)}"
         self._body: list[str] = []
+        # Each label, and the one whose failure it waits for.
+        self._labels: dict[str, str | None] = {}
 
     def run(self, label: str, command: str) -> Self:
         """Add a command: shell words, the varying ones quoted by the caller."""
         self._body.append(f"run {self._checked(label)} {command}")
+        self._labels[label] = None
         return self
 
     def otherwise(self, label: str, command: str) -> Self:
@@ -82,6 +85,7 @@ class Script:
         self._body[-1] += (
             "\n" + f'[ "$status" = 0 ] || run {self._checked(label)} {command}'
         )
+        self._labels[label] = next(reversed(self._labels))
         return self
 
     def feed(self, label: str, command: str, lines: list[str]) -> Self:
@@ -95,6 +99,7 @@ class Script:
             self._word,
             f"printf '\\n{self._word} end %s\\n' \"$?\"",
         ]
+        self._labels[label] = None
         return self
 
     @property
@@ -106,19 +111,33 @@ class Script:
     def read(self, output: str) -> Mapping[str, Result]:
         """Return each section of what the router printed, by label.
 
-        Raises BadOutput when the script did not run to its end.
+        Raises BadOutput when the script did not run to its end, or when one of
+        its commands has left no section.
         """
-        word = re.escape(self._word)
-        if not re.search(rf"^{word} done$", output, re.MULTILINE):
-            raise BadOutput(output=printable(output))
-        sections = re.finditer(
-            rf"^{word} begin (\S+)\n(.*?)\n{word} end (\d+)$",
+        # Text and marks by turns. A pattern for whole sections would take the
+        # square of the time for a router that prints many marks.
+        _, *rest = re.split(
+            rf"^{re.escape(self._word)} (begin \S+|end [0-9]{{1,3}}|done)$",
             output,
-            re.MULTILINE | re.DOTALL,
+            flags=re.MULTILINE,
         )
-        return {
-            found[1]: Result(found[2].strip("\n"), int(found[3])) for found in sections
+        marks, texts = rest[::2], rest[1::2]
+        sections = {
+            mark.removeprefix("begin "): Result(
+                text.strip("\n"), int(end.removeprefix("end "))
+            )
+            for mark, text, end in zip(marks, texts, marks[1:], strict=False)
+            if mark.startswith("begin ") and end.startswith("end ")
         }
+        missing = [
+            label
+            for label, first in self._labels.items()
+            if label not in sections
+            and not (first is not None and first in sections and sections[first].ok)
+        ]
+        if "done" not in marks or missing:
+            raise BadOutput(output=printable(output))
+        return sections
 
     @staticmethod
     def _checked(label: str) -> str:

@@ -34,9 +34,22 @@ SCRIPT_TIMEOUT = 30
 KEEPALIVE_INTERVAL = 4
 KEEPALIVE_COUNT = 3
 # Ten thousand rules are 2 MB; what is longer is no answer to our scripts.
-OUTPUT_LIMIT = 16 * 1024 * 1024
+OUTPUT_LIMIT = 8 * 1024 * 1024
 
 _LINE_LIMIT = 1024 * 1024
+# Letters a second that are heard of a script that stays. A router that has more to
+# say waits for us; 10,000 rules that change at once do not make it.
+_HEARD = 2 * 1024 * 1024
+# What asyncssh raises; the last five for packets of a router that make no sense.
+_BROKEN = (
+    OSError,
+    asyncssh.Error,
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 
 
 @contextmanager
@@ -51,13 +64,15 @@ def _connecting(host: str, port: int) -> Iterator[None]:
         raise NoAnswer(**where) from None
     except ConnectionRefusedError:
         raise PortClosed(**where) from None
+    except ConnectionResetError, BrokenPipeError, UnicodeDecodeError:
+        raise NotSSH(**where) from None
     except (socket.gaierror, UnicodeError) as err:
         raise CannotReach(**where, message=printable(str(err))) from None
-    except ConnectionResetError, BrokenPipeError, asyncssh.Error:
-        raise NotSSH(**where) from None
     except OSError as err:
         message = printable(err.strerror or str(err))
         raise CannotReach(**where, message=message) from None
+    except _BROKEN:
+        raise NotSSH(**where) from None
 
 
 async def fetch_host_key(host: str, port: int) -> HostKey:
@@ -122,7 +137,7 @@ class Session:
                 output = await self._output(script.text)
         except TimeoutError:
             raise TimedOut(seconds=f"{seconds:g}") from None
-        except (OSError, asyncssh.Error) as err:
+        except _BROKEN as err:
             raise ConnectionLost(message=printable(str(err))) from None
         if self.closed:
             raise ConnectionLost(message="closed")
@@ -130,9 +145,7 @@ class Session:
 
     async def _output(self, text: str) -> str:
         """Feed a shell on the router, and return all that it prints."""
-        process = await self._connection.create_process(
-            "exec sh -s", stderr=asyncssh.STDOUT, errors="replace"
-        )
+        process = await self._begin()
         # Not awaited when it closes: a command that hangs on the router would
         # hold us as well.
         try:
@@ -156,28 +169,43 @@ class Session:
 
         Its stdin gets an empty line every `heartbeat` seconds, and ends when
         the caller stops listening. Ends when the script does; raises
-        ConnectionLost and BadOutput.
+        ConnectionLost, TimedOut if it does not begin, and BadOutput.
         """
         try:
-            process = await self._connection.create_process(
-                "exec sh -s", stderr=asyncssh.STDOUT, errors="replace"
-            )
+            process = await self._begin()
             beating = asyncio.create_task(_beat(process, text, heartbeat))
             try:
-                rest = ""
+                begun: list[str] = []
+                size = 0
                 while part := await process.stdout.read(65536):
-                    *lines, rest = (rest + part).split("\n")
-                    if len(rest) > _LINE_LIMIT:
-                        raise BadOutput(output=printable(rest))
+                    *lines, rest = part.split("\n")
+                    if lines:
+                        lines[0] = "".join((*begun, lines[0]))
+                        begun, size = [], 0
+                    begun.append(rest)
+                    size += len(rest)
+                    if size > _LINE_LIMIT:
+                        raise BadOutput(output=printable(begun[0]))
                     for line in lines:
                         yield line
+                    await asyncio.sleep(len(part) / _HEARD)
             finally:
                 beating.cancel()
                 process.close()
-        except (OSError, asyncssh.Error) as err:
+        except _BROKEN as err:
             raise ConnectionLost(message=printable(str(err))) from None
         if self.closed:
             raise ConnectionLost(message="closed")
+
+    async def _begin(self) -> asyncssh.SSHClientProcess[str]:
+        """Start a shell on the router that reads its script from stdin."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                return await self._connection.create_process(
+                    "exec sh -s", stderr=asyncssh.STDOUT, errors="replace"
+                )
+        except TimeoutError:
+            raise TimedOut(seconds=f"{CONNECT_TIMEOUT:g}") from None
 
     @property
     def closed(self) -> bool:

@@ -66,17 +66,22 @@ main
 # Nobody is heard before `nft` has joined the kernel's list of listeners.
 _NFT_READY = """\
 tries=0
-while [ "$(subscribers 2>/dev/null)" = "$before" ] && [ "$tries" -lt 100 ]; do
+while [ "$(subscribers 2>/dev/null)" = "$before" ] && [ "$tries" -lt 100 ] &&
+  kill -0 "$watcher" 2>/dev/null
+do
   tries=$((tries + 1))
   sleep 0.02 2>/dev/null
 done
-echo '{word} ready'"""
+if kill -0 "$watcher" 2>/dev/null
+then printf '\\n%s\\n' '{word} ready'
+else printf '\\n%s\\n' '{word} deaf'
+fi"""
 _LOOP = """\
 look() {{
 {look}
 }}
 last=$(look 2>&1 | cksum)
-echo '{word} ready'
+printf '\\n%s\\n' '{word} ready'
 while sleep 1; do
   now=$(look 2>&1 | cksum)
   if [ "$now" != "$last" ]; then echo changed; fi
@@ -99,10 +104,12 @@ def hears_programs(probe: Probe) -> bool:
 class Watch:
     """A watching script, and what its lines mean."""
 
-    def __init__(self, probe: Probe) -> None:
-        """Choose how this router can be watched."""
+    def __init__(self, probe: Probe, *, by_report: bool) -> None:
+        """Choose how to watch: by what the router reports, or by looking."""
         sudo = "sudo -n " if probe.sudo else ""
-        self._uses_nft = hears_programs(probe)
+        self._uses_nft = by_report
+        self.deaf = False
+        """Whether the router does not report to us after all."""
         self._word = f"bypass-router-{secrets.token_hex(8)}"
         self._ready = False
         self._relevant = False
@@ -125,6 +132,8 @@ class Watch:
         if line == f"{self._word} ready":
             self._ready = True
             yield Change()
+        elif self._uses_nft and line == f"{self._word} deaf":
+            self.deaf = True
         elif not self._ready:
             # The login profile's, or a change before we looked for the first time.
             return

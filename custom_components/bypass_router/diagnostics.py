@@ -1,0 +1,235 @@
+"""One file that lets a stranger help, and that tells the stranger no secret."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+import platform
+from typing import Any
+
+import asyncssh
+from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.const import CONF_HOST, CONF_PASSWORD, __version__
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.loader import async_get_integration
+from homeassistant.util.dt import utc_from_timestamp
+
+from .const import (
+    CONF_HOST_KEY,
+    CONF_PASSPHRASE,
+    CONF_PRIVATE_KEY,
+    DOMAIN,
+    SUBENTRY_FORWARD,
+)
+from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
+from .link import async_owner
+from .router.credentials import HostKey
+from .router.firewall import Live, Tag
+from .router.forward import Forward
+from .router.iptables import rules_of
+from .scrub import Scrubber
+from .wishes import Wishes
+
+_SECRETS = {CONF_PASSWORD, CONF_PRIVATE_KEY, CONF_PASSPHRASE}
+# Of a chain's listing: enough to see what stands there, and in what order.
+_MOST_LINES = 1000
+_LONGEST_LINE = 1000
+
+
+async def async_get_config_entry_diagnostics(
+    hass: HomeAssistant, entry: BypassRouterConfigEntry
+) -> dict[str, Any]:
+    """Return all that is known of a router and its forwards."""
+    return _cleaned(entry, await _everything(hass, entry))
+
+
+async def async_get_device_diagnostics(
+    hass: HomeAssistant, entry: BypassRouterConfigEntry, device: dr.DeviceEntry
+) -> dict[str, Any]:
+    """Return the same; a forward comes first, with the rules that it should have."""
+    everything = await _everything(hass, entry)
+    for domain, key in device.identifiers:
+        if domain == DOMAIN and key in entry.subentries:
+            everything = {"forward": _forward(entry, key, everything)} | everything
+    return _cleaned(entry, everything)
+
+
+def _cleaned(
+    entry: BypassRouterConfigEntry, everything: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all of it without what tells where and whose the home is."""
+    router = everything.get("router") or {}
+    scrubber = Scrubber(
+        names=(entry.data[CONF_HOST], entry.title, router.get("hostname", "")),
+        hardware=(entry.unique_id or "", router.get("hardware_address") or ""),
+    )
+    cleaned: dict[str, Any] = scrubber.clean(everything)
+    return cleaned
+
+
+async def _everything(
+    hass: HomeAssistant, entry: BypassRouterConfigEntry
+) -> dict[str, Any]:
+    """Return all that is known, with the home's addresses still in it."""
+    coordinator = _coordinator(entry)
+    saved = Wishes(hass, entry.entry_id)
+    await saved.load()
+    return {
+        "versions": {
+            "integration": str((await async_get_integration(hass, DOMAIN)).version),
+            "home_assistant": __version__,
+            "asyncssh": asyncssh.__version__,
+            "python": platform.python_version(),
+        },
+        "entry": _entry(entry),
+        "owner": await async_owner(hass),
+        "forwards": {
+            subentry.subentry_id: {**subentry.data, "name": subentry.title}
+            for subentry in entry.subentries.values()
+            if subentry.subentry_type == SUBENTRY_FORWARD
+        },
+        "wished": {
+            "on_disk": sorted(saved.saved),
+            "now": sorted(coordinator.wished) if coordinator else None,
+        },
+        # Of a router that could not be set up, `entry` says why.
+        **(_known(coordinator) if coordinator else {}),
+        "entities": _entities(hass, entry),
+    }
+
+
+def _coordinator(entry: BypassRouterConfigEntry) -> BypassRouterCoordinator | None:
+    """Return the entry's coordinator; none where the router could not be set up."""
+    return getattr(entry, "runtime_data", None)
+
+
+def _entry(entry: BypassRouterConfigEntry) -> dict[str, Any]:
+    """Return how the router is set up, and whether it could be."""
+    data = async_redact_data(dict(entry.data), _SECRETS)
+    host_key = HostKey(data.pop(CONF_HOST_KEY))
+    return {
+        "title": entry.title,
+        "state": entry.state.value,
+        "reason": entry.error_reason_translation_key or entry.reason,
+        "data": {**data, "host_key_fingerprint": host_key.fingerprint},
+        "options": dict(entry.options),
+        "version": f"{entry.version}.{entry.minor_version}",
+    }
+
+
+def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
+    """Return what the router told, and what happened lately."""
+    journal = coordinator.journal
+    router = journal.router
+    error = coordinator.last_exception
+    return {
+        "router": asdict(router.probe) if router else None,
+        "firewall": router.probe.iptables.label if router else None,
+        "live": _live(coordinator.data),
+        "rules": {
+            label: _listed(text)
+            for label, text in (router.listing.items() if router else ())
+        },
+        "link": {
+            "connected": coordinator.link.router is not None,
+            "opened": _times(journal.opened),
+            "lost": _times(journal.lost),
+            "losses": journal.losses,
+            "error": None if coordinator.last_update_success else _said(error),
+        },
+        "watcher": {
+            "kind": ("nft monitor" if router.reports else "loop") if router else None,
+            "since": _time(router.watched_since) if router else None,
+            "hints": journal.hints,
+            "looks": journal.looks,
+        },
+        "transactions": [
+            asdict(transaction) | {"started": _time(transaction.started)}
+            for transaction in journal.transactions
+        ],
+        "events": [asdict(note) | {"when": _time(note.when)} for note in journal.notes],
+    }
+
+
+def _live(live: Live) -> dict[str, Any]:
+    """Return what the rules that were read last amount to."""
+    return {
+        "forwards": {key: _plain(forward) for key, forward in live.forwards.items()},
+        "damaged": sorted(live.damaged),
+        "foreign": sorted(map(str, live.foreign)),
+    }
+
+
+def _plain(forward: Forward) -> dict[str, Any]:
+    """Return a forward as its rules have it."""
+    return {
+        "protocol": forward.protocol.value,
+        "external_port": str(forward.external),
+        "target": str(forward.target),
+        "target_port": str(forward.target_ports),
+        "sources": [str(network) for network in forward.sources],
+        "keep_client_address": forward.keep_client_address,
+    }
+
+
+def _forward(
+    entry: BypassRouterConfigEntry, key: str, everything: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what concerns one forward, beside what is known of all."""
+    wished = everything["wished"]["now"]
+    if wished is None:
+        wished = everything["wished"]["on_disk"]
+    found = {"id": key, **everything["forwards"][key], "wished": key in wished}
+    coordinator = _coordinator(entry)
+    if coordinator is None or (router := coordinator.journal.router) is None:
+        return found
+    forward = coordinator.forwards.get(key)
+    tag = str(Tag(everything["owner"], key))
+    return {
+        **found,
+        "live": everything["live"]["forwards"].get(key),
+        "damaged": key in everything["live"]["damaged"],
+        "rules_wished": [
+            f"-A {hook.chain} {rule}"
+            for hook, rule in (rules_of(forward, router.site) if forward else ())
+        ],
+        "rules_found": [
+            line
+            for lines in everything["rules"].values()
+            for line in lines
+            if tag in line
+        ],
+    }
+
+
+def _listed(text: str) -> list[str]:
+    """Return a listing's lines, as far as anybody would read them."""
+    lines = [line[:_LONGEST_LINE] for line in text.splitlines()]
+    return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], "…"]
+
+
+def _said(error: BaseException | None) -> dict[str, Any]:
+    """Return an error's key and words, or at least its kind."""
+    if isinstance(error, HomeAssistantError) and error.translation_key:
+        words = error.translation_placeholders or {}
+        return {"key": error.translation_key, "words": dict(words)}
+    return {"key": type(error).__name__, "words": {}}
+
+
+def _time(when: float | None) -> str | None:
+    """Return a moment as people read it."""
+    return None if when is None else utc_from_timestamp(when).isoformat()
+
+
+def _times(moments: Iterable[float]) -> list[str | None]:
+    """Return moments as people read them."""
+    return [_time(when) for when in moments]
+
+
+def _entities(
+    hass: HomeAssistant, entry: BypassRouterConfigEntry
+) -> dict[str, str | None]:
+    """Return what the user sees; nothing for entities that are disabled."""
+    found = er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)
+    states = {entity.entity_id: hass.states.get(entity.entity_id) for entity in found}
+    return {key: state.state if state else None for key, state in states.items()}

@@ -1,0 +1,56 @@
+"""What happened lately on one router, for whoever looks into a fault."""
+
+from collections import deque
+from dataclasses import dataclass, field
+import time
+
+from .router.router import TRANSACTIONS_KEPT, Router, Transaction
+
+_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something happened to the rules of these forwards."""
+
+    when: float
+    """In Unix time."""
+    what: str
+    forwards: tuple[str, ...]
+    cause: str | None
+
+
+@dataclass(slots=True)
+class Journal:
+    """Counts since the entry was set up, and the last few of what is listed."""
+
+    router: Router | None = None
+    """The router as it was connected last, though the connection may be gone."""
+    opened: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    """When the router was connected, in Unix time."""
+    lost: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    """When the connection was lost."""
+    losses: int = 0
+    hints: int = 0
+    """How often there was a reason to look at the rules."""
+    looks: int = 0
+    notes: deque[Note] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    transactions: deque[Transaction] = field(
+        default_factory=lambda: deque(maxlen=TRANSACTIONS_KEPT)
+    )
+
+    def note_opened(self, router: Router) -> None:
+        """Take note that a router is connected."""
+        self.router = router
+        self.opened.append(time.time())
+        # What was changed before a loss is worth knowing after it.
+        router.transactions = self.transactions
+
+    def note_lost(self) -> None:
+        """Take note that the connection is lost."""
+        self.lost.append(time.time())
+        self.losses += 1
+
+    def note(self, what: str, forwards: tuple[str, ...], cause: str | None) -> None:
+        """Take note of what happened to the rules."""
+        self.notes.append(Note(time.time(), what, forwards, cause))

@@ -1,0 +1,109 @@
+"""What our integration says to the router, and when, as seen at its connection."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+import re
+import time
+from typing import Any
+from unittest.mock import patch
+
+from custom_components.bypass_router.router.session import Session
+
+# Seconds; our own change is reported by the router, and looked at, within less.
+_QUIET = 0.08
+_RESTORED = re.compile(r"iptables-restore[^\n]*<<'(\S+)'\n(.*?\n)\1\n", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One script that was run: one round trip. The times are the clock's."""
+
+    text: str
+    began: float
+    ended: float
+
+    @property
+    def restored(self) -> str | None:
+        """What the script feeds to iptables-restore; None if it changes nothing."""
+        found = _RESTORED.search(self.text)
+        return found[2] if found else None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.began
+
+
+class Traffic:
+    """Notes each connection, each script and each line that a watcher prints."""
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self.opened: list[float] = []
+        self.calls: list[Call] = []
+        self.watchers: list[float] = []
+        self.heard: list[float] = []
+        self._under_way = 0
+        self._last = 0.0
+
+    def forget(self) -> None:
+        """Start anew."""
+        self.opened.clear()
+        self.calls.clear()
+        self.watchers.clear()
+        self.heard.clear()
+
+    @property
+    def round_trips(self) -> int:
+        """How often the router was asked for something; a watcher is asked once."""
+        return len(self.calls) + len(self.watchers)
+
+    @property
+    def changes(self) -> list[Call]:
+        """The scripts that changed rules."""
+        return [call for call in self.calls if call.restored is not None]
+
+    async def quiet(self, seconds: float = _QUIET) -> None:
+        """Wait until nothing has been said for so long."""
+        while self._under_way or time.perf_counter() - self._last < seconds:
+            await asyncio.sleep(0.005)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what all sessions do meanwhile."""
+        open_, run, stream = Session.open, Session.run, Session.stream
+
+        async def noted_open(cls: type[Session], *args: Any, **kwargs: Any) -> Session:
+            session = await open_(*args, **kwargs)
+            self._last = time.perf_counter()
+            self.opened.append(self._last)
+            return session
+
+        async def noted_run(
+            session: Session, script: Any, *args: Any, **kwargs: Any
+        ) -> Any:
+            self._under_way += 1
+            began = time.perf_counter()
+            try:
+                return await run(session, script, *args, **kwargs)
+            finally:
+                self._under_way -= 1
+                self._last = time.perf_counter()
+                self.calls.append(Call(script.text, began, self._last))
+
+        async def noted_stream(session: Session, *args: Any) -> AsyncIterator[str]:
+            self.watchers.append(time.perf_counter())
+            async with aclosing(stream(session, *args)) as lines:  # type: ignore[type-var]
+                async for line in lines:
+                    self._last = time.perf_counter()
+                    self.heard.append(self._last)
+                    yield line
+
+        with (
+            patch.object(Session, "open", classmethod(noted_open)),
+            patch.object(Session, "run", noted_run),
+            patch.object(Session, "stream", noted_stream),
+        ):
+            yield

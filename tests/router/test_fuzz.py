@@ -1,0 +1,488 @@
+"""Whatever a router prints, its readers answer, in time, and with no more than that.
+
+By itself, this takes some ten seconds. To take longer over it, and find more:
+
+    FUZZ_EXAMPLES=100000 scripts/test tests/router/test_fuzz.py
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+import os
+import re
+import time
+import unicodedata
+
+import asyncssh
+from hypothesis import HealthCheck, given, settings, strategies as st
+import pytest
+
+from custom_components.bypass_router.router.credentials import Credentials
+from custom_components.bypass_router.router.errors import (
+    BadOutput,
+    FirewallFailed,
+    InvalidPrivateKey,
+    NotPrivileged,
+    PassphraseRequired,
+    RouterError,
+    WrongPassphrase,
+    printable,
+)
+from custom_components.bypass_router.router.firewall import Tag
+from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.iptables import (
+    HOOKS,
+    PRE,
+    Hook,
+    Iptables,
+    IptablesSnapshot,
+    rules_of,
+)
+from custom_components.bypass_router.router.listeners import read_listeners
+from custom_components.bypass_router.router.probe import Probe, read_probe
+from custom_components.bypass_router.router.rule import Rule, listed
+from custom_components.bypass_router.router.script import Result, Script
+from custom_components.bypass_router.router.watch import Watch
+
+from .rules import SITE, forward_sets
+from .test_probe import DEBIAN
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
+FIREWALL = Iptables(SITE, sudo=False)
+# Seconds of the processor's time for one input of a usual length.
+BOUND = 1.0
+
+fuzzed = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@contextmanager
+def bounded(seconds: float = BOUND) -> Iterator[None]:
+    """Fail if what is done takes longer on the processor."""
+    started = time.thread_time()
+    yield
+    assert time.thread_time() - started < seconds
+
+
+# What text is made of
+
+TAG = '-m comment --comment "bypass_router:ab12:A"'
+PIECES = [
+    *(
+        "\n",
+        " ",
+        "\t",
+        "\r",
+        "\0",
+        "\x0b",
+        "\x1c",
+        "\x85",
+        "\u2028",
+        "\u202e",
+        "\ufffd",
+    ),
+    *('"', "'", "\\", '\\"', '" "', "\\\\", "$(id)", "`id`", "${IFS}", "#", ";", "!"),
+    *(f"-A {hook.chain} " for hook in HOOKS),
+    *(f"-A {hook.builtin} -j {hook.chain}" for hook in HOOKS),
+    *(f"-N {hook.chain}\n" for hook in HOOKS),
+    *("COMMIT\n", "*nat\n", "*filter", "-X", "-F", "-I PREROUTING 1", "-t nat "),
+    *("-j DNAT", "-j ACCEPT", "-g X", "-m socket", "-c 7 420", "--comment ", "-p udp"),
+    *("--modprobe=/tmp/x ", "--modprobe /tmp/x", "--mod=x ", "-M /tmp/x ", "-tnat "),
+    *(TAG, TAG.replace("ab12", "cd34"), TAG.replace('"', ""), "! --comment x"),
+    *("-s 0.0.0.0/0", "-d 192.168.50.2", "/32", "/33", "--dport 0", ":65536", "٨٠"),
+    *("--to-destination 1.2.3.4:1-2/3", "--to-destination :::", "9" * 30, "9" * 5000),
+    *("is incompatible", "No chain/target/match", "you must be root", "sudo:"),
+    "iptables v1.8.9 (nf_tables): ",
+]
+NOISE = st.one_of(
+    st.sampled_from(PIECES),
+    st.text(max_size=8),
+    st.text(st.characters(exclude_categories=["Cs"], max_codepoint=0x2FF), max_size=40),
+)
+
+
+@st.composite
+def broken(draw: st.DrawFn, text: str) -> str:
+    """Draw what a text may turn into on a router that is broken, or hostile."""
+    for _ in range(draw(st.integers(0, 4))):
+        begin = draw(st.integers(0, len(text)))
+        end = min(len(text), begin + draw(st.integers(0, 1) | st.integers(0, 60)))
+        kept = draw(st.integers(0, 3))
+        text = (
+            text[:begin]
+            + (text[begin:end] * 2 if kept == 0 else "")
+            + draw(NOISE)
+            + text[end:]
+        )
+    return text
+
+
+def listing(forwards: list[Forward], hook: Hook, owner: str = "ab12") -> str:
+    """Return what iptables prints of our chain."""
+    lines = [
+        f"-A {hook.chain} {rule}".replace(":ab12:", f":{owner}:")
+        for forward in forwards
+        for at, rule in rules_of(forward, SITE)
+        if at is hook
+    ]
+    return "\n".join([f"-N {hook.chain}", *lines])
+
+
+ABSENT = Result("iptables: No chain/target/match by that name.", 1)
+FOREIGN = '-A PREROUTING -p tcp -m comment --comment "x y" -j REDIRECT --to-ports 7892'
+
+
+@st.composite
+def printed(draw: st.DrawFn) -> dict[str, Result]:
+    """Draw what a router's iptables prints, of which a part is broken."""
+    forwards = draw(forward_sets())
+    foreign = draw(forward_sets())
+    sections: dict[str, Result] = {}
+    for hook in HOOKS:
+        entrance = f"-P {hook.builtin} ACCEPT\n-A {hook.builtin} -j {hook.chain}"
+        if draw(st.booleans()):
+            entrance += f"\n{FOREIGN}"
+        chain = listing(forwards, hook)
+        if draw(st.booleans()):
+            chain += f"\n{listing(foreign, hook, 'cd34')}"
+        status = st.sampled_from([0, 0, 0, 0, 1, 4, 139])
+        sections |= {
+            f"entrance.{hook.chain}": Result(draw(broken(entrance)), draw(status)),
+            f"jump.{hook.chain}": Result("", draw(status)),
+            f"chain.{hook.chain}": draw(
+                st.just(ABSENT)
+                | st.builds(Result, broken(chain), status)
+                | st.builds(Result, broken(chain), st.just(0))
+            ),
+        }
+    return sections
+
+
+# What iptables-restore makes of a line
+
+
+def restore_words(line: str) -> list[str]:
+    """Return a line's words, found letter by letter as iptables-restore does."""
+    words: list[str] = []
+    word = ""
+    quoted = escaped = False
+    for char in f"{line}\n":
+        if quoted:
+            if escaped:
+                word, escaped = word + char, False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                quoted = False
+                words.append(word)
+                word = ""
+            else:
+                word += char
+        elif char == '"':
+            quoted = True
+        elif char in " \t\n":
+            if word:
+                words.append(word)
+            word = ""
+        else:
+            word += char
+    assert not quoted
+    return words
+
+
+def check_plan(
+    wished: list[Forward], snapshot: IptablesSnapshot, lines: tuple[str, ...]
+) -> None:
+    """Check that a plan says what we mean, and of the router's text no more."""
+    Script().feed("apply", "cat", list(lines))
+    ours = {
+        (hook.chain, rule)
+        for tag, rules in snapshot.tagged.items()
+        if tag.owner == SITE.owner
+        for hook, rule in rules
+    }
+    jumps = {
+        (hook.builtin, rule)
+        for hook in HOOKS
+        for rule in snapshot.entrances[hook].jumps
+    }
+    own = {
+        f"-A {hook.chain} {rule}" for f in wished for hook, rule in rules_of(f, SITE)
+    }
+    for hook in HOOKS:
+        own |= {f"-N {hook.chain}", f"-X {hook.chain}"}
+        own |= {f"-I {hook.builtin} 1 {hook.jump}"}
+    own |= {"*nat", "*filter", "COMMIT"}
+    for line in lines:
+        assert "\n" not in line
+        if line in own:
+            continue
+        command, chain, *words = restore_words(line)
+        assert command == "-D"
+        # Letter by letter and as we write it, it is the same rule, and ours.
+        rule = Rule.of(line.split(" ", 2)[2])
+        assert [word for option in rule.words for word in option] == words
+        assert (chain, rule) in ours | jumps
+        assert not {"-t", "-M", "-c"}.intersection(words)
+        assert not any(word.startswith("--mod") for word in options_of(words))
+
+
+def options_of(words: list[str]) -> list[str]:
+    """Return the words that can't be a comment's."""
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if before != "--comment"
+    ]
+
+
+# The readers
+
+
+@fuzzed
+@given(st.one_of(NOISE, broken(FOREIGN), broken(str(PRE.jump)), broken(TAG)))
+def test_a_rule_is_read_or_refused(text: str) -> None:
+    """What was read and is written again is the same rule."""
+    with bounded():
+        try:
+            rule = Rule.of(text)
+        except ValueError:
+            return
+        assert Rule.of(text) == rule
+        assert Rule.of(str(rule)) == rule
+        assert str(Rule.of(str(rule))) == str(rule)
+        if rule.writable:
+            words = [word for option in rule.words for word in option]
+            assert restore_words(str(rule)) == words
+
+
+@fuzzed
+@given(st.lists(NOISE, max_size=6).map("".join))
+def test_a_listing_loses_no_letter(text: str) -> None:
+    """A line's end within quotes is no line's end, whatever stands around."""
+    assert "\n".join(listed(text)) == text
+
+
+@fuzzed
+@given(printed(), forward_sets())
+def test_any_listing_is_read_as_rules_or_refused(
+    sections: dict[str, Result], wished: list[Forward]
+) -> None:
+    """And planned on, with no word of the router but from rules of ours."""
+    with bounded():
+        try:
+            snapshot = FIREWALL.read(sections)
+        except (FirewallFailed, NotPrivileged, BadOutput) as err:
+            check_error(err)
+            return
+        assert FIREWALL.read(sections) == snapshot
+        live = snapshot.live
+        for forward in live.forwards.values():
+            # What is shown is exactly right, every rule of it.
+            expected = set(rules_of(forward, SITE))
+            found = snapshot.tagged[Tag(SITE.owner, forward.id)]
+            assert set(found) == expected
+        assert not live.damaged & live.forwards.keys()
+        plan = FIREWALL.plan(wished, snapshot)
+        assert plan.lines == FIREWALL.plan(wished, snapshot).lines
+        check_plan(wished, snapshot, plan.lines)
+
+
+@fuzzed
+@given(st.data())
+def test_any_output_of_a_script_is_read_or_refused(data: st.DataObject) -> None:
+    """Also where it knows our marks."""
+    script = Script().run("one", "a").otherwise("two", "b").feed("three", "c", ["d"])
+    (word,) = set(re.findall("bypass-router-[0-9a-f]+", script.text))
+    marks = [f"\n{word} {mark}\n" for mark in ("begin one", "end 0", "end 9", "done")]
+    whole = "".join(
+        f"\n{word} begin {label}\nsaid {label}\n\n{word} end {status}\n"
+        for label, status in (("one", 1), ("two", 0), ("three", 0))
+    )
+    text = data.draw(broken(f"Welcome!\n{whole}\n{word} done\n"))
+    for mark in data.draw(st.lists(st.sampled_from([*marks, f"\n{word} end 9999\n"]))):
+        place = data.draw(st.integers(0, len(text)))
+        text = text[:place] + mark + text[place:]
+    with bounded():
+        try:
+            sections = script.read(text)
+        except BadOutput as err:
+            check_error(err)
+            return
+        assert script.read(text) == sections
+        assert {"one", "three"} <= sections.keys()
+        assert sections["one"].ok or "two" in sections
+        assert all(0 <= result.status <= 999 for result in sections.values())
+
+
+@fuzzed
+@given(st.data())
+def test_any_answer_to_the_probe_is_understood_or_refused(data: st.DataObject) -> None:
+    """What is kept of it can be shown."""
+    status = st.sampled_from([0, 0, 0, 1, 4, 127])
+    answers = {
+        label: Result(
+            data.draw(broken(told)),
+            data.draw(status),
+        )
+        for label, told in {**DEBIAN, "sudo": "", "sudonft": ""}.items()
+    }
+    with bounded():
+        try:
+            probe = read_probe(answers)
+        except RouterError as err:
+            check_error(err)
+            return
+        assert read_probe(answers) == probe
+        texts = (probe.interface, probe.hostname, probe.system, probe.boot_id)
+        assert all(map(is_shown, (*texts, probe.iptables.label)))
+
+
+@fuzzed
+@given(st.lists(NOISE, max_size=8).map("".join), st.sampled_from(["ss", "netstat"]))
+def test_any_list_of_services_is_read(text: str, tool: str) -> None:
+    """Or has none."""
+    line = f'tcp LISTEN 0 9 0.0.0.0:{text}0.0.0.0:53 *:* users:(("{text}",pid=1))'
+    sections = {f"tcp.{tool}": Result(f"{text}\n{line}", 0)}
+    with bounded():
+        found = read_listeners(sections, IPv4Address("192.168.50.2"))
+    assert all(1 <= listener.port <= 65535 for listener in found)
+    assert all(is_shown(str(listener)) for listener in found)
+
+
+REPORTS = [
+    "add rule ip nat PREROUTING counter packets 0 bytes 0",
+    "# new generation 27 by process 1234 (iptables)",
+    f"# new generation {'9' * 5000} by process {'9' * 5000} ({'x' * 5000})",
+    "changed",
+    "bypass-router-0 ready",
+    "delete table inet fw4",
+]
+
+
+@fuzzed
+@given(st.booleans(), st.lists(st.one_of(*map(broken, REPORTS), NOISE), max_size=30))
+def test_any_line_of_the_watcher_is_one_change_at_most(
+    by_report: bool, lines: list[str]
+) -> None:
+    """And none before it is ready; a cause can be shown."""
+    watch = Watch(PROBE, by_report=by_report)
+    with bounded():
+        assert not [change for line in lines for change in watch.heard(line)]
+        (word,) = set(re.findall("bypass-router-[0-9a-f]+", watch.text))
+        assert len(list(watch.heard(f"{word} ready"))) == 1
+        for line in lines:
+            changes = list(watch.heard(line))
+            assert len(changes) <= 1
+            assert all(is_shown(change.cause or "", 40) for change in changes)
+
+
+PROBE: Probe = read_probe({label: Result(told, 0) for label, told in DEBIAN.items()})
+KEY = asyncssh.generate_private_key("ssh-ed25519")
+KEYS = [
+    KEY.export_private_key("openssh").decode(),
+    KEY.export_private_key("pkcs8-pem").decode(),
+    KEY.export_private_key("pkcs8-pem", passphrase="x").decode(),
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----",
+]
+
+
+@fuzzed
+@given(st.one_of(*map(broken, KEYS), NOISE), st.sampled_from([None, "x", "\0", "é"]))
+def test_any_private_key_is_loaded_or_named(text: str, passphrase: str | None) -> None:
+    """Nothing of it is in the error."""
+    account = Credentials("root", private_key=text, passphrase=passphrase)
+    try:
+        account.load_key()
+    except (InvalidPrivateKey, PassphraseRequired, WrongPassphrase) as err:
+        check_error(err, said=False)
+
+
+def check_error(err: RouterError, *, said: bool = True) -> None:
+    """Check what an error says; nothing unless it may quote the router."""
+    assert said or not err.details
+    assert all(map(is_shown, err.details.values()))
+
+
+def is_shown(text: str, limit: int = 200) -> bool:
+    """Tell whether a text is short, and moves no cursor."""
+    return len(text) <= limit and not any(
+        unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text
+    )
+
+
+@fuzzed
+@given(st.lists(NOISE, max_size=40).map("".join), st.integers(10, 300))
+def test_text_from_outside_becomes_one_short_line(text: str, limit: int) -> None:
+    """Of any length, and only once."""
+    line = printable(text, limit)
+    assert is_shown(line, limit)
+    assert printable(line, limit) == line
+
+
+# What is as long as a router may make it
+
+SIZE = 3_000_000
+LINE = f"-A {PRE.chain} -d 192.168.50.2/32 -p tcp --dport 1 {TAG} -j DNAT\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"-A {PRE.chain} -j X\n" * (SIZE // 24),
+        LINE * (SIZE // len(LINE)),
+        "".join(LINE.replace(":A", f":A{n}") for n in range(SIZE // len(LINE))),
+        "".join(LINE.replace("ab12", f"x{n}") for n in range(SIZE // len(LINE))),
+        f"-A {PRE.chain} " + "-x " * (SIZE // 3),
+        f'-A {PRE.chain} "' + "\\a" * (SIZE // 2),
+        f"-A {PRE.chain} " + " " * SIZE + '"',
+        f'-A {PRE.chain} "\\"\n' * (SIZE // 21),
+        '\\"\n' * (SIZE // 3),
+        ' "\\" "x' * (SIZE // 7),
+        "-N \n" * (SIZE // 4),
+    ],
+    ids=[
+        "many rules",
+        "one rule of ours, often",
+        "many of ours",
+        "many of others",
+        "many words",
+        "no end of quotes",
+        "many spaces",
+        "quotes in pairs",
+        "quotes that are escaped",
+        "quotes that close and open",
+        "many chains",
+    ],
+)
+def test_as_much_as_is_taken_from_a_router_is_read_in_time(text: str) -> None:
+    """The time grows with the length, and not with its square."""
+    sections = {f"chain.{hook.chain}": ABSENT for hook in HOOKS} | {
+        f"entrance.{hook.chain}": Result(f"-P {hook.builtin} ACCEPT", 0)
+        for hook in HOOKS
+    }
+    sections[f"chain.{PRE.chain}"] = Result(f"-N {PRE.chain}\n{text}", 0)
+    with bounded(3):
+        snapshot = FIREWALL.read(sections)
+        assert snapshot.live.forwards == {}
+        FIREWALL.plan([], snapshot)
+
+
+def test_as_many_marks_as_a_router_can_print_are_read_in_time() -> None:
+    """It can read our script, and so knows the word in them."""
+    script = Script().run("one", "true")
+    (word,) = set(re.findall("bypass-router-[0-9a-f]+", script.text))
+    for mark in ("begin one", "end 0"):
+        text = f"{word} {mark}\n"
+        with bounded(5), pytest.raises(BadOutput):
+            script.read(text * (SIZE // len(text)) + f"{word} done\n")
+
+
+@pytest.mark.parametrize("part", ["a ", "ab ", "\x1b", " ", "\n", "\u202e", "x"])
+def test_an_error_takes_no_more_of_a_long_text_than_it_shows(part: str) -> None:
+    """Millions of words would be millions of objects."""
+    with bounded():
+        assert len(printable(part * (SIZE // len(part)))) <= 200
