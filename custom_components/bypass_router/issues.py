@@ -67,7 +67,6 @@ class Issues:
             DOMAIN,
             issue_id,
             is_fixable=False,
-            is_persistent=True,
             severity=ir.IssueSeverity.WARNING,
             translation_key="waiting",
             translation_placeholders={

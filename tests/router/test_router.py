@@ -203,19 +203,7 @@ async def test_counters_of_a_forward_that_stays_live_on(
 
     at_home.target.serve("tcp", 443)
     at_home.bypass.run(
-        *[
-            "iptables",
-            "-t",
-            "nat",
-            "-A",
-            "PREROUTING",
-            "-p",
-            "tcp",
-            "--dport",
-            "8443",
-            "-j",
-            "ACCEPT",
-        ]
+        "sh", "-c", "iptables -t nat -A PREROUTING -p tcp --dport 8443 -j ACCEPT"
     )
     await router.apply([WEB])
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
@@ -309,6 +297,32 @@ async def test_readers_never_see_half_a_change(at_home: Lab, router: Router) -> 
     assert len(live.forwards) == 100
     assert live.forwards == {forward.id: forward for forward in many}
     assert (await router.apply([])).forwards == {}
+
+
+@pytest.mark.parametrize(
+    "native",
+    [
+        "tcp dport { 80, 81 } counter",
+        "meta l4proto { tcp, udp } th dport 53 counter",
+    ],
+)
+async def test_native_nft_rules_beside_ours_do_not_stand_in_the_way(
+    at_home: Lab, native: str
+) -> None:
+    """Iptables can't show the chain then, and can still change it."""
+    at_home.target.serve("tcp", 443)
+    at_home.bypass.run("sh", "-c", "iptables -t nat -A PREROUTING -p tcp -j RETURN")
+    at_home.bypass.run("nft", f"add rule ip nat PREROUTING {native}")
+    router = await connect(at_home)
+    try:
+        for wished in ([WEB], [WEB, GAME], [GAME], [WEB]):
+            live = await router.apply(wished)
+            assert live.forwards == {forward.id: forward for forward in wished}
+        assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
+        await router.apply([])
+        assert "HA-BYPASS" not in at_home.bypass.run("nft", "list", "ruleset").stdout
+    finally:
+        await router.close()
 
 
 async def test_a_firewall_that_refuses_is_told_in_its_own_words(

@@ -35,6 +35,7 @@ from .forward import (
     normal_sources,
     parse_sources,
 )
+from .probe import incompatible
 from .rule import Rule, listed
 from .script import Result, Script
 
@@ -404,7 +405,7 @@ def _read_entrance(hook: Hook, sections: Mapping[str, Result]) -> Entrance:
         return Entrance(jumps, first=rules[:1] == [hook.jump])
     # A native nft rule stands in the kernel's chain. iptables can tell then
     # whether the jump is there, and not where.
-    if "is incompatible" in result.output:
+    if incompatible(result):
         if sections[f"jump.{hook.chain}"].ok:
             return Entrance((hook.jump,), first=True)
         return Entrance()

@@ -19,6 +19,9 @@ from .script import Result, Script
 _PRIVILEGE_TEST = "iptables --wait 5 -t nat -S PREROUTING"
 _CHANGE_TEST = "iptables-restore --noflush --wait 5"
 _NOT_FOUND = 127
+# How iptables says that it can't show the rules of a chain, which it may change
+# all the same.
+INCOMPATIBLE = ("is incompatible, use 'nft' tool", "Parsing nftables rule failed")
 
 _UID = re.compile(r"[0-9]{1,10}")
 _IPTABLES = re.compile(
@@ -151,23 +154,24 @@ def _iptables(sections: Mapping[str, Result]) -> Iptables:
 def _needs_sudo(sections: Mapping[str, Result], uid: int) -> bool:
     """Tell whether the account changes the firewall through sudo."""
     direct = sections["direct"]
-    if direct.ok or _incompatible(direct):
+    if direct.ok or incompatible(direct):
         return False
     if uid == 0:
         raise FirewallFailed(command=_PRIVILEGE_TEST, message=direct.message)
-    if not (sections["sudo"].ok or _incompatible(sections["sudo"])):
+    if not (sections["sudo"].ok or incompatible(sections["sudo"])):
         raise NotPrivileged(command=_PRIVILEGE_TEST, message=direct.message)
     if not (change := sections["sudochange"]).ok:
         raise NotPrivileged(command=_CHANGE_TEST, message=change.message)
     return True
 
 
-def _incompatible(result: Result) -> bool:
+def incompatible(result: Result) -> bool:
     """Tell whether iptables may read the chain, and can't show its rules.
 
-    So it is when a native nft rule stands in the chain.
+    So it is when a native nft rule stands in the chain, or one beyond what
+    iptables can parse at all.
     """
-    return "is incompatible, use 'nft' tool" in result.output
+    return any(words in result.output for words in INCOMPATIBLE)
 
 
 def _lan(sections: Mapping[str, Result]) -> tuple[str, IPv4Interface]:

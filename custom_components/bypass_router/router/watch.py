@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import re
 import secrets
 
-from .errors import printable
 from .iptables import HOOKS
 from .probe import Probe
 
@@ -29,6 +28,8 @@ HEARTBEAT_LIMIT = 60
 """Seconds after which the router's end gives us up."""
 
 _TRAILER = re.compile(r"# new generation \d+ by process \d+ \((.+)\)")
+# A process may call itself anything; this is shown, where links can be made.
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.:+/@-]")
 # The tables that hold rules of ours, or rules that decide over them.
 _RELEVANT = re.compile(r"\btable ip\b|\bip (?:nat|filter|mangle|ha_bypass)\b")
 
@@ -139,7 +140,7 @@ class Watch:
             return
         elif trailer := _TRAILER.fullmatch(line):
             if self._relevant:
-                yield Change(printable(trailer[1], 40))
+                yield Change(_NO_NAME.sub("?", trailer[1])[:40])
             self._relevant = False
         elif self._uses_nft and not line.startswith("#"):
             self._relevant = self._relevant or bool(_RELEVANT.search(line))
