@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import os
+
 from hypothesis import settings
 import pytest
 
@@ -10,8 +12,11 @@ pytest_plugins = ["tests.lab.fixtures", "tests.live.fixtures"]
 
 assert custom_components.bypass_router.__doc__
 
-# Time per example depends on what else the machine does.
-settings.register_profile("tests", deadline=None, max_examples=60)
+# Time per example depends on what else the machine does. CI draws the same ones
+# each time; a developer's machine is where new ones are found.
+settings.register_profile(
+    "tests", deadline=None, max_examples=60, derandomize="CI" in os.environ
+)
 settings.load_profile("tests")
 
 

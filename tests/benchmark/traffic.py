@@ -95,7 +95,7 @@ class Traffic:
 
         async def noted_stream(session: Session, *args: Any) -> AsyncIterator[str]:
             self.watchers.append(time.perf_counter())
-            async with aclosing(stream(session, *args)) as lines:  # type: ignore[type-var]
+            async with aclosing(stream(session, *args)) as lines:
                 async for line in lines:
                     self._last = time.perf_counter()
                     self.heard.append(self._last)

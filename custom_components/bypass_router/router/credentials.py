@@ -1,6 +1,7 @@
 """Host keys and the account's secrets, as values."""
 
 from dataclasses import dataclass, field
+import re
 from typing import Self
 
 import asyncssh
@@ -15,6 +16,19 @@ HOST_KEY_ALGORITHMS = (
     "ecdsa-sha2-nistp384",
     "ecdsa-sha2-nistp521",
     *_RSA,
+)
+# The longest of RSA, with 16384 bits, has 13,000 letters. The time to find out that
+# something is no key may grow with the square of its length.
+_LONGEST_KEY = 32768
+# What asyncssh raises for it; the others for what is almost a key.
+_NO_KEY = (
+    asyncssh.KeyImportError,
+    asyncssh.KeyEncryptionError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    ValueError,
+    re.PatternError,
 )
 
 
@@ -70,9 +84,11 @@ class Credentials:
         if not self.private_key:
             return None
         text = self.private_key.strip() + "\n"
+        if len(text) > _LONGEST_KEY:
+            raise InvalidPrivateKey
         try:
             return asyncssh.import_private_key(text, self.passphrase or None)
-        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as err:
+        except _NO_KEY as err:
             # asyncssh tells the cases apart by its words alone.
             if "Passphrase must be specified" in str(err):
                 raise PassphraseRequired from None

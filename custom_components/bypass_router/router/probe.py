@@ -122,7 +122,7 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
     name = _NAME.search(sections["system"].output)
     return Probe(
         address=address,
-        interface=interface,
+        interface=printable(interface),
         hardware_address=hardware if hardware != "00:00:00:00:00:00" else None,
         uid=uid,
         sudo=sudo,

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 import time
 from typing import Self
@@ -113,11 +114,16 @@ class Router:
         """
         while True:
             watch = Watch(self.probe, by_report=self.reports)
+            stream = self._session.stream(watch.text, HEARTBEAT_INTERVAL)
             try:
-                async for line in self._session.stream(watch.text, HEARTBEAT_INTERVAL):
-                    for change in watch.heard(line):
-                        self.watched_since = self.watched_since or time.time()
-                        yield change
+                async with aclosing(stream) as lines:
+                    async for line in lines:
+                        for change in watch.heard(line):
+                            self.watched_since = self.watched_since or time.time()
+                            yield change
+                        if watch.deaf:
+                            # What it has started may keep the channel open.
+                            break
             finally:
                 self.watched_since = None
             if not watch.deaf:

@@ -4,7 +4,7 @@ The only module that touches the network.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 import socket
 from typing import Self, override
@@ -164,7 +164,7 @@ class Session:
         finally:
             process.close()
 
-    async def stream(self, text: str, heartbeat: float) -> AsyncIterator[str]:
+    async def stream(self, text: str, heartbeat: float) -> AsyncGenerator[str]:
         """Run a script that stays, and yield each line that it prints.
 
         Its stdin gets an empty line every `heartbeat` seconds, and ends when
