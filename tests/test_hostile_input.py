@@ -382,6 +382,10 @@ BAD_KEYS = {
     "ASN.1 without end": pem("PRIVATE KEY", b"\x30\x84\xff\xff\xff\xff"),
     "ASN.1 in ASN.1": pem("PRIVATE KEY", nested(5000)),
     "ASN.1 of another key": pem("EC PRIVATE KEY", nested(3)),
+    "a pattern as header": (
+        f"-----BEGIN (a+)+b PRIVATE KEY-----\n-----END {'a' * 60} PRIVATE KEY-----"
+    ),
+    "no pattern as header": TEXT.replace("BEGIN OPENSSH", "BEGIN (["),
     "a certificate": pem("CERTIFICATE", nested(3)),
     "$()": "$(touch /tmp/canary)",
 }

@@ -48,7 +48,7 @@ from custom_components.bypass_router.router.watch import Watch
 from .rules import SITE, forward_sets
 from .test_probe import DEBIAN
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
 FIREWALL = Iptables(SITE, sudo=False)
 # Seconds of the processor's time for one input of a usual length.
 BOUND = 1.0

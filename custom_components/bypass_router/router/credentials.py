@@ -20,6 +20,8 @@ HOST_KEY_ALGORITHMS = (
 # The longest of RSA, with 16384 bits, has 13,000 letters. The time to find out that
 # something is no key may grow with the square of its length.
 _LONGEST_KEY = 32768
+# asyncssh takes what stands there for a pattern.
+_HEADER = re.compile(r"-----BEGIN [A-Z0-9 ]+-----")
 # What asyncssh raises for it; the others for what is almost a key.
 _NO_KEY = (
     asyncssh.KeyImportError,
@@ -84,7 +86,11 @@ class Credentials:
         if not self.private_key:
             return None
         text = self.private_key.strip() + "\n"
-        if len(text) > _LONGEST_KEY:
+        if len(text) > _LONGEST_KEY or not all(
+            _HEADER.fullmatch(line.strip())
+            for line in text.split("\n")
+            if line.lstrip().startswith("-----BEGIN ")
+        ):
             raise InvalidPrivateKey
         try:
             return asyncssh.import_private_key(text, self.passphrase or None)
