@@ -122,6 +122,19 @@ async def test_a_forward_comes_back_by_itself(
     ]
 
 
+async def test_a_harmless_change_is_not_blamed_later(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Who changed something else a while ago has not removed the rules."""
+    _, switch = await with_web_on(hass, at_home)
+    told = Told(hass)
+    at_home.bypass.run("nft", "add", "chain", "ip", "nat", "other")
+    await asyncio.sleep(0.5)
+    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    await told.hears("rules_restored")
+    assert told.events[0] == ("rules_removed", [switch], "iptables")
+
+
 async def test_a_flush_of_everything_is_mended_too(
     at_home: Lab, hass: HomeAssistant
 ) -> None:

@@ -416,12 +416,19 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def _settle(self, router: Router) -> None:
         """Compare what is so with what is wished: tell the difference, mend it."""
+        reports, self._reports = self._reports, []
         live = await router.read()
         wished = frozenset(self._wished & self.forwards.keys())
         missing = self._missing(wished, live)
         gone = frozenset(
             key for key in missing if self._in_force.get(key) == self.forwards[key]
         )
+        if gone:
+            # What was reported before we looked, or meanwhile, may be the cause.
+            self._reports = reports + self._reports
+        else:
+            # It was not: our own part of it is not to excuse others later.
+            router.cause_of(reports)
         restarted = self._wishes.boot_id not in ("", self._boot_id)
         await self._wishes.save_boot_id(self._boot_id)
         if gone and not self.config_entry.options.get(CONF_RESTORE, True):
