@@ -10,6 +10,7 @@ from homeassistant.helpers import issue_registry as ir
 from .const import DOMAIN
 from .router.errors import HostKeyChanged
 from .router.firewall import Tag
+from .router.iptables import HOOKS
 
 
 class Issues:
@@ -138,11 +139,8 @@ def left_behind(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
 
 # What a person runs on the router to be rid of every rule of ours.
 _CLEAN_UP = "\n".join(
-    f"iptables -t {table} -D {builtin} -j {chain}; "
-    f"iptables -t {table} -F {chain}; iptables -t {table} -X {chain}"
-    for table, builtin, chain in (
-        ("nat", "PREROUTING", "HA-BYPASS-PRE"),
-        ("nat", "POSTROUTING", "HA-BYPASS-POST"),
-        ("filter", "FORWARD", "HA-BYPASS-FWD"),
-    )
+    f"iptables -t {hook.table} -D {hook.builtin} {hook.jump}; "
+    f"iptables -t {hook.table} -F {hook.chain}; "
+    f"iptables -t {hook.table} -X {hook.chain}"
+    for hook in HOOKS
 )

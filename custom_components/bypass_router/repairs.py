@@ -37,7 +37,7 @@ class ConfirmedRepair(RepairsFlow):
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Remove them when the user agrees."""
+        """Do it when the user agrees."""
         if user_input is None:
             return self.async_show_form(step_id="confirm", data_schema=vol.Schema({}))
         try:

@@ -4,6 +4,7 @@ It reads `tcp 443` or `udp 5000-5010` from stdin, listens there and prints `ok`,
 what went wrong. A reply is `<peer's address> <own port> <line>`.
 """
 
+from functools import partial
 import resource
 import selectors
 import socket
@@ -51,9 +52,9 @@ class Echo:
         server.setblocking(False)
         if protocol == "tcp":
             server.listen(1024)
-            action = lambda: self.accept(server)  # noqa: E731
+            action = partial(self.accept, server)
         else:
-            action = lambda: self.reflect(server)  # noqa: E731
+            action = partial(self.reflect, server)
         self.selector.register(server, selectors.EVENT_READ, action)
 
     def accept(self, server: socket.socket) -> None:

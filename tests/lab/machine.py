@@ -50,7 +50,7 @@ class Machine:
     def run(
         self,
         *argv: str,
-        input: str | None = None,  # noqa: A002
+        input: str | None = None,  # noqa: A002 - as subprocess calls it
         timeout: float = 10,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
