@@ -3,9 +3,11 @@
 import argparse
 import subprocess
 import sys
+from typing import get_args
 
-from .bypass import Bypass, RouterOptions
+from .bypass import Bypass
 from .network import Lab
+from .options import FirewallKind, RouterOptions, SystemKind
 from .requirements import LabUnavailable
 from .user_namespace import rules_the_host
 
@@ -21,6 +23,8 @@ def main() -> int:
     """Build a lab, and run a command in it or keep it until told to end."""
     parser = argparse.ArgumentParser("python -m tests.lab", description=__doc__)
     parser.add_argument("--iptables", choices=["nft", "legacy"], default="nft")
+    parser.add_argument("--system", choices=get_args(SystemKind.__value__))
+    parser.add_argument("--firewall", choices=get_args(FirewallKind.__value__))
     parser.add_argument("--ssh", choices=["openssh", "dropbear"], default="openssh")
     parser.add_argument(
         "--run", nargs=argparse.REMAINDER, metavar="NODE COMMAND", default=[]
@@ -29,8 +33,15 @@ def main() -> int:
     if len(chosen.run) == 1:
         parser.error("--run needs a machine and a command")
     try:
-        lab = Lab(RouterOptions(iptables=chosen.iptables, ssh=chosen.ssh))
-    except LabUnavailable as error:
+        lab = Lab(
+            RouterOptions(
+                chosen.iptables,
+                ssh=chosen.ssh,
+                system=chosen.system or "debian",
+                firewall=chosen.firewall or "open",
+            )
+        )
+    except (LabUnavailable, ValueError) as error:
         sys.exit(str(error))
     with lab:
         lab.target.serve("tcp", 443)

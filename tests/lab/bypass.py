@@ -1,19 +1,23 @@
 """The bypass router: a Linux box with an SSH server and a firewall."""
 
 from contextlib import suppress
-from dataclasses import dataclass
-import subprocess
-from typing import Final, Literal, override
+from subprocess import CalledProcessError, CompletedProcess
+from typing import Final, override
 import uuid
 
 from .commands import Commands
-from .disk import REAL_COMMANDS, Disk
+from .disk import REAL_COMMANDS, REAL_PATH, Disk
+from .firewalls import install_firewall
 from .namespaces import Namespaces
 from .node import Node
+from .openwrt import OpenWrtCommands, make_openwrt
+from .options import IptablesKind, RouterOptions
+from .requirements import COMMAND_PATH
+from .shells import install_shell
 from .ssh import SshKind, SshServer
 from .users import Users
 
-type IptablesKind = Literal["nft", "legacy"]
+__all__ = ["Bypass", "IptablesKind", "RouterOptions"]
 
 _BOOT: Final = """
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -28,36 +32,36 @@ hostname bypass
 """What is new after each boot, and gone with it."""
 
 
-@dataclass(frozen=True)
-class RouterOptions:
-    """How the bypass router is set up.
-
-    `masquerade` is what a side gateway usually does to all it passes on; `ssh`
-    may be None for a router that can't be reached.
-    """
-
-    iptables: IptablesKind = "nft"
-    masquerade: bool = True
-    ssh: SshKind | None = "openssh"
-    host_keys: tuple[str, ...] = ("ed25519", "ecdsa", "rsa")
-    ssh_port: int = 22
-
-
 class Bypass(Node):
     """The bypass router, from its first boot on."""
 
     root_password: Final = "the lab's password"
 
     def __init__(
-        self, switch: Namespaces, address: str, gateway: str, options: RouterOptions
+        self,
+        switch: Namespaces,
+        disk: Disk,
+        address: str,
+        gateway: str,
+        options: RouterOptions,
     ) -> None:
-        """Install a new disk and boot from it; `connect` puts the cable in."""
+        """Install the system on a disk and boot; `connect` puts the cable in."""
         self.options: Final = options
-        self.disk: Final = Disk(switch, "bypass")
-        self.commands: Final = Commands(self.disk)
+        self.disk: Final = disk
+        openwrt = options.system != "debian"
+        self.commands: Final = (
+            OpenWrtCommands(self.disk, options.system)
+            if openwrt
+            else Commands(self.disk)
+        )
         self.users: Final = Users(self.disk)
         self.users.set_password("root", self.root_password)
         self.use_iptables(options.iptables)
+        if openwrt:
+            make_openwrt(options.system, self.disk, self.users)
+        else:
+            install_shell(options.shell, self.disk, self.users)
+        self.firewall: Final = install_firewall(self)
         self._ssh: SshServer | None = None
         super().__init__(switch, "bypass", address, gateway)
 
@@ -71,6 +75,7 @@ class Bypass(Node):
             "uts",
             within=self._switch,
             mounts=self.disk.namespaces.pid,
+            path=f"{REAL_PATH}:{COMMAND_PATH}",
             prepare=_BOOT,
         )
 
@@ -79,15 +84,9 @@ class Bypass(Node):
         """Do what the router does at each boot, SSH aside."""
         super().connect()
         self.sysctl("net.ipv4.ip_forward", "1")
-        # As saved rules are loaded at boot: with all tables that iptables-save lists.
-        masquerade = "-A POSTROUTING -o lan -j MASQUERADE\n"
-        rules = masquerade if self.options.masquerade else ""
-        self.run(
-            # By its own name, as a test may have hidden or replaced `iptables`.
-            f"{REAL_COMMANDS}/sbin/iptables-{self._iptables}-restore",
-            "--wait",
-            input=f"*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n*nat\n{rules}COMMIT\n",
-        )
+        if self.options.strict_rp_filter:
+            self.sysctl("net.ipv4.conf.all.rp_filter", "1")
+        self.firewall.start()
 
     def reboot(self) -> None:
         """Lose all but the disk: processes, rules, connections; then start again.
@@ -96,7 +95,7 @@ class Bypass(Node):
         failure, `cut_link` first; the cable is in again after the boot.
         """
         self.turn_off()
-        with suppress(subprocess.CalledProcessError):
+        with suppress(CalledProcessError):
             # The kernel takes the cable's other end away as well, sooner or later.
             self._switch_ip(f"link delete {self.name}")
         self._namespaces = self._start()
@@ -142,18 +141,35 @@ class Bypass(Node):
         self.ssh.renew_keys()
         self.ssh.start()
 
-    def use_iptables(self, kind: IptablesKind) -> None:
-        """Choose what `iptables` and its companions are, for the next boots too."""
+    @property
+    def iptables(self) -> IptablesKind | None:
+        """What `iptables` is."""
+        return self._iptables
+
+    def use_iptables(self, kind: IptablesKind | None) -> None:
+        """Choose what `iptables` and its companions are, for the next boots too.
+
+        None hides all that belongs to iptables.
+        """
         self._iptables = kind
+        if kind is None:
+            self.commands.hide(
+                "*tables*-*", "ip*tables", "xtables*", "arptables", "ebtables"
+            )
+            return
         for suffix in ("", "-save", "-restore"):
             target = f"iptables-{kind}{suffix}"
             self.commands.link(f"iptables{suffix}", target)
+
+    def real(self, command: str, *arguments: str) -> CompletedProcess[str]:
+        """Run one of the host's commands in sbin, also one that is hidden here."""
+        return self.run(f"{REAL_COMMANDS}/sbin/{command}", *arguments)
 
     def iptables_save(self) -> str:
         """All rules of both variants, without counters, to be compared as text."""
         found = []
         for kind in ("nft", "legacy"):
-            saved = self.run(f"{REAL_COMMANDS}/sbin/iptables-{kind}-save").stdout
+            saved = self.real(f"iptables-{kind}-save").stdout
             found += [
                 f"{kind}: {line.split(' [')[0]}"
                 for line in saved.splitlines()

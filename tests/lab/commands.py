@@ -36,10 +36,15 @@ class Commands:
                     entry.unlink()
 
     def link(self, name: str, target: str) -> None:
-        """Let a command be another one of the host's, as alternatives do."""
-        own = self._place(name)
+        """Let a command be another one of the host's, as alternatives do.
+
+        `target` is its name, with a folder if that is not sbin. Where there was no
+        such command, it comes into the same folder.
+        """
+        path = target if "/" in target else f"sbin/{target}"
+        own = self._place(name, path.partition("/")[0])
         own.unlink(missing_ok=True)
-        own.symlink_to(f"{REAL_COMMANDS}/sbin/{target}")
+        own.symlink_to(f"{REAL_COMMANDS}/{path}")
 
     def replace(self, name: str, script: str) -> str:
         """Put a script in a command's place; gives the path of the real one."""
@@ -53,7 +58,10 @@ class Commands:
         self._disk.write(f"/usr/{own.parent.name}/{name}", script, 0o755)
         return kept
 
-    def _place(self, name: str) -> Path:
-        """Where a command is, or would be put."""
+    def _place(self, name: str, folder: str = "sbin") -> Path:
+        """Where a command is, or in which folder it would be put."""
         places = [self._disk.path(f"/usr/{folder}/{name}") for folder in _FOLDERS]
-        return next((place for place in places if os.path.lexists(place)), places[0])
+        return next(
+            (place for place in places if os.path.lexists(place)),
+            self._disk.path(f"/usr/{folder}/{name}"),
+        )

@@ -9,6 +9,9 @@ from .namespaces import Namespaces
 REAL_COMMANDS: Final = "/mnt"
 """Where the router keeps the host's commands; not in any PATH."""
 
+REAL_PATH: Final = f"{REAL_COMMANDS}/sbin:{REAL_COMMANDS}/bin"
+"""A PATH of them, for what the lab itself does there."""
+
 _MOUNTS: Final = f"""
 mount --make-rprivate /
 for own in /etc /home /mnt /root /usr/local /var; do

@@ -31,12 +31,13 @@ class Namespaces:
         *kinds: str,
         within: Namespaces | None = None,
         mounts: int | None = None,
+        path: str = COMMAND_PATH,
         prepare: str = "",
     ) -> None:
         """Start it, in the namespaces of `within`, with new ones of these kinds.
 
-        `mounts` is a process whose mount namespace is taken instead; `prepare`
-        is what the shell does first.
+        `mounts` is a process whose mount namespace is taken instead, and `path` is
+        where commands are found there; `prepare` is what the shell does first.
         """
         enter = [] if within is None else ["nsenter", f"--target={within.pid}", "--pid"]
         if within is not None:
@@ -58,7 +59,7 @@ class Namespaces:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, "PATH": path},
             text=True,
             # A group of its own: Ctrl-C is for us alone, who then tear down in order.
             process_group=0,

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from .bypass import Bypass, RouterOptions
+from .disk import Disk
 from .main_router import MainRouter
 from .namespaces import Namespaces
 from .node import LAN_PREFIX, Node, run_batch
@@ -55,21 +56,26 @@ class Lab:
             "link add lan type bridge\nlink set lan up\n"
             "link add wan type bridge\nlink set wan up",
         )
-        self.main = MainRouter(switch, "main", main)
-        self.internet = Node(switch, "internet", INTERNET_ADDRESS, interface="wan")
-        self.target = Target(switch, "target", f"{LAN_PREFIX}10", bypass)
-        self.other = Node(switch, "other", f"{LAN_PREFIX}20", main)
-        self.home = Node(switch, "home", f"{LAN_PREFIX}5", main)
-        self.bypass = Bypass(switch, bypass, main, self.options)
-        self._closing.callback(self.bypass.disk.close)
-        for node in self.nodes:
-            self._closing.callback(node.turn_off)
+        add = self._add
+        self.main = add(MainRouter(switch, "main", main))
+        self.internet = add(Node(switch, "internet", INTERNET_ADDRESS, interface="wan"))
+        self.target = add(Target(switch, "target", f"{LAN_PREFIX}10", bypass))
+        self.other = add(Node(switch, "other", f"{LAN_PREFIX}20", main))
+        self.home = add(Node(switch, "home", f"{LAN_PREFIX}5", main))
+        disk = Disk(switch, "bypass")
+        self._closing.callback(disk.close)
+        self.bypass = add(Bypass(switch, disk, bypass, main, self.options))
         for node in self.nodes:
             node.connect()
         if self.options.ssh is not None:
             self.bypass.start_ssh(
                 self.options.ssh, self.options.host_keys, self.options.ssh_port
             )
+
+    def _add[N: Node](self, node: N) -> N:
+        """Let a machine be turned off when all is torn down."""
+        self._closing.callback(node.turn_off)
+        return node
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -15,6 +15,19 @@ NEEDED_COMMANDS = {
 }
 """Commands without which no lab can be built, and Debian's packages for them."""
 
+OTHER_COMMANDS = {
+    "busybox": "busybox",
+    "dbus-daemon": "dbus-daemon",
+    "dropbear": "dropbear-bin",
+    "firewalld": "firewalld",
+    "fish": "fish",
+    "sudo": "sudo",
+    "sshd": "openssh-server",
+    "ufw": "ufw",
+    "zsh": "zsh",
+}
+"""Commands that only some kinds of router need."""
+
 COMMAND_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Where commands are looked for; an ordinary user's own PATH leaves out sbin."""
 
@@ -24,12 +37,14 @@ class LabUnavailable(Exception):
 
 
 def require_commands() -> None:
-    """Raise LabUnavailable if something is not installed, and say what."""
-    missing = {
-        package
-        for command, package in NEEDED_COMMANDS.items()
-        if find_command(command) is None
-    }
+    """Raise LabUnavailable if something is not installed that any lab needs."""
+    require(*NEEDED_COMMANDS)
+
+
+def require(*commands: str) -> None:
+    """Raise LabUnavailable if one of these is not installed, and say what."""
+    packages = {**NEEDED_COMMANDS, **OTHER_COMMANDS}
+    missing = {packages[name] for name in commands if find_command(name) is None}
     if missing:
         raise LabUnavailable(
             f"The lab needs these packages: {', '.join(sorted(missing))}."

@@ -7,15 +7,16 @@ from typing import Final, Literal
 
 from .disk import Disk
 from .node import Node
-from .requirements import LabUnavailable, find_command
+from .requirements import LabUnavailable, require
 from .seccomp import call_without_setgroups
 from .user_namespace import single_user
 
 type SshKind = Literal["openssh", "dropbear"]
 
-_NEEDED: Final = {
-    "openssh": ("sshd", "openssh-server"),
-    "dropbear": ("dropbear", "dropbear-bin"),
+_COMMAND: Final = {"openssh": "sshd", "dropbear": "dropbear"}
+_HOST_KEY: Final = {
+    "openssh": "/etc/ssh/ssh_host_{}_key",
+    "dropbear": "/etc/dropbear/dropbear_{}_host_key",
 }
 _MAKE_KEY: Final = {
     "openssh": "ssh-keygen -q -N '' {bits} -t {name} -f {path}",
@@ -40,15 +41,13 @@ class SshServer:
         port: int,
     ) -> None:
         """Install its keys and settings on the disk."""
-        command, package = _NEEDED[kind]
-        if find_command(command) is None:
-            raise LabUnavailable(f"The lab needs the package {package}.")
+        require(_COMMAND[kind])
         self.kind: Final[SshKind] = kind
         self.port: Final = port
         self._node = node
         self._disk = disk
         self._keys: dict[str, str] = {}
-        disk.path(f"/etc/{kind}").mkdir(exist_ok=True)
+        disk.path(_HOST_KEY[kind]).parent.mkdir(exist_ok=True)
         for name in host_keys:
             if (kind, name) not in _known_keys:
                 _known_keys[kind, name] = self._make_key(name)
@@ -69,7 +68,7 @@ class SshServer:
 
     def _key_path(self, name: str) -> str:
         """Where a host key is kept on the router."""
-        return f"/etc/{self.kind}/host_key_{name}"
+        return _HOST_KEY[self.kind].format(name)
 
     def _make_key(self, name: str) -> tuple[bytes, str]:
         """Make a host key on the router; gives the private and the public half."""

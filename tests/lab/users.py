@@ -7,7 +7,7 @@ import shutil
 from typing import Final, Literal
 
 from .disk import Disk
-from .requirements import LabUnavailable, find_command
+from .requirements import LabUnavailable, find_command, require
 from .user_namespace import single_user
 
 _SUDO_LIBRARIES: Final = "/usr/libexec/sudo"
@@ -21,6 +21,7 @@ class Users:
         self._disk = disk
         self._next_id = 1000
         self._homes = {"root": "/root"}
+        self._key_folders: dict[str, str] = {}
         # Where root is the only user there is, the SSH server's own is root too.
         sshd = 0 if single_user() else 100
         disk.write(
@@ -68,6 +69,19 @@ class Users:
         line = f"{name}:{_crypt(password)}:20000::::::"
         shadow.write_text("\n".join([*kept, line, ""]))
 
+    def set_shell(self, name: str, shell: str) -> None:
+        """Let a user log in to another shell, by its absolute path."""
+        passwd = self._disk.path("/etc/passwd")
+        users = [line.split(":") for line in passwd.read_text().splitlines()]
+        lines = [":".join([*u[:6], shell if u[0] == name else u[6]]) for u in users]
+        passwd.write_text("\n".join([*lines, ""]))
+        # Without this file, dropbear lets in only those with /bin/sh.
+        self._disk.write("/etc/shells", f"/bin/sh\n{shell}\n")
+
+    def keep_keys_in(self, folder: str, user: str = "root") -> None:
+        """Let a user's authorized_keys be in another folder than ~/.ssh."""
+        self._key_folders[user] = folder
+
     def authorize(self, *public_keys: str, user: str = "root") -> None:
         """Let these keys log in as a user, and no others."""
         file = self._keys(user)
@@ -84,7 +98,8 @@ class Users:
         return path.read_text() if path.exists() else ""
 
     def _keys(self, user: str) -> str:
-        return f"{self._homes[user]}/.ssh/authorized_keys"
+        folder = self._key_folders.get(user, f"{self._homes[user]}/.ssh")
+        return f"{folder}/authorized_keys"
 
     def _append(self, name: str, line: str) -> None:
         """Add a line to a file."""
@@ -96,9 +111,8 @@ class Users:
 
         In an ordinary user's namespace, the host's files belong to nobody.
         """
-        real = find_command("sudo")
-        if real is None:
-            raise LabUnavailable("The lab needs the package sudo.")
+        require("sudo")
+        real = find_command("sudo") or ""
         sudoers = self._disk.path("/etc/sudoers")
         if not sudoers.exists():
             self._disk.write("/etc/sudo.conf", "Path plugin_dir /etc/sudo/\n")
