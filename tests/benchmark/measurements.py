@@ -23,6 +23,8 @@ type Measurement = Callable[[Bench, IptablesKind], Awaitable[list[Row]]]
 
 # Seconds for which packets are watched beyond what is waited for.
 _LINGER: Final = 0.1
+# Seconds without a word after which the router has nothing left to do.
+_SETTLED: Final = 1.0
 _STATES: Final = ("off", "on")
 # Seconds beyond the time to load the rules, until packets pass again.
 _LONGEST_OUTAGE: Final = {"nft": 0.1, "legacy": 2.0}
@@ -283,7 +285,8 @@ async def measure_quiet(bench: Bench, variant: IptablesKind) -> list[Row]:
         # As it is for most of the time: not just set up, and not just changed.
         await entry.unload()
         await entry.load()
-        await bench.traffic.quiet(_LINGER)
+        # A shell for the next script is there a moment after the last one has run.
+        await bench.traffic.quiet(_SETTLED)
         with bench.console() as console:
             before = console.processes()
             await asyncio.sleep(bench.size.quiet)

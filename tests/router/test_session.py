@@ -8,7 +8,10 @@ import time
 import asyncssh
 import pytest
 
-from custom_components.bypass_router.router import session as session_module
+from custom_components.bypass_router.router import (
+    login as login_module,
+    session as session_module,
+)
 from custom_components.bypass_router.router.credentials import Credentials, HostKey
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
@@ -202,12 +205,14 @@ async def test_a_dead_router_is_noticed(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody says goodbye when the power fails: within 20 seconds, here faster."""
-    interval, count = session_module.KEEPALIVE_INTERVAL, session_module.KEEPALIVE_COUNT
+    interval, count = login_module.KEEPALIVE_INTERVAL, login_module.KEEPALIVE_COUNT
     assert interval * (count + 1) < 20
-    monkeypatch.setattr(session_module, "KEEPALIVE_INTERVAL", 0.1)
+    monkeypatch.setattr(login_module, "KEEPALIVE_INTERVAL", 0.1)
     session = await open_session(at_home)
     at_home.bypass.cut_link()
-    await asyncio.wait_for(session.wait_closed(), 3)
+    async with asyncio.timeout(3):
+        while not session.closed:
+            await asyncio.sleep(0.02)
     with pytest.raises(ConnectionLost):
         await session.run(HELLO)
     await session.close()

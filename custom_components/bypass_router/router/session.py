@@ -1,38 +1,27 @@
-"""One SSH connection to a router: run a script, read what it prints.
-
-The only module that touches the network.
-"""
+"""One SSH connection to a router: run a script, read what it prints."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-import socket
-from typing import Self, override
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from typing import Self
 
 import asyncssh
 
 from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
 from .errors import (
-    AuthenticationFailed,
     BadOutput,
-    CannotReach,
     ConnectionLost,
     HostKeyChanged,
-    NoAnswer,
     NotSSH,
-    PortClosed,
     TimedOut,
     printable,
 )
+from .login import BROKEN, CONNECT_TIMEOUT, connect, connecting
 from .script import Result, Script
+from .shell import Shell, Spare, open_shell
 
-# Seconds. A connection includes the login, and sshd's reverse look-up of the
-# client's name can take five of them.
-CONNECT_TIMEOUT = 15
+# Seconds.
 SCRIPT_TIMEOUT = 30
-# A dead router is found within KEEPALIVE_INTERVAL * (KEEPALIVE_COUNT + 1) seconds.
-KEEPALIVE_INTERVAL = 4
-KEEPALIVE_COUNT = 3
 # Ten thousand rules are 2 MB; what is longer is no answer to our scripts.
 OUTPUT_LIMIT = 8 * 1024 * 1024
 
@@ -40,39 +29,6 @@ _LINE_LIMIT = 1024 * 1024
 # Letters a second that are heard of a script that stays. A router that has more to
 # say waits for us; 10,000 rules that change at once do not make it.
 _HEARD = 2 * 1024 * 1024
-# What asyncssh raises; the last five for packets of a router that make no sense.
-_BROKEN = (
-    OSError,
-    asyncssh.Error,
-    ArithmeticError,
-    AssertionError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-
-
-@contextmanager
-def _connecting(host: str, port: int) -> Iterator[None]:
-    """Turn what a connection can raise into our own errors."""
-    where = {"host": host, "port": str(port)}
-    try:
-        yield
-    except asyncssh.PermissionDenied:
-        raise AuthenticationFailed(**where) from None
-    except TimeoutError:
-        raise NoAnswer(**where) from None
-    except ConnectionRefusedError:
-        raise PortClosed(**where) from None
-    except ConnectionResetError, BrokenPipeError, UnicodeDecodeError:
-        raise NotSSH(**where) from None
-    except (socket.gaierror, UnicodeError) as err:
-        raise CannotReach(**where, message=printable(str(err))) from None
-    except OSError as err:
-        message = printable(err.strerror or str(err))
-        raise CannotReach(**where, message=message) from None
-    except _BROKEN:
-        raise NotSSH(**where) from None
 
 
 async def fetch_host_key(host: str, port: int) -> HostKey:
@@ -80,7 +36,7 @@ async def fetch_host_key(host: str, port: int) -> HostKey:
 
     Raises ConnectionFailed, in one of its kinds.
     """
-    with _connecting(host, port):
+    with connecting(host, port):
         async with asyncio.timeout(CONNECT_TIMEOUT):
             key = await asyncssh.get_server_host_key(
                 host, port, config=None, server_host_key_algs=HOST_KEY_ALGORITHMS
@@ -96,6 +52,7 @@ class Session:
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
         """Wrap a connection that has been authenticated."""
         self._connection = connection
+        self._spare = Spare(connection)
 
     @classmethod
     async def open(
@@ -110,10 +67,10 @@ class Session:
         loop = asyncio.get_running_loop()
         client_key = await loop.run_in_executor(None, credentials.load_key)
         try:
-            with _connecting(host, port):
+            with connecting(host, port):
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     return cls(
-                        await _connect(host, port, host_key, credentials, client_key)
+                        await connect(host, port, host_key, credentials, client_key)
                     )
         except NotSSH:
             # Another kind of key shows as a failed exchange: look which it is.
@@ -137,32 +94,22 @@ class Session:
                 output = await self._output(script.text)
         except TimeoutError:
             raise TimedOut(seconds=f"{seconds:g}") from None
-        except _BROKEN as err:
+        except BROKEN as err:
             raise ConnectionLost(message=printable(str(err))) from None
         if self.closed:
             raise ConnectionLost(message="closed")
-        return script.read(output)
+        sections = script.read(output)
+        self._spare.prepare()
+        return sections
 
     async def _output(self, text: str) -> str:
-        """Feed a shell on the router, and return all that it prints."""
-        process = await self._begin()
-        # Not awaited when it closes: a command that hangs on the router would
-        # hold us as well.
-        try:
-            with suppress(BrokenPipeError):
-                # A shell that is none has gone by now; it says why.
-                process.stdin.write(text)
-                process.stdin.write_eof()
-            parts: list[str] = []
-            size = 0
-            while part := await process.stdout.read(65536):
-                parts.append(part)
-                size += len(part)
-                if size > OUTPUT_LIMIT:
-                    raise BadOutput(output=printable(parts[0]))
-            return "".join(parts)
-        finally:
-            process.close()
+        """Run a script, and return all that it prints."""
+        spare = await self._spare.take()
+        if spare and ((output := await _feed(spare, text)) or self.closed):
+            return output
+        # There is none, or it has just died, with all of the script unheard: the
+        # first thing that each one does is to print a mark.
+        return await _feed(await self._open(), text)
 
     async def stream(self, text: str, heartbeat: float) -> AsyncGenerator[str]:
         """Run a script that stays, and yield each line that it prints.
@@ -172,12 +119,12 @@ class Session:
         ConnectionLost, TimedOut if it does not begin, and BadOutput.
         """
         try:
-            process = await self._begin()
-            beating = asyncio.create_task(_beat(process, text, heartbeat))
+            shell = await self._spare.take() or await self._open()
+            beating = asyncio.create_task(_beat(shell, text, heartbeat))
             try:
                 begun: list[str] = []
                 size = 0
-                while part := await process.stdout.read(65536):
+                while part := await shell.stdout.read(65536):
                     *lines, rest = part.split("\n")
                     if lines:
                         lines[0] = "".join((*begun, lines[0]))
@@ -191,19 +138,17 @@ class Session:
                     await asyncio.sleep(len(part) / _HEARD)
             finally:
                 beating.cancel()
-                process.close()
-        except _BROKEN as err:
+                shell.close()
+        except BROKEN as err:
             raise ConnectionLost(message=printable(str(err))) from None
         if self.closed:
             raise ConnectionLost(message="closed")
 
-    async def _begin(self) -> asyncssh.SSHClientProcess[str]:
+    async def _open(self) -> Shell:
         """Start a shell on the router that reads its script from stdin."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await self._connection.create_process(
-                    "exec sh -s", stderr=asyncssh.STDOUT, errors="replace"
-                )
+                return await open_shell(self._connection)
         except TimeoutError:
             raise TimedOut(seconds=f"{CONNECT_TIMEOUT:g}") from None
 
@@ -211,10 +156,6 @@ class Session:
     def closed(self) -> bool:
         """Whether the connection is gone."""
         return self._connection.is_closed()
-
-    async def wait_closed(self) -> None:
-        """Wait until the connection is gone, whoever closed it."""
-        await self._connection.wait_closed()
 
     async def close(self) -> None:
         """End the connection."""
@@ -225,87 +166,34 @@ class Session:
         except TimeoutError:
             # The router is gone: nobody is there to say goodbye to.
             self._connection.abort()
+        # Last: a script that was on its way has prepared one until now.
+        await self._spare.close()
 
 
-async def _beat(
-    process: asyncssh.SSHClientProcess[str], text: str, heartbeat: float
-) -> None:
+async def _feed(shell: Shell, text: str) -> str:
+    """Feed a shell on the router, and return all that it prints."""
+    # Not awaited when it closes: a command that hangs on the router would hold us
+    # as well.
+    try:
+        with suppress(BrokenPipeError):
+            # A shell that is none has gone by now; it says why.
+            shell.stdin.write(text)
+            shell.stdin.write_eof()
+        parts: list[str] = []
+        size = 0
+        while part := await shell.stdout.read(65536):
+            parts.append(part)
+            size += len(part)
+            if size > OUTPUT_LIMIT:
+                raise BadOutput(output=printable(parts[0]))
+        return "".join(parts)
+    finally:
+        shell.close()
+
+
+async def _beat(shell: Shell, text: str, heartbeat: float) -> None:
     """Feed a script to a shell, and then show it that we are still there."""
-    process.stdin.write(text)
+    shell.stdin.write(text)
     while True:
         await asyncio.sleep(heartbeat)
-        process.stdin.write("\n")
-
-
-class _Client(asyncssh.SSHClient):
-    """Tries a password once, though a server may take it in two ways.
-
-    Each way counts as a failed login where the password is wrong.
-    """
-
-    def __init__(self, password: str | None) -> None:
-        """Take the password."""
-        self._password = password
-        self._tried = False
-
-    @override
-    def password_auth_requested(self) -> str | None:
-        """Give the password to a server that asks for one, the first time."""
-        tried, self._tried = self._tried, True
-        return None if tried else self._password
-
-    @override
-    def kbdint_auth_requested(self) -> str | None:
-        """Take part in a dialog, unless the password was refused already."""
-        return None if self._tried or self._password is None else ""
-
-    @override
-    def kbdint_challenge_received(
-        self,
-        name: str,
-        instructions: str,
-        lang: str,
-        prompts: Sequence[tuple[str, bool]],
-    ) -> list[str] | None:
-        """Answer the one question for the password, the first time."""
-        if not prompts:
-            return []
-        if self._tried or self._password is None or len(prompts) > 1:
-            return None
-        self._tried = True
-        return [self._password]
-
-
-async def _connect(
-    host: str,
-    port: int,
-    host_key: HostKey,
-    credentials: Credentials,
-    client_key: asyncssh.SSHKey | None,
-) -> asyncssh.SSHClientConnection:
-    """Open a connection that uses what we were given, and nothing of this host.
-
-    Neither an agent, nor the keys or the configuration of whoever runs Home
-    Assistant take part.
-    """
-    return await asyncssh.connect(
-        host,
-        port,
-        config=None,
-        known_hosts=([host_key.key], [], []),
-        server_host_key_algs=host_key.algorithms,
-        username=credentials.username,
-        client_factory=lambda: _Client(credentials.password),
-        preferred_auth="publickey,password,keyboard-interactive",
-        client_keys=[client_key] if client_key else None,
-        public_key_auth=client_key is not None,
-        password_auth=credentials.password is not None,
-        kbdint_auth=credentials.password is not None,
-        host_based_auth=False,
-        gss_host=None,
-        agent_path=None,
-        connect_timeout=CONNECT_TIMEOUT,
-        login_timeout=CONNECT_TIMEOUT,
-        keepalive_interval=KEEPALIVE_INTERVAL,
-        keepalive_count_max=KEEPALIVE_COUNT,
-    )
+        shell.stdin.write("\n")
