@@ -1,9 +1,32 @@
-"""A connection of the client to the lab's bypass router."""
+"""A connection of the client to the lab's bypass router, and what it is used for."""
 
+import pytest
+
+from custom_components.bypass_router.router.choice import Backend
 from custom_components.bypass_router.router.credentials import Credentials
+from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.session import Session, fetch_host_key
+from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+
+WEB = Forward.parse(
+    "01WEB",
+    protocol="tcp",
+    external_port="8443",
+    target="192.168.50.10",
+    target_port="443",
+)
+BOTH_VARIANTS = pytest.mark.parametrize(
+    "router_options",
+    [RouterOptions(iptables="nft"), RouterOptions(iptables="legacy")],
+    ids=["nft", "legacy"],
+)
+WITHOUT_TABLES = "mount -t proc -o subset=pid proc /proc"
+"""Hides the kernel's list of its tables, as if their module were yet to be loaded.
+
+iptables-legacy then runs the program that a rule names to load it by.
+"""
 
 
 def credentials(lab: Lab) -> Credentials:
@@ -21,9 +44,14 @@ async def open_session(
 
 
 async def connect(
-    lab: Lab, owner: str = "ab12", account: Credentials | None = None
+    lab: Lab,
+    owner: str = "ab12",
+    account: Credentials | None = None,
+    firewall: Backend = Backend.IPTABLES,
 ) -> Router:
     """Connect to the bypass router, as root unless another account is named."""
     host = lab.bypass.address
     host_key = await fetch_host_key(host, 22)
-    return await Router.connect(host, 22, host_key, account or credentials(lab), owner)
+    return await Router.connect(
+        host, 22, host_key, account or credentials(lab), owner, firewall
+    )

@@ -1,11 +1,11 @@
 """Forwards for tests to draw, and a model of what iptables-restore does."""
 
-from dataclasses import replace
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from hypothesis import strategies as st
 
-from custom_components.bypass_router.router.firewall import Site
+from custom_components.bypass_router.router.firewall import Site, Step
 from custom_components.bypass_router.router.forward import (
     Forward,
     PortRange,
@@ -13,18 +13,20 @@ from custom_components.bypass_router.router.forward import (
     is_host,
     normal_sources,
 )
-from custom_components.bypass_router.router.iptables import (
-    HOOKS,
+from custom_components.bypass_router.router.iptables import HOOKS
+from custom_components.bypass_router.router.iptables_chains import (
     Entrance,
-    IptablesPlan,
-    IptablesSnapshot,
+    Iptables,
+    IptablesState,
 )
 from custom_components.bypass_router.router.rule import Rule
+from custom_components.bypass_router.router.ruleset import Plan, Ruleset, Snapshot
 
 SITE = Site("ab12", IPv4Interface("192.168.50.2/24"))
 OTHER_SITE = Site("cd34", SITE.address)
 
-EMPTY = IptablesSnapshot(SITE, dict.fromkeys(HOOKS), dict.fromkeys(HOOKS, Entrance()))
+EMPTY = IptablesState(dict.fromkeys(HOOKS), dict.fromkeys(HOOKS, Entrance()))
+"""A router with none of our chains."""
 
 _NETWORKS = st.builds(
     lambda address, prefix: IPv4Network((address, prefix), strict=False),
@@ -34,9 +36,9 @@ _NETWORKS = st.builds(
 
 
 @st.composite
-def port_ranges(draw: st.DrawFn) -> tuple[PortRange, PortRange]:
+def port_ranges(draw: st.DrawFn, longest: int = 200) -> tuple[PortRange, PortRange]:
     """Draw external ports, and as many of a target."""
-    length = draw(st.just(1) | st.integers(1, 200))
+    length = draw(st.just(1) | st.integers(1, longest))
     firsts = st.integers(1, 65536 - length)
     external, target = draw(firsts), draw(firsts)
     if draw(st.booleans()):
@@ -48,9 +50,9 @@ def port_ranges(draw: st.DrawFn) -> tuple[PortRange, PortRange]:
 
 
 @st.composite
-def forwards(draw: st.DrawFn, name: str = "01JX") -> Forward:
+def forwards(draw: st.DrawFn, name: str = "01JX", longest: int = 200) -> Forward:
     """Draw any forward."""
-    external, target_ports = draw(port_ranges())
+    external, target_ports = draw(port_ranges(longest))
     return Forward(
         id=name,
         protocol=draw(st.sampled_from(Protocol)),
@@ -63,49 +65,83 @@ def forwards(draw: st.DrawFn, name: str = "01JX") -> Forward:
 
 
 @st.composite
-def forward_sets(draw: st.DrawFn) -> list[Forward]:
+def forward_sets(draw: st.DrawFn, longest: int = 200) -> list[Forward]:
     """Draw a few forwards with ids from a small stock."""
-    ids = draw(st.lists(st.sampled_from("ABCDE"), unique=True))
-    return [draw(forwards(name)) for name in ids]
+    ids = draw(st.lists(st.sampled_from("ABCD"), unique=True, max_size=3))
+    return [draw(forwards(name, longest)) for name in ids]
+
+
+def seen(state: IptablesState, site: Site = SITE) -> Snapshot:
+    """Return what an owner sees of our chains, where nothing else is."""
+    return Snapshot(Ruleset(site, [Iptables(site, sudo=False)]), (state,))
+
+
+def planned(
+    wished: Collection[Forward], state: IptablesState, site: Site = SITE
+) -> Plan:
+    """Return an owner's plan."""
+    snapshot = seen(state, site)
+    return snapshot.ruleset.plan(wished, snapshot)
+
+
+def changed(
+    state: IptablesState, wished: Collection[Forward], site: Site = SITE
+) -> IptablesState:
+    """Return what an owner's plan makes of our chains."""
+    return restored(state, planned(wished, state, site).steps)
 
 
 class Refused(Exception):
     """iptables-restore would refuse the input, and change nothing of the table."""
 
 
-def restored(snapshot: IptablesSnapshot, plan: IptablesPlan) -> IptablesSnapshot:
-    """Return what a plan's text makes of a router with just the kernel's chains.
+def restored(state: IptablesState, steps: Iterable[Step]) -> IptablesState:
+    """Return what the text of a plan makes of a router with just the kernel's chains.
 
     A model apart from the code under test: it goes by the text alone.
     """
-    chains: dict[str, list[Rule]] = {}
-    for hook in HOOKS:
-        jumps = list(snapshot.entrances[hook].jumps)
-        if jumps and not snapshot.entrances[hook].first:
+    tables: dict[str, dict[str, list[Rule]]] = {}
+    for hook in state.chains:
+        chains = tables.setdefault(hook.table, {})
+        jumps = list(state.entrances[hook].jumps)
+        if jumps and not state.entrances[hook].first:
             jumps.insert(0, Rule.of("-p tcp -j REDIRECT --to-ports 7892"))
         chains[hook.builtin] = jumps
-        if (rules := snapshot.chains[hook]) is not None:
+        if (rules := state.chains[hook]) is not None:
             chains[hook.chain] = list(rules)
-    for line in plan.lines:
-        if line != "COMMIT" and not line.startswith("*"):
-            _carry_out(chains, line)
-    return replace_rules(snapshot, chains)
+    chains = {}
+    for step in steps:
+        assert step.command == "iptables-restore --noflush --wait 5"
+        assert step.lines[0].startswith("*")
+        assert step.lines[-1] == "COMMIT"
+        for line in step.lines:
+            if line.startswith("*"):
+                chains = tables[line[1:]]
+            elif line != "COMMIT":
+                _carry_out(chains, line)
+    return _state(tables, state)
 
 
-def replace_rules(
-    snapshot: IptablesSnapshot, chains: dict[str, list[Rule]]
-) -> IptablesSnapshot:
-    """Return a snapshot of these chains."""
+def _state(
+    tables: dict[str, dict[str, list[Rule]]], before: IptablesState
+) -> IptablesState:
+    """Return these chains, as they are read."""
     entrances = {}
-    for hook in HOOKS:
-        rules = chains[hook.builtin]
+    for hook in before.chains:
+        rules = tables[hook.table][hook.builtin]
         jumps = tuple(rule for rule in rules if rule.value("-j") == hook.chain)
-        entrances[hook] = Entrance(jumps, first=rules[:1] == [hook.jump])
+        entrances[hook] = Entrance(
+            jumps,
+            first=rules[:1] == [hook.jump],
+            blocking=before.entrances[hook].blocking,
+        )
     ours = {
-        hook: tuple(chains[hook.chain]) if hook.chain in chains else None
-        for hook in HOOKS
+        hook: tuple(chain)
+        if (chain := tables[hook.table].get(hook.chain)) is not None
+        else None
+        for hook in before.chains
     }
-    return replace(snapshot, chains=ours, entrances=entrances)
+    return IptablesState(ours, entrances, before.needed)
 
 
 def _carry_out(chains: dict[str, list[Rule]], line: str) -> None:

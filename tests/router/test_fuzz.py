@@ -35,18 +35,21 @@ from custom_components.bypass_router.router.iptables import (
     HOOKS,
     PRE,
     Hook,
-    Iptables,
-    IptablesSnapshot,
     rules_of,
 )
+from custom_components.bypass_router.router.iptables_chains import (
+    Iptables,
+    IptablesState,
+)
 from custom_components.bypass_router.router.listeners import read_listeners
-from custom_components.bypass_router.router.probe import Probe, read_probe
+from custom_components.bypass_router.router.probe import read_probe
 from custom_components.bypass_router.router.rule import Rule, listed
 from custom_components.bypass_router.router.script import Result, Script
 from custom_components.bypass_router.router.watch import Watch
 
-from .rules import SITE, forward_sets
+from .rules import SITE, forward_sets, planned, seen
 from .test_probe import DEBIAN
+from .test_tools import results
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
 FIREWALL = Iptables(SITE, sudo=False)
@@ -72,6 +75,8 @@ def bounded(seconds: float = BOUND) -> Iterator[None]:
     finally:
         gc.enable()
 
+
+ANSWERS: dict[str, Result] = results({**DEBIAN, "sudo": "", "sudonft": ""})
 
 # What text is made of
 
@@ -199,21 +204,17 @@ def restore_words(line: str) -> list[str]:
     return words
 
 
-def check_plan(
-    wished: list[Forward], snapshot: IptablesSnapshot, lines: tuple[str, ...]
-) -> None:
+def check_plan(wished: list[Forward], state: IptablesState, lines: list[str]) -> None:
     """Check that a plan says what we mean, and of the router's text no more."""
-    Script().feed("apply", "cat", list(lines))
+    Script().feed("apply", "cat", lines)
     ours = {
         (hook.chain, rule)
-        for tag, rules in snapshot.tagged.items()
+        for tag, rules in state.tagged.items()
         if tag.owner == SITE.owner
         for hook, rule in rules
     }
     jumps = {
-        (hook.builtin, rule)
-        for hook in HOOKS
-        for rule in snapshot.entrances[hook].jumps
+        (hook.builtin, rule) for hook in HOOKS for rule in state.entrances[hook].jumps
     }
     own = {
         f"-A {hook.chain} {rule}" for f in wished for hook, rule in rules_of(f, SITE)
@@ -280,21 +281,21 @@ def test_any_listing_is_read_as_rules_or_refused(
     """And planned on, with no word of the router but from rules of ours."""
     with bounded():
         try:
-            snapshot = FIREWALL.read(sections)
+            state = FIREWALL.read(sections)
         except (FirewallFailed, NotPrivileged, BadOutput) as err:
             check_error(err)
             return
-        assert FIREWALL.read(sections) == snapshot
-        live = snapshot.live
+        assert FIREWALL.read(sections) == state
+        live = seen(state).live
         for forward in live.forwards.values():
             # What is shown is exactly right, every rule of it.
             expected = set(rules_of(forward, SITE))
-            found = snapshot.tagged[Tag(SITE.owner, forward.id)]
+            found = state.tagged[Tag(SITE.owner, forward.id)]
             assert set(found) == expected
         assert not live.damaged & live.forwards.keys()
-        plan = FIREWALL.plan(wished, snapshot)
-        assert plan.lines == FIREWALL.plan(wished, snapshot).lines
-        check_plan(wished, snapshot, plan.lines)
+        plan = planned(wished, state)
+        assert plan == planned(wished, state)
+        check_plan(wished, state, [line for step in plan.steps for line in step.lines])
 
 
 @fuzzed
@@ -329,12 +330,10 @@ def test_any_output_of_a_script_is_read_or_refused(data: st.DataObject) -> None:
 def test_any_answer_to_the_probe_is_understood_or_refused(data: st.DataObject) -> None:
     """What is kept of it can be shown."""
     status = st.sampled_from([0, 0, 0, 1, 4, 127])
-    answers = {
-        label: Result(
-            data.draw(broken(told)),
-            data.draw(status),
-        )
-        for label, told in {**DEBIAN, "sudo": "", "sudonft": ""}.items()
+    labels = st.sets(st.sampled_from(sorted(ANSWERS)), max_size=6)
+    answers = ANSWERS | {
+        label: Result(data.draw(broken(ANSWERS[label].output)), data.draw(status))
+        for label in sorted(data.draw(labels))
     }
     with bounded():
         try:
@@ -344,7 +343,9 @@ def test_any_answer_to_the_probe_is_understood_or_refused(data: st.DataObject) -
             return
         assert read_probe(answers) == probe
         texts = (probe.interface, probe.hostname, probe.system, probe.boot_id)
-        assert all(map(is_shown, (*texts, probe.iptables.label)))
+        assert all(map(is_shown, texts))
+        if probe.tools.iptables:
+            assert is_shown(probe.tools.iptables.label)
 
 
 @fuzzed
@@ -370,23 +371,30 @@ REPORTS = [
 
 
 @fuzzed
-@given(st.booleans(), st.lists(st.one_of(*map(broken, REPORTS), NOISE), max_size=30))
+@given(
+    st.sampled_from([(True, False), (False, True), (True, True)]),
+    st.lists(st.one_of(*map(broken, REPORTS), NOISE), max_size=30),
+)
 def test_any_line_of_the_watcher_is_one_change_at_most(
-    by_report: bool, lines: list[str]
+    ways: tuple[bool, bool], lines: list[str]
 ) -> None:
     """And none before it is ready; a cause can be shown."""
-    watch = Watch(PROBE, by_report=by_report)
+    by_report, looking = ways
+    looks = ["nft list ruleset"] if looking else []
+    watch = Watch(looks, sudo=False, by_report=by_report)
+    ready: list[object] = []
     with bounded():
-        assert not [change for line in lines for change in watch.heard(line)]
         (word,) = set(re.findall("bypass-router-[0-9a-f]+", watch.text))
-        assert len(list(watch.heard(f"{word} ready"))) == 1
+        for _ in range(sum(ways)):
+            assert not [change for line in lines for change in watch.heard(line)]
+            ready = list(watch.heard(f"{word} ready"))
+        assert len(ready) == 1
         for line in lines:
             changes = list(watch.heard(line))
             assert len(changes) <= 1
             assert all(is_shown(change.cause or "", 40) for change in changes)
 
 
-PROBE: Probe = read_probe({label: Result(told, 0) for label, told in DEBIAN.items()})
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 KEYS = [
     KEY.export_private_key("openssh").decode(),
@@ -477,9 +485,9 @@ def test_as_much_as_is_taken_from_a_router_is_read_in_time(text: str) -> None:
     }
     sections[f"chain.{PRE.chain}"] = Result(f"-N {PRE.chain}\n{text}", 0)
     with bounded(3):
-        snapshot = FIREWALL.read(sections)
-        assert snapshot.live.forwards == {}
-        FIREWALL.plan([], snapshot)
+        state = FIREWALL.read(sections)
+        assert seen(state).live.forwards == {}
+        planned([], state)
 
 
 def test_as_many_marks_as_a_router_can_print_are_read_in_time() -> None:

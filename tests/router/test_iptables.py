@@ -12,21 +12,36 @@ from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.iptables import (
     FWD,
     HOOKS,
+    MANGLE,
     POST,
     PRE,
-    Entrance,
-    Iptables,
-    IptablesSnapshot,
+    TRANSLATING,
     forward_of,
     rules_of,
+)
+from custom_components.bypass_router.router.iptables_chains import (
+    Entrance,
+    Iptables,
+    IptablesState,
 )
 from custom_components.bypass_router.router.rule import Rule
 from custom_components.bypass_router.router.script import Result
 
-from .rules import EMPTY, OTHER_SITE, SITE, forward_sets, forwards, restored
+from .rules import (
+    EMPTY,
+    OTHER_SITE,
+    SITE,
+    changed,
+    forward_sets,
+    forwards,
+    planned,
+    restored,
+    seen,
+)
 
 FIREWALL = Iptables(SITE, sudo=False)
-OTHER = Iptables(OTHER_SITE, sudo=False)
+# Beside nftables, which translates.
+ADMITTING = Iptables(SITE, sudo=False, hooks=(MANGLE, FWD))
 
 WEB = Forward.parse(
     "01JX",
@@ -96,7 +111,7 @@ def test_a_kept_client_address_is_kept_from_later_rules_too() -> None:
 @given(forwards())
 def test_rules_read_back_are_the_forward_that_was_written(forward: Forward) -> None:
     """Whatever the forward is."""
-    rules = Counter(rules_of(forward, SITE))
+    rules = Counter(rules_of(forward, SITE, TRANSLATING))
     assert forward_of(Tag("ab12", forward.id), rules, SITE) == forward
 
 
@@ -105,7 +120,7 @@ def test_a_forward_with_a_rule_missing_is_not_live(
     forward: Forward, data: st.DataObject
 ) -> None:
     """One rule is as good as all."""
-    rules = Counter(rules_of(forward, SITE))
+    rules = Counter(rules_of(forward, SITE, TRANSLATING))
     del rules[data.draw(st.sampled_from(list(rules)))]
     assert forward_of(Tag("ab12", forward.id), rules, SITE) != forward
 
@@ -115,11 +130,10 @@ def test_a_plan_makes_exactly_what_is_wished(
     before: list[Forward], wished: list[Forward]
 ) -> None:
     """From anything that was there before; and then nothing is left to plan."""
-    start = restored(EMPTY, FIREWALL.plan(before, EMPTY))
-    after = restored(start, FIREWALL.plan(wished, start))
-    assert after.live.forwards == {forward.id: forward for forward in wished}
-    assert not after.live.damaged
-    assert not FIREWALL.plan(wished, after)
+    after = changed(changed(EMPTY, before), wished)
+    assert seen(after).live.forwards == {forward.id: forward for forward in wished}
+    assert not seen(after).live.damaged
+    assert not planned(wished, after)
 
 
 @given(forward_sets(), forward_sets())
@@ -127,12 +141,12 @@ def test_the_rules_of_a_forward_that_stays_are_not_rewritten(
     before: list[Forward], wished: list[Forward]
 ) -> None:
     """Its counters live on."""
-    start = restored(EMPTY, FIREWALL.plan(before, EMPTY))
-    plan = FIREWALL.plan(wished, start)
+    plan = planned(wished, changed(EMPTY, before))
+    lines = [line for step in plan.steps for line in step.lines]
     for forward in before:
         if forward in wished:
             tag = str(Tag("ab12", forward.id))
-            assert not [line for line in plan.lines if tag in line]
+            assert not [line for line in lines if tag in line]
 
 
 @given(forward_sets())
@@ -140,8 +154,7 @@ def test_nothing_is_left_of_us_after_the_last_forward(
     forwards: list[Forward],
 ) -> None:
     """Neither a chain nor a jump."""
-    live = restored(EMPTY, FIREWALL.plan(forwards, EMPTY))
-    assert restored(live, FIREWALL.plan([], live)) == EMPTY
+    assert changed(changed(EMPTY, forwards), []) == EMPTY
 
 
 @given(forward_sets(), forward_sets(), forward_sets())
@@ -149,13 +162,13 @@ def test_another_home_assistants_rules_stay(
     ours: list[Forward], theirs: list[Forward], wished: list[Forward]
 ) -> None:
     """Both share the chains, and neither touches the other's rules."""
-    start = restored(EMPTY, FIREWALL.plan(ours, EMPTY))
-    both = restored(start, OTHER.plan(theirs, start))
-    after = restored(both, FIREWALL.plan(wished, both))
-    assert after.live.forwards == {forward.id: forward for forward in wished}
-    assert after.live.foreign == {Tag("cd34", forward.id) for forward in theirs}
-    seen_by_them = replace(after, site=OTHER_SITE)
-    assert seen_by_them.live.forwards == {forward.id: forward for forward in theirs}
+    both = changed(changed(EMPTY, ours), theirs, OTHER_SITE)
+    after = changed(both, wished)
+    live = seen(after).live
+    assert live.forwards == {forward.id: forward for forward in wished}
+    assert live.foreign == {Tag("cd34", forward.id) for forward in theirs}
+    by_them = seen(after, OTHER_SITE).live
+    assert by_them.forwards == {forward.id: forward for forward in theirs}
 
 
 @given(forward_sets(), st.data())
@@ -163,7 +176,7 @@ def test_whatever_was_taken_away_is_put_back(
     wished: list[Forward], data: st.DataObject
 ) -> None:
     """Rules, the jump, whole chains, as a flush and its cousins leave them."""
-    whole = restored(EMPTY, FIREWALL.plan(wished, EMPTY))
+    whole = changed(EMPTY, wished)
     chains = dict(whole.chains)
     entrances = dict(whole.entrances)
     for hook in HOOKS:
@@ -179,21 +192,21 @@ def test_whatever_was_taken_away_is_put_back(
                 chains[hook], entrances[hook] = None, Entrance()
             case "move" if rules:
                 entrances[hook] = Entrance((hook.jump,), first=False)
-    hurt = IptablesSnapshot(SITE, chains, entrances)
-    after = restored(hurt, FIREWALL.plan(wished, hurt))
-    assert after.live.forwards == {forward.id: forward for forward in wished}
-    assert not FIREWALL.plan(wished, after)
+    after = changed(IptablesState(chains, entrances), wished)
+    assert seen(after).live.forwards == {forward.id: forward for forward in wished}
+    assert not planned(wished, after)
 
 
 def test_a_jump_behind_a_proxys_rule_is_moved_to_the_top() -> None:
     """Behind a catch-all, our rules never see a packet: the forward is not live."""
-    whole = restored(EMPTY, FIREWALL.plan([WEB], EMPTY))
+    whole = changed(EMPTY, [WEB])
     behind = replace(
         whole, entrances={**whole.entrances, PRE: Entrance((PRE.jump,), first=False)}
     )
-    assert behind.live.forwards == {}
-    assert behind.live.damaged == {WEB.id}
-    assert FIREWALL.plan([WEB], behind).lines == (
+    assert seen(behind).live.forwards == {}
+    assert seen(behind).live.damaged == {WEB.id}
+    (step,) = planned([WEB], behind).steps
+    assert step.lines == (
         "*nat",
         "-D PREROUTING -j HA-BYPASS-PRE",
         "-I PREROUTING 1 -j HA-BYPASS-PRE",
@@ -203,37 +216,124 @@ def test_a_jump_behind_a_proxys_rule_is_moved_to_the_top() -> None:
 
 def test_what_accepts_comes_before_what_translates_and_goes_after_it() -> None:
     """A change that is interrupted between two tables leaves no half forward."""
-    on = FIREWALL.plan([WEB], EMPTY)
-    off = FIREWALL.plan([], restored(EMPTY, on))
-    assert [line for line in on.lines if line[0] == "*"] == ["*filter", "*nat"]
-    assert [line for line in off.lines if line[0] == "*"] == ["*nat", "*filter"]
+
+    def tables(wished: list[Forward], state: IptablesState) -> list[str]:
+        steps = planned(wished, state).steps
+        return [line for step in steps for line in step.lines if line[0] == "*"]
+
+    assert tables([WEB], EMPTY) == ["*filter", "*nat"]
+    assert tables([], changed(EMPTY, [WEB])) == ["*nat", "*filter"]
 
 
 def test_a_rule_that_was_edited_by_hand_is_no_forward_and_is_mended() -> None:
     """It has our tag, and does something else."""
-    whole = restored(EMPTY, FIREWALL.plan([WEB], EMPTY))
+    whole = changed(EMPTY, [WEB])
     (rule,) = whole.chains[PRE] or ()
     edited = Rule.of(str(rule).replace("192.168.50.10:443", "192.168.50.66:443"))
     hurt = replace(whole, chains={**whole.chains, PRE: (edited,)})
-    assert hurt.live.forwards != {WEB.id: WEB}
-    assert restored(hurt, FIREWALL.plan([WEB], hurt)).live.forwards == {WEB.id: WEB}
+    assert seen(hurt).live.forwards != {WEB.id: WEB}
+    assert seen(changed(hurt, [WEB])).live.forwards == {WEB.id: WEB}
 
 
 def test_a_rule_of_nobody_in_our_chains_is_left_alone() -> None:
     """The chain stays for its sake."""
     note = Rule.of('-p tcp -m comment --comment "put here by hand" -j RETURN')
-    whole = restored(EMPTY, FIREWALL.plan([WEB], EMPTY))
+    whole = changed(EMPTY, [WEB])
     mixed = replace(
         whole, chains={**whole.chains, PRE: (*(whole.chains[PRE] or ()), note)}
     )
-    after = restored(mixed, FIREWALL.plan([], mixed))
-    assert after.chains == {FWD: None, POST: None, PRE: (note,)}
+    assert changed(mixed, []).chains == {FWD: None, POST: None, PRE: (note,)}
+
+
+def test_a_rule_of_ours_behind_nobodys_is_put_before_it() -> None:
+    """Whatever stands first in our own chain may take the packets."""
+    whole = changed(EMPTY, [WEB])
+    note = Rule.of("-p tcp -j RETURN")
+    shadowed = replace(
+        whole, chains={**whole.chains, PRE: (note, *(whole.chains[PRE] or ()))}
+    )
+    assert seen(shadowed).live.forwards == {}
+    after = changed(shadowed, [WEB])
+    assert after.chains[PRE] == (*(whole.chains[PRE] or ()), note)
+    assert seen(after).live.forwards == {WEB.id: WEB}
+
+
+# Where something else translates, and iptables only lets pass
+
+
+def admitting(*, drops: bool, tproxy: bool = False) -> IptablesState:
+    """Return chains of the kernel in which nothing of ours is."""
+    needed = {hook for hook, so in ((FWD, drops), (MANGLE, tproxy)) if so}
+    entrances = {FWD: Entrance(blocking=drops), MANGLE: Entrance(blocking=tproxy)}
+    return IptablesState(dict.fromkeys(entrances), entrances, needed=frozenset(needed))
+
+
+@given(st.booleans(), st.booleans(), forward_sets(), forward_sets())
+def test_only_a_chain_that_may_keep_packets_gets_rules(
+    drops: bool, tproxy: bool, before: list[Forward], wished: list[Forward]
+) -> None:
+    """And loses them, once it may not any more."""
+    state = admitting(drops=drops, tproxy=tproxy)
+    start = restored(state, ADMITTING.steps(before, state))
+    after = restored(start, ADMITTING.steps(wished, start))
+    assert (after.chains[FWD] is not None) == bool(drops and wished)
+    assert (after.chains[MANGLE] is not None) == bool(tproxy and wished)
+    assert all(ADMITTING.carries(forward, after) for forward in wished)
+    assert not ADMITTING.steps(wished, after)
+    calm = replace(after, needed=frozenset())
+    assert all(ADMITTING.carries(forward, calm) for forward in wished)
+    assert restored(calm, ADMITTING.steps(wished, calm)).tagged == {}
+
+
+@given(forwards(), st.data())
+def test_a_chain_that_may_keep_packets_carries_what_has_all_its_rules(
+    forward: Forward, data: st.DataObject
+) -> None:
+    """One rule less, and the forward is not carried."""
+    state = admitting(drops=True, tproxy=True)
+    assert not ADMITTING.carries(forward, state)
+    whole = restored(state, ADMITTING.steps([forward], state))
+    hook = data.draw(st.sampled_from([FWD, MANGLE]))
+    rules = list(whole.chains[hook] or ())
+    rules.remove(data.draw(st.sampled_from(rules)))
+    hurt = replace(whole, chains={**whole.chains, hook: tuple(rules)})
+    assert not ADMITTING.carries(forward, hurt)
+    assert restored(hurt, ADMITTING.steps([forward], hurt)).tagged == whole.tagged
+
+
+@pytest.mark.parametrize(
+    ("rules", "needed"),
+    [
+        (["-A PREROUTING -j clash", "-A clash -p tcp -j TPROXY --on-port 1"], True),
+        (["-A PREROUTING -p udp -j TPROXY --on-port 1"], True),
+        (["-A PREROUTING -j clash", "-A clash -p tcp -j MARK --set-mark 1"], False),
+        ([], False),
+    ],
+)
+def test_a_tproxy_in_mangle_is_what_a_rule_there_is_needed_for(
+    rules: list[str], needed: bool
+) -> None:
+    """It takes packets before they are translated."""
+    mangle = "\n".join(["-P PREROUTING ACCEPT", "-N clash", *rules])
+    state = ADMITTING.read(
+        {
+            f"entrance.{FWD.chain}": Result("-P FORWARD ACCEPT", 0),
+            f"chain.{FWD.chain}": ABSENT,
+            "mangle": Result(mangle, 0),
+        }
+    )
+    assert state.needed == ({MANGLE} if needed else set())
+
+
+# What the router prints
+
+
+ABSENT = Result("iptables: No chain/target/match by that name.", 1)
 
 
 def sections(**outputs: Result) -> dict[str, Result]:
     """Return what a router prints that has none of our rules, but for these."""
-    absent = Result("iptables: No chain/target/match by that name.", 1)
-    printed = {f"chain.{hook.chain}": absent for hook in HOOKS} | {
+    printed = {f"chain.{hook.chain}": ABSENT for hook in HOOKS} | {
         f"entrance.{hook.chain}": Result(f"-P {hook.builtin} ACCEPT", 0)
         for hook in HOOKS
     }
@@ -264,9 +364,11 @@ def test_a_native_nft_rule_beside_our_jump_does_not_hide_it() -> None:
     with_jump = sections(
         entrance_HA_BYPASS_PRE=opaque, jump_HA_BYPASS_PRE=Result("", 0)
     )
-    assert FIREWALL.read(with_jump).entrances[PRE] == Entrance((PRE.jump,), first=True)
+    assert FIREWALL.read(with_jump).entrances[PRE] == Entrance(
+        (PRE.jump,), first=True, blocking=True
+    )
     no_jump = sections(entrance_HA_BYPASS_PRE=opaque, jump_HA_BYPASS_PRE=Result("", 1))
-    assert FIREWALL.read(no_jump).entrances[PRE] == Entrance()
+    assert FIREWALL.read(no_jump).entrances[PRE] == Entrance(blocking=True)
 
 
 def test_a_failed_look_is_an_error_and_never_an_empty_router() -> None:
@@ -285,7 +387,7 @@ def test_a_failed_look_is_an_error_and_never_an_empty_router() -> None:
 def test_no_text_of_the_router_breaks_the_reader(text: str) -> None:
     """A foreign rule may hold any text; only its place matters."""
     noise = Result(f"-A PREROUTING {text}\n-A PREROUTING -j HA-BYPASS-PRE", 0)
-    snapshot = FIREWALL.read(sections(entrance_HA_BYPASS_PRE=noise))
-    assert snapshot.entrances[PRE].jumps[-1] == PRE.jump
+    state = FIREWALL.read(sections(entrance_HA_BYPASS_PRE=noise))
+    assert state.entrances[PRE].jumps[-1] == PRE.jump
     ours = Result(f"-N HA-BYPASS-PRE\n-A HA-BYPASS-PRE {text}", 0)
-    FIREWALL.plan([WEB], FIREWALL.read(sections(chain_HA_BYPASS_PRE=ours)))
+    planned([WEB], FIREWALL.read(sections(chain_HA_BYPASS_PRE=ours)))

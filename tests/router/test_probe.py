@@ -1,21 +1,17 @@
 """What a router is, told from what it prints."""
 
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
-from custom_components.bypass_router.router.errors import (
-    BadOutput,
-    FirewallFailed,
-    FirewallMissing,
-    NoAddress,
-    NotPrivileged,
-    RouterError,
-)
-from custom_components.bypass_router.router.probe import Iptables, Probe, read_probe
+from custom_components.bypass_router.router.errors import NoAddress, NotPrivileged
+from custom_components.bypass_router.router.probe import Probe, read_probe
 from custom_components.bypass_router.router.script import Result
 
-DEBIAN = {
+from .test_tools import DEBIAN as TOOLS, NO_NFT, NO_SUDO, ON_DEBIAN, USER, results
+
+DEBIAN: dict[str, str | Result] = {
+    **TOOLS,
     "uid": "0",
     "connection": "192.168.50.5 51822 192.168.50.2 22",
     "addresses": (
@@ -32,28 +28,13 @@ DEBIAN = {
     "boot": "7a3a9b3e-8f6f-4a53-9a1c-0d3e5c1c7a11",
     "hostname": "bypass",
     "system": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian"',
-    "iptables": "iptables v1.8.9 (nf_tables)",
-    "restore": "/usr/sbin/iptables-restore",
-    "direct": "-P PREROUTING ACCEPT",
-    "sudochange": "",
     "kernel": "6.1.0-18-amd64",
-    "nft": "table ip nat",
 }
-DENIED = Result(
-    "iptables v1.8.9 (nf_tables): Could not fetch rule set"
-    " generation id: Permission denied (you must be root)",
-    4,
-)
 
 
 def probe(**printed: str | Result) -> Probe:
     """Return what the probe says of a router that prints this."""
-    return read_probe(
-        {
-            label: value if isinstance(value, Result) else Result(value, 0)
-            for label, value in {**DEBIAN, **printed}.items()
-        }
-    )
+    return read_probe(results({**DEBIAN, **printed}))
 
 
 def test_a_router_is_known_by_what_it_prints() -> None:
@@ -63,14 +44,15 @@ def test_a_router_is_known_by_what_it_prints() -> None:
         interface="lan",
         hardware_address="02:00:00:00:50:02",
         uid=0,
-        sudo=False,
-        iptables=Iptables("1.8.9", "nf_tables"),
-        nft=True,
+        tools=ON_DEBIAN,
         ip_forward=True,
         boot_id="7a3a9b3e-8f6f-4a53-9a1c-0d3e5c1c7a11",
         hostname="bypass",
         system="Debian GNU/Linux 12 (bookworm)",
         kernel="6.1.0-18-amd64",
+        addresses=frozenset(
+            map(IPv4Address, ("127.0.0.1", "192.168.50.2", "198.18.0.1"))
+        ),
     )
 
 
@@ -107,62 +89,26 @@ def test_a_tunnel_has_no_hardware_address() -> None:
     assert probe(hardware=zeros).hardware_address is None
 
 
-def test_an_old_iptables_has_one_variant() -> None:
-    """Before 1.8 nobody had to tell them apart."""
-    assert probe(iptables="iptables v1.6.2").iptables == Iptables("1.6.2", "legacy")
-
-
-def test_nft_is_not_needed() -> None:
-    """A router without it is watched in another way."""
-    assert not probe(nft=Result("sh: nft: not found", 127)).nft
-
-
-def test_a_user_with_sudo_uses_it() -> None:
-    """Only where it is needed."""
-    account: dict[str, str | Result] = {
-        "uid": "1000",
-        "direct": DENIED,
-        "sudo": "-P PREROUTING ACCEPT",
-        "nft": Result("Operation not permitted (you must be root)", 1),
-    }
-    found = probe(**account, sudonft="table ip nat")
-    assert (found.sudo, found.nft) == (True, True)
-    assert not probe(**account, sudonft=Result("sudo: not allowed", 1)).nft
-    assert not probe(uid="1000").sudo
-    with pytest.raises(NotPrivileged, match="iptables-restore"):
-        probe(**account, sudochange=Result("sudo: a password is required", 1))
+def test_whether_sudo_is_needed_goes_by_the_account() -> None:
+    """The tools know what else it may do."""
+    assert not probe().sudo
+    assert probe(uid="1000", **USER).sudo
+    with pytest.raises(NotPrivileged):
+        probe(uid="1000", **{**USER, **NO_NFT, "sudo": NO_SUDO})
 
 
 @pytest.mark.parametrize(
-    ("printed", "error"),
+    "addresses",
     [
-        ({"iptables": Result("sh: iptables: not found", 127)}, FirewallMissing),
-        ({"restore": Result("", 1)}, FirewallMissing),
-        ({"iptables": Result("Segmentation fault", 139)}, FirewallFailed),
-        ({"iptables": "rainbows"}, BadOutput),
-        (
-            {"direct": Result("can't initialize iptables table `nat'", 3)},
-            FirewallFailed,
-        ),
-        (
-            {
-                "uid": "1000",
-                "direct": DENIED,
-                "sudo": Result("a password is required", 1),
-            },
-            NotPrivileged,
-        ),
-        ({"addresses": "1: lo    inet 127.0.0.1/8 scope host lo"}, NoAddress),
-        ({"addresses": "2: lan    inet 999.1.1.1/24"}, NoAddress),
-        ({"addresses": Result("sh: ip: not found", 127)}, NoAddress),
+        "1: lo    inet 127.0.0.1/8 scope host lo",
+        "2: lan    inet 999.1.1.1/24",
+        Result("sh: ip: not found", 127),
     ],
 )
-def test_what_we_can_not_work_with_is_named(
-    printed: dict[str, str | Result], error: type[RouterError]
-) -> None:
-    """Each with its own error."""
-    with pytest.raises(error):
-        probe(**printed)
+def test_a_router_without_an_address_is_none(addresses: str | Result) -> None:
+    """There is nothing to forward from."""
+    with pytest.raises(NoAddress):
+        probe(addresses=addresses)
 
 
 def test_oddities_that_do_not_matter_are_survived() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from custom_components.bypass_router.router.choice import Backend
 from custom_components.bypass_router.router.errors import (
     ConnectionLost,
     FirewallFailed,
@@ -40,12 +41,39 @@ BOTH_VARIANTS = pytest.mark.parametrize(
     [RouterOptions(iptables="nft"), RouterOptions(iptables="legacy")],
     ids=["nft", "legacy"],
 )
+EACH_BACKEND = pytest.mark.parametrize(
+    "firewall", [Backend.IPTABLES, Backend.NFTABLES], ids=["iptables", "nftables"]
+)
+EACH_WAY = pytest.mark.parametrize(
+    ("router_options", "firewall"),
+    [
+        (RouterOptions(iptables="nft"), Backend.IPTABLES),
+        (RouterOptions(iptables="legacy"), Backend.IPTABLES),
+        (RouterOptions(iptables="nft"), Backend.NFTABLES),
+        (RouterOptions(iptables="legacy"), Backend.NFTABLES),
+        (RouterOptions(iptables=None), Backend.NFTABLES),
+    ],
+    ids=[
+        "iptables-nft",
+        "iptables-legacy",
+        "nftables beside iptables-nft",
+        "nftables beside iptables-legacy",
+        "nftables alone",
+    ],
+)
+"""What may translate, and what else may stand on the router then."""
 
 
 @pytest.fixture
-async def router(at_home: Lab) -> AsyncIterator[Router]:
+def firewall() -> Backend:
+    """What translates; override or parametrize it by its name."""
+    return Backend.IPTABLES
+
+
+@pytest.fixture
+async def router(at_home: Lab, firewall: Backend) -> AsyncIterator[Router]:
     """The bypass router, connected."""
-    router = await connect(at_home)
+    router = await connect(at_home, firewall=firewall)
     yield router
     await router.close()
 
@@ -57,7 +85,12 @@ def passes(lab: Lab, protocol: Protocol, port: int, *, host: str = "internet") -
     return node.exchange(protocol, address, port, timeout=0.4).passed
 
 
-@BOTH_VARIANTS
+def ruleset(lab: Lab) -> str:
+    """Return all that nft knows of, without counters."""
+    return lab.bypass.real("nft", "-s", "list", "ruleset").stdout
+
+
+@EACH_WAY
 async def test_a_forward_passes_payload_while_it_is_live(
     at_home: Lab, router: Router
 ) -> None:
@@ -72,7 +105,7 @@ async def test_a_forward_passes_payload_while_it_is_live(
     assert not await asyncio.to_thread(passes, at_home, "tcp", 8443)
 
 
-@BOTH_VARIANTS
+@EACH_WAY
 async def test_a_shifted_range_leads_each_port_to_its_own(
     at_home: Lab, router: Router
 ) -> None:
@@ -94,6 +127,7 @@ async def test_a_shifted_range_leads_each_port_to_its_own(
             assert passed.port_seen == target
 
 
+@EACH_BACKEND
 async def test_an_unshifted_range_keeps_each_port(at_home: Lab, router: Router) -> None:
     """No port is named to the kernel then."""
     same = replace(GAME, target_ports=GAME.external)
@@ -105,6 +139,7 @@ async def test_an_unshifted_range_keeps_each_port(at_home: Lab, router: Router) 
     assert (passed.passed, passed.port_seen) == (True, 6007)
 
 
+@EACH_BACKEND
 @pytest.mark.parametrize(
     "router_options",
     [RouterOptions(), RouterOptions(masquerade=False)],
@@ -125,6 +160,7 @@ async def test_the_target_may_use_either_router(
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443, host="lan")
 
 
+@EACH_BACKEND
 async def test_the_target_sees_the_client_where_it_is_to(
     at_home: Lab, router: Router
 ) -> None:
@@ -138,6 +174,7 @@ async def test_the_target_sees_the_client_where_it_is_to(
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443, host="lan")
 
 
+@EACH_BACKEND
 async def test_only_the_sources_get_in(at_home: Lab, router: Router) -> None:
     """Others meet a port that is not there."""
     at_home.target.serve("tcp", 443)
@@ -167,6 +204,7 @@ async def test_a_forward_passes_where_forwarding_is_forbidden(
     assert not await asyncio.to_thread(passes, at_home, "tcp", 8443)
 
 
+@EACH_BACKEND
 async def test_other_devices_connections_to_the_port_go_where_they_want(
     at_home: Lab, router: Router
 ) -> None:
@@ -179,16 +217,22 @@ async def test_other_devices_connections_to_the_port_go_where_they_want(
     assert going_out.outcome is Outcome.REFUSED
 
 
-@BOTH_VARIANTS
+@EACH_WAY
 async def test_the_router_is_as_before_when_the_last_forward_is_gone(
-    at_home: Lab, router: Router
+    at_home: Lab, router: Router, firewall: Backend
 ) -> None:
-    """To the letter of iptables-save."""
-    before = at_home.bypass.iptables_save()
+    """To the letter of iptables-save, and of nft's list but for counters."""
+
+    def rules() -> list[str]:
+        # The kernel's own chains are there from the first rule on.
+        native = "" if firewall is Backend.IPTABLES else ruleset(at_home)
+        return [at_home.bypass.iptables_save(), native]
+
+    before = rules()
     await router.apply([WEB, GAME])
-    assert "HA-BYPASS-PRE" in at_home.bypass.iptables_save()
+    assert "01WEB" in at_home.bypass.iptables_save() + ruleset(at_home)
     await router.apply([])
-    assert at_home.bypass.iptables_save() == before
+    assert rules() == before
 
 
 @BOTH_VARIANTS
@@ -259,10 +303,13 @@ async def test_a_change_by_another_between_look_and_change_is_noticed(
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
 
 
-async def test_two_home_assistants_share_a_router(at_home: Lab, router: Router) -> None:
+@EACH_BACKEND
+async def test_two_home_assistants_share_a_router(
+    at_home: Lab, router: Router, firewall: Backend
+) -> None:
     """Neither touches what the other has set, though both change at once."""
     at_home.target.serve("tcp", 443)
-    other = await connect(at_home, owner="cd34")
+    other = await connect(at_home, owner="cd34", firewall=firewall)
     try:
         theirs = replace(GAME, id="01THEIRS")
         for _ in range(5):
@@ -280,8 +327,10 @@ async def test_two_home_assistants_share_a_router(at_home: Lab, router: Router) 
     finally:
         await other.close()
     assert "HA-BYPASS" not in at_home.bypass.iptables_save()
+    assert "ha_bypass" not in ruleset(at_home)
 
 
+@EACH_BACKEND
 async def test_readers_never_see_half_a_change(at_home: Lab, router: Router) -> None:
     """Neither does the kernel: each table changes as a whole."""
     many = [
@@ -299,6 +348,7 @@ async def test_readers_never_see_half_a_change(at_home: Lab, router: Router) -> 
     assert (await router.apply([])).forwards == {}
 
 
+@EACH_BACKEND
 @pytest.mark.parametrize(
     "native",
     [
@@ -307,20 +357,21 @@ async def test_readers_never_see_half_a_change(at_home: Lab, router: Router) -> 
     ],
 )
 async def test_native_nft_rules_beside_ours_do_not_stand_in_the_way(
-    at_home: Lab, native: str
+    at_home: Lab, native: str, firewall: Backend
 ) -> None:
     """Iptables can't show the chain then, and can still change it."""
     at_home.target.serve("tcp", 443)
     at_home.bypass.run("sh", "-c", "iptables -t nat -A PREROUTING -p tcp -j RETURN")
     at_home.bypass.run("nft", f"add rule ip nat PREROUTING {native}")
-    router = await connect(at_home)
+    router = await connect(at_home, firewall=firewall)
     try:
         for wished in ([WEB], [WEB, GAME], [GAME], [WEB]):
             live = await router.apply(wished)
             assert live.forwards == {forward.id: forward for forward in wished}
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
         await router.apply([])
-        assert "HA-BYPASS" not in at_home.bypass.run("nft", "list", "ruleset").stdout
+        assert "HA-BYPASS" not in ruleset(at_home)
+        assert "ha_bypass" not in ruleset(at_home)
     finally:
         await router.close()
 

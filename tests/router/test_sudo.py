@@ -17,28 +17,16 @@ from custom_components.bypass_router.router.errors import (
     NotPrivileged,
 )
 from custom_components.bypass_router.router.firewall import Live
-from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.privilege import refused_by_sudo
 from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.script import Result
 from custom_components.bypass_router.router.watch import Change
-from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.user_namespace import single_user
 
-from .client import connect
+from .client import BOTH_VARIANTS, WEB, WITHOUT_TABLES, connect
 from .test_watch import Listener, processes
 
-WEB = Forward.parse(
-    "01WEB",
-    protocol="tcp",
-    external_port="8443",
-    target="192.168.50.10",
-    target_port="443",
-)
-BOTH = pytest.mark.parametrize(
-    "router_options",
-    [RouterOptions(), RouterOptions(iptables="legacy")],
-    ids=["nft", "legacy"],
-)
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
 NAME = "homeassistant"
 PASSWORD = "the account's password"
@@ -178,7 +166,7 @@ def ran(lab: Lab) -> set[str]:
     return {command for command in commands if not command.startswith("list")}
 
 
-@BOTH
+@BOTH_VARIANTS
 async def test_an_account_that_may_do_all_works(own: Lab) -> None:
     """And hears of changes at once, where the router reports them."""
     allow(own, f"{NAME} ALL = (ALL) NOPASSWD: ALL\n")
@@ -189,7 +177,7 @@ async def test_an_account_that_may_do_all_works(own: Lab) -> None:
         await hears(own, router)
 
 
-@BOTH
+@BOTH_VARIANTS
 async def test_an_account_that_may_do_what_is_documented_works(own: Lab) -> None:
     """Each command is needed, and no other: sudo's own log tells."""
     allow(own, f"{SUDOERS}Defaults!BYPASS_ROUTER_LOOK log_allowed\n")
@@ -242,7 +230,7 @@ def test_what_is_not_documented_is_refused(own: Lab, command: str) -> None:
     )
 
 
-@BOTH
+@BOTH_VARIANTS
 @pytest.mark.parametrize("tag", ["NOEXEC: ", ""], ids=["as documented", "without"])
 def test_no_program_can_be_smuggled_in_among_the_rules(own: Lab, tag: str) -> None:
     """A rule can name a program that root is to load the kernel's modules by.
@@ -254,9 +242,56 @@ def test_no_program_can_be_smuggled_in_among_the_rules(own: Lab, tag: str) -> No
     own.bypass.disk.write("/home/evil", "#!/bin/sh\nid -un >/tmp/ran\n", 0o755)
     rules = "*filter\\n-A FORWARD -M /home/evil -m connmark --mark 1\\nCOMMIT\\n"
     change = f"printf '{rules}' | sudo -n iptables-restore --noflush --wait 5"
-    as_account(own, change, before="mount -t proc -o subset=pid proc /proc")
+    as_account(own, change, before=WITHOUT_TABLES)
     vulnerable = own.options.iptables == "legacy" and not tag
     assert (own.bypass.root / "tmp/ran").exists() == vulnerable
+
+
+ALL = f"{NAME} ALL = NOPASSWD: ALL\n"
+LOOK = "iptables --wait 5 -t nat -S PREROUTING"
+# What asks sudo for what, where root has prepared what, and whether it is refused.
+ASKED = {
+    "nothing": ("", LOOK, "true", True),
+    "by password": (f"{NAME} ALL = ALL\n", LOOK, "true", True),
+    "elsewhere": (f"{NAME} elsewhere = NOPASSWD: ALL\n", LOOK, "true", True),
+    "without a password": (f"Defaults !authenticate\n{SUDOERS}", "sh", "true", True),
+    "unknown": (f"Defaults:{NAME} !authenticate\n", LOOK, "true", True),
+    "terminal": (f"Defaults requiretty\n{ALL}", LOOK, "true", True),
+    "nameless": (SUDOERS, "sh", "hostname nameless", True),
+    "no setuid": (
+        ALL,
+        LOOK,
+        "cd /usr/bin && mount --bind sudo sudo && mount -o remount,bind,nosuid sudo",
+        True,
+    ),
+    "allowed": (ALL, LOOK, "true", False),
+    "no such chain": (ALL, "iptables -t nat -F NONE", "true", False),
+    "no such chain, nameless": (
+        ALL,
+        "iptables -t nat -F NONE",
+        "hostname nameless",
+        False,
+    ),
+    "no such option": (ALL, "iptables --none", "hostname nameless", False),
+    "no such command": (ALL, "none", "true", False),
+}
+
+
+@pytest.mark.parametrize(
+    ("sudoers", "command", "before", "refused"), ASKED.values(), ids=ASKED
+)
+def test_a_refusal_of_sudos_is_told_from_a_failure_of_the_command(
+    own: Lab, sudoers: str, command: str, before: str, *, refused: bool
+) -> None:
+    """Though sudo warns of its own troubles beside the command's words."""
+    allow(own, sudoers)
+    status, printed = as_account(own, f"LC_ALL=C sudo -n {command}", before)
+    assert refused_by_sudo(Result(printed, status)) is refused
+    assert ("unable to resolve host" in printed) == ("nameless" in before)
+    if before == "true":
+        own.bypass.commands.hide("sudo")
+        status, printed = as_account(own, f"sudo -n {command}")
+        assert refused_by_sudo(Result(printed, status))
 
 
 @pytest.mark.parametrize(
@@ -314,7 +349,7 @@ async def test_an_account_that_may_not_listen_looks(own: Lab, extra: str) -> Non
         assert not router.reports
 
 
-@BOTH
+@BOTH_VARIANTS
 @pytest.mark.parametrize("end", ["closed", "dropped", "cut"])
 async def test_no_process_of_roots_stays_on_the_router(
     own: Lab, end: str, monkeypatch: pytest.MonkeyPatch

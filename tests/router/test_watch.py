@@ -57,6 +57,12 @@ class Listener:
 
 
 @pytest.fixture
+def idle(at_home: Lab) -> list[str]:
+    """What runs on the bypass router before anybody connects."""
+    return processes(at_home)
+
+
+@pytest.fixture
 async def router(at_home: Lab) -> AsyncIterator[Router]:
     """The bypass router, connected."""
     router = await connect(at_home)
@@ -167,13 +173,12 @@ async def test_a_router_without_nft_is_watched_all_the_same(at_home: Lab) -> Non
 @BOTH
 @pytest.mark.parametrize("end", ["closed", "killed", "dropped"])
 async def test_no_process_stays_on_the_router(
-    at_home: Lab, router: Router, end: str
+    at_home: Lab, idle: list[str], router: Router, end: str
 ) -> None:
     """Whether we close the connection, are killed, or sshd's process is."""
-    before = processes(at_home)
     listener = Listener(router)
     assert await listener.next() == Change()
-    assert len(processes(at_home)) > len(before)
+    assert len(processes(at_home)) > len(idle)
     if end == "closed":
         await router.close()
     elif end == "killed":
@@ -181,24 +186,23 @@ async def test_no_process_stays_on_the_router(
     else:
         at_home.bypass.run("sh", "-c", "pkill -9 -f '^sshd: root'")
     async with asyncio.timeout(4):
-        while processes(at_home) != before:
+        while processes(at_home) != idle:
             await asyncio.sleep(0.05)
     listener.task.cancel()
     await asyncio.gather(listener.task, return_exceptions=True)
 
 
 async def test_a_router_that_hears_no_more_of_us_gives_up(
-    at_home: Lab, monkeypatch: pytest.MonkeyPatch
+    at_home: Lab, idle: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link that is cut brings no end of stdin; the silence tells."""
     monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 1)
-    before = processes(at_home)
     router = await connect(at_home)
     listener = Listener(router)
     assert await listener.next() == Change()
     at_home.bypass.cut_link()
     async with asyncio.timeout(5):
-        while processes(at_home) != before:
+        while processes(at_home) != idle:
             await asyncio.sleep(0.05)
     listener.task.cancel()
     at_home.bypass.restore_link()

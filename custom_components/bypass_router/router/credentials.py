@@ -1,12 +1,12 @@
 """Host keys and the account's secrets, as values."""
 
 from dataclasses import dataclass, field
-import re
 from typing import Self
 
 import asyncssh
 
 from .errors import InvalidPrivateKey, PassphraseRequired, WrongPassphrase
+from .private_key import checked_key
 
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 # The best kind first: the router proves the first of these that it has.
@@ -17,12 +17,7 @@ HOST_KEY_ALGORITHMS = (
     "ecdsa-sha2-nistp521",
     *_RSA,
 )
-# The longest of RSA, with 16384 bits, has 13,000 letters. The time to find out that
-# something is no key may grow with the square of its length.
-_LONGEST_KEY = 32768
-# asyncssh takes what stands there for a pattern.
-_HEADER = re.compile(r"-----BEGIN [A-Z0-9 ]+-----")
-# What asyncssh raises for it; the others for what is almost a key.
+# What asyncssh raises for what is no key; the last ones for what is almost one.
 _NO_KEY = (
     asyncssh.KeyImportError,
     asyncssh.KeyEncryptionError,
@@ -30,7 +25,6 @@ _NO_KEY = (
     LookupError,
     RecursionError,
     ValueError,
-    re.PatternError,
 )
 
 
@@ -80,20 +74,15 @@ class Credentials:
         """Return the private key, if there is one.
 
         Opening an encrypted key takes a good part of a second: not for the
-        event loop. Raises InvalidPrivateKey, PassphraseRequired and
-        WrongPassphrase.
+        event loop. Raises InvalidPrivateKey, CostlyPrivateKey, PassphraseRequired
+        and WrongPassphrase.
         """
         if not self.private_key:
             return None
-        text = self.private_key.strip() + "\n"
-        if len(text) > _LONGEST_KEY or not all(
-            _HEADER.fullmatch(line.strip())
-            for line in text.split("\n")
-            if line.lstrip().startswith("-----BEGIN ")
-        ):
-            raise InvalidPrivateKey
         try:
-            return asyncssh.import_private_key(text, self.passphrase or None)
+            return asyncssh.import_private_key(
+                checked_key(self.private_key), self.passphrase or None
+            )
         except _NO_KEY as err:
             # asyncssh tells the cases apart by its words alone.
             if "Passphrase must be specified" in str(err):

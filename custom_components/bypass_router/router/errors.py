@@ -129,6 +129,12 @@ class FirewallMissing(RouterError):
     key = "firewall_missing"
 
 
+class FirewallNotThere(RouterError):
+    """The firewall that the user has chosen is not on the router, or too old."""
+
+    key = "firewall_not_there"
+
+
 class NotPrivileged(RouterError):
     """The account may not change the router's firewall."""
 
@@ -139,6 +145,12 @@ class FirewallFailed(RouterError):
     """The router's firewall command failed, or refused the rules."""
 
     key = "firewall_failed"
+
+
+class ConnectionsStay(RouterError):
+    """A forward is off, and the router has no command to end its connections."""
+
+    key = "connections_stay"
 
 
 class NotApplied(RouterError):

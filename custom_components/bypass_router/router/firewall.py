@@ -1,7 +1,8 @@
 """What every firewall backend can do."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set as AbstractSet
 from dataclasses import dataclass
+from enum import IntEnum
 from ipaddress import IPv4Interface
 import re
 from typing import Protocol, Self, override
@@ -53,26 +54,33 @@ class Live:
     """Forwards of another Home Assistant on the same router."""
 
 
-class Snapshot(Protocol):
-    """The rules that concern us, at one moment."""
+class Phase(IntEnum):
+    """When a step of a change is taken.
 
-    @property
-    def live(self) -> Live:
-        """What the rules amount to."""
+    What lets packets pass is there before what translates, and goes after it:
+    whatever interrupts the change leaves no forward that is translated and then
+    dropped, or accepted by another rule.
+    """
 
-
-class Plan(Protocol):
-    """A change of the rules; false if there is nothing to change."""
-
-    def __bool__(self) -> bool:
-        """Tell whether there is anything to change."""
-
-    def add_to(self, script: Script) -> None:
-        """Add the command that carries out the change, labelled `apply`."""
+    ADMIT = 0
+    TRANSLATE = 1
+    WITHDRAW = 2
 
 
-class Firewall[S: Snapshot](Protocol):
-    """A firewall of a router: text for it, and values from its text."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a change: a command, and the lines of its stdin if it takes any."""
+
+    phase: Phase
+    command: str
+    lines: tuple[str, ...]
+
+
+class Part[S](Protocol):
+    """Rules of ours in one place of a router, as text and as values.
+
+    `S` is what was read there, at one moment.
+    """
 
     def add_read(self, script: Script) -> None:
         """Add the commands that print the rules."""
@@ -80,12 +88,46 @@ class Firewall[S: Snapshot](Protocol):
     def read(self, sections: Mapping[str, Result]) -> S:
         """Return the rules that those commands printed.
 
-        Raises FirewallFailed where a command failed.
+        Raises FirewallFailed, NotPrivileged and BadOutput.
         """
 
-    def plan(self, wished: Collection[Forward], snapshot: S) -> Plan:
-        """Return the smallest change after which exactly `wished` is live.
+    def tags(self, state: S) -> AbstractSet[Tag]:
+        """Return the tags that stand here, whoever's they are."""
 
-        Applied to `snapshot`, it leaves nothing to plan. Rules of other owners
+    def carries(self, forward: Forward, state: S) -> bool:
+        """Tell whether all that the forward needs here is in force, and no more."""
+
+    def steps(self, wished: Collection[Forward], state: S) -> list[Step]:
+        """Return the smallest change after which exactly `wished` is here.
+
+        Applied to `state`, it leaves nothing to change. Rules of other owners
         and of other programs stay as they are.
         """
+
+    def rules(self, forward: Forward) -> list[str]:
+        """Return the rules that a forward may have here, for people to read."""
+
+    def looks(self, *, heard: bool) -> list[str]:
+        """Return commands whose output changes when our rules do.
+
+        Where `nft monitor` is heard, only of what it does not report.
+        """
+
+
+class Translator[S](Part[S], Protocol):
+    """The part that sends packets elsewhere; the others only let them pass."""
+
+    def forwards(self, state: S) -> Mapping[Tag, Forward]:
+        """Return what is translated, whoever's it is: each as one forward.
+
+        Leaves out of what only a part, or something else, is there.
+        """
+
+    def add_count(self, script: Script) -> None:
+        """Add the command that prints how many connections were translated."""
+
+    def read_counts(self, sections: Mapping[str, Result]) -> Mapping[Tag, int]:
+        """Return that number for each tag, since its rules were set."""
+
+    def removal_commands(self, forward: Forward) -> list[str]:
+        """Return the commands by which a person takes a forward's rules away."""

@@ -11,6 +11,8 @@ For each transport of a forward, where R is the router's address:
   answer them directly), and the rest is accepted, since a MASQUERADE further
   down would rewrite it.
 - filter, HA-BYPASS-FWD: ACCEPT of what was translated so, both directions.
+- mangle, HA-BYPASS-MANGLE, where a proxy takes packets by TPROXY: ACCEPT of the
+  flow, both directions, before the proxy sees it.
 
 The conntrack match names the flow by its original destination, which only our
 DNAT rule takes. Our chains are entered from the top of the kernel's, so that no
@@ -18,15 +20,13 @@ catch-all of a proxy stands before them.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
 import re
-from typing import Self
 
-from .errors import BadOutput, FirewallFailed, NotPrivileged
-from .firewall import Live, Site, Tag
+from .firewall import Site, Tag
 from .forward import (
     Forward,
     PortRange,
@@ -35,11 +35,8 @@ from .forward import (
     normal_sources,
     parse_sources,
 )
-from .probe import incompatible
-from .rule import Rule, listed
-from .script import Result, Script
+from .rule import Rule
 
-_WAIT = "--wait 5"
 # Forwards whose rules are kept as values, so that a look costs little.
 _KEPT = 8192
 _DESTINATION = re.compile(
@@ -65,13 +62,18 @@ class Hook:
 PRE = Hook("nat", "PREROUTING", "HA-BYPASS-PRE")
 POST = Hook("nat", "POSTROUTING", "HA-BYPASS-POST")
 FWD = Hook("filter", "FORWARD", "HA-BYPASS-FWD")
+MANGLE = Hook("mangle", "PREROUTING", "HA-BYPASS-MANGLE")
+TRANSLATING = (PRE, POST)
 HOOKS = (FWD, PRE, POST)
+ALL_HOOKS = (MANGLE, *HOOKS)
 
 
 @lru_cache(_KEPT)
-def rules_of(forward: Forward, site: Site) -> tuple[tuple[Hook, Rule], ...]:
-    """Return the rules that carry out a forward, in the kernel's own order."""
-    return tuple(_rules_of(forward, site))
+def rules_of(
+    forward: Forward, site: Site, hooks: Collection[Hook] = HOOKS
+) -> tuple[tuple[Hook, Rule], ...]:
+    """Return the rules that carry out a forward at these hooks, in order."""
+    return tuple(item for item in _rules_of(forward, site) if item[0] in hooks)
 
 
 def _rules_of(forward: Forward, site: Site) -> Iterator[tuple[Hook, Rule]]:
@@ -102,14 +104,9 @@ def _rules_of(forward: Forward, site: Site) -> Iterator[tuple[Hook, Rule]]:
         else:
             yield POST, Rule.of(snat)
         yield FWD, Rule.of(f"{flow} -j ACCEPT")
-
-
-def removal_commands(forward: Forward, site: Site) -> list[str]:
-    """Return the commands by which a person takes a forward's rules away."""
-    return [
-        f"iptables -t {hook.table} -D {hook.chain} {rule}"
-        for hook, rule in rules_of(forward, site)
-    ]
+        # The first packet comes by before it is translated.
+        untranslated = flow.replace("--ctstate DNAT ", "")
+        yield MANGLE, Rule.of(f"{untranslated} -j ACCEPT")
 
 
 def _ports(ports: PortRange) -> str:
@@ -136,7 +133,7 @@ def _destination(forward: Forward) -> str:
 def forward_of(
     tag: Tag, rules: Counter[tuple[Hook, Rule]], site: Site
 ) -> Forward | None:
-    """Return the forward that exactly these rules carry out, if there is one."""
+    """Return the forward that exactly these rules translate, if there is one."""
     return _carried_out(tag, frozenset(rules.items()), site)
 
 
@@ -150,7 +147,7 @@ def _carried_out(
         forward = _guess(tag, [rule for hook, rule in rules if hook is PRE], rules)
     except ValueError:
         return None
-    return forward if Counter(rules_of(forward, site)) == rules else None
+    return forward if Counter(rules_of(forward, site, TRANSLATING)) == rules else None
 
 
 def _guess(
@@ -199,246 +196,3 @@ def _read_destination(rule: Rule, external: PortRange) -> tuple[IPv4Address, Por
         raise ValueError(f"no destination: {text}")
     target = IPv4Address(found[1])
     return target, external.shifted(int(found[2])) if found[2] else external
-
-
-@dataclass(frozen=True, slots=True)
-class Entrance:
-    """How a chain of the kernel enters ours."""
-
-    jumps: tuple[Rule, ...] = ()
-    """Every rule that does."""
-    first: bool = False
-    """Whether the first rule of the kernel's chain is one of them."""
-
-
-@dataclass(frozen=True)
-class IptablesSnapshot:
-    """Our chains and the jumps to them; None stands for a chain that is absent."""
-
-    site: Site
-    chains: Mapping[Hook, tuple[Rule, ...] | None]
-    entrances: Mapping[Hook, Entrance]
-
-    @cached_property
-    def tagged(self) -> Mapping[Tag, Counter[tuple[Hook, Rule]]]:
-        """The rules that carry a tag, whoever's it is.
-
-        One that we could not even name to iptables-restore was never ours.
-        """
-        tagged: dict[Tag, Counter[tuple[Hook, Rule]]] = {}
-        for hook, rules in self.chains.items():
-            for rule in rules or ():
-                if tag := _tag_of(rule):
-                    tagged.setdefault(tag, Counter())[hook, rule] += 1
-        return tagged
-
-    @cached_property
-    def live(self) -> Live:
-        """What the rules amount to."""
-        entered = all(entrance.first for entrance in self.entrances.values())
-        forwards: dict[str, Forward] = {}
-        ours = {tag for tag in self.tagged if tag.owner == self.site.owner}
-        for tag in ours if entered else ():
-            if forward := forward_of(tag, self.tagged[tag], self.site):
-                forwards[tag.forward] = forward
-        return Live(
-            forwards=forwards,
-            damaged=frozenset(tag.forward for tag in ours).difference(forwards),
-            foreign=frozenset(self.tagged.keys() - ours),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class IptablesPlan:
-    """A change, as the input of iptables-restore.
-
-    The tables are committed one after the other. What accepts is there before
-    what translates, and goes after it: whatever interrupts the change leaves no
-    forward that is translated and then dropped, or accepted by another rule.
-    """
-
-    command: str
-    lines: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        """Tell whether there is anything to change."""
-        return bool(self.lines)
-
-    @property
-    def reports(self) -> list[str]:
-        """The names under which `nft monitor` reports it: one a transaction.
-
-        The kernel cuts a process's name after 15 characters.
-        """
-        return ["iptables-restor"] * self.lines.count("COMMIT")
-
-    def add_to(self, script: Script) -> None:
-        """Add the command that carries out the change, labelled `apply`."""
-        script.feed("apply", self.command, list(self.lines))
-
-
-class Iptables:
-    """The firewall of a router that has iptables, in either variant."""
-
-    def __init__(self, site: Site, *, sudo: bool) -> None:
-        """Take the site, and whether the commands need `sudo -n` in front."""
-        self._site = site
-        self._sudo = "sudo -n " if sudo else ""
-
-    def of(self, owner: str) -> Self:
-        """Return the same firewall, seen by another owner."""
-        return type(self)(replace(self._site, owner=owner), sudo=bool(self._sudo))
-
-    def add_read(self, script: Script) -> None:
-        """Add the commands that print the rules.
-
-        Chain by chain: `iptables-save` prints nothing of a table in which
-        anyone has put a native nft rule.
-        """
-        for hook in HOOKS:
-            command = f"{self._sudo}iptables {_WAIT} -t {hook.table}"
-            script.run(f"entrance.{hook.chain}", f"{command} -S {hook.builtin}")
-            script.otherwise(
-                f"jump.{hook.chain}", f"{command} -C {hook.builtin} {hook.jump}"
-            )
-            script.run(f"chain.{hook.chain}", f"{command} -S {hook.chain}")
-
-    def read(self, sections: Mapping[str, Result]) -> IptablesSnapshot:
-        """Return the rules that those commands printed.
-
-        Raises FirewallFailed, NotPrivileged and BadOutput.
-        """
-        return IptablesSnapshot(
-            self._site,
-            {hook: _read_chain(hook, sections) for hook in HOOKS},
-            {hook: _read_entrance(hook, sections) for hook in HOOKS},
-        )
-
-    def plan(
-        self, wished: Collection[Forward], snapshot: IptablesSnapshot
-    ) -> IptablesPlan:
-        """Return the smallest change after which exactly `wished` is live."""
-        rules = Counter(
-            item for forward in wished for item in rules_of(forward, self._site)
-        )
-        ours: Counter[tuple[Hook, Rule]] = Counter()
-        for tag, tagged in snapshot.tagged.items():
-            if tag.owner == self._site.owner:
-                ours.update(tagged)
-        added = list((rules - ours).elements())
-        removed = list((ours - rules).elements())
-        changes = {
-            hook: _changes(
-                hook,
-                snapshot.chains[hook],
-                snapshot.entrances[hook],
-                added=[rule for at, rule in added if at == hook],
-                removed=[rule for at, rule in removed if at == hook],
-            )
-            for hook in HOOKS
-        }
-        accept, accept_no_more = changes[FWD]
-        translate = [
-            line for hook in (PRE, POST) for part in changes[hook] for line in part
-        ]
-        return IptablesPlan(
-            f"{self._sudo}iptables-restore --noflush {_WAIT}",
-            (
-                *_commit("filter", accept),
-                *_commit("nat", translate),
-                *_commit("filter", accept_no_more),
-            ),
-        )
-
-
-def _changes(
-    hook: Hook,
-    chain: tuple[Rule, ...] | None,
-    entrance: Entrance,
-    *,
-    added: list[Rule],
-    removed: list[Rule],
-) -> tuple[list[str], list[str]]:
-    """Return the lines that add to a chain, and those that take from it."""
-    left = len(chain or ()) + len(added) - len(removed)
-    gains = [f"-A {hook.chain} {rule}" for rule in added]
-    losses = [f"-D {hook.chain} {rule}" for rule in removed]
-    enter = [f"-D {hook.builtin} {jump}" for jump in entrance.jumps]
-    if not left:
-        # Nobody's rules are in there any more.
-        if chain is not None:
-            losses += [*enter, f"-X {hook.chain}"]
-        return [], losses
-    if chain is None:
-        # -N and no `:CHAIN`, which would empty a chain that another Home
-        # Assistant has made since we looked.
-        gains.insert(0, f"-N {hook.chain}")
-    if not (entrance.first and len(entrance.jumps) == 1):
-        gains += [*enter, f"-I {hook.builtin} 1 {hook.jump}"]
-    return gains, losses
-
-
-def _commit(table: str, lines: list[str]) -> list[str]:
-    """Return a transaction of one table."""
-    return [f"*{table}", *lines, "COMMIT"] if lines else []
-
-
-def _read_chain(hook: Hook, sections: Mapping[str, Result]) -> tuple[Rule, ...] | None:
-    """Return the rules of our chain."""
-    result = sections[f"chain.{hook.chain}"]
-    if result.ok:
-        return tuple(_appended(hook.chain, result))
-    # The nft variant calls an absent chain incompatible.
-    if "No chain/target/match" in result.output or "is incompatible" in result.output:
-        return None
-    raise _failure(f"iptables -t {hook.table} -S {hook.chain}", result)
-
-
-def _read_entrance(hook: Hook, sections: Mapping[str, Result]) -> Entrance:
-    """Return how the kernel's chain enters ours."""
-    result = sections[f"entrance.{hook.chain}"]
-    if result.ok:
-        rules = list(_appended(hook.builtin, result))
-        jumps = tuple(
-            rule for rule in rules if rule.value("-j") == hook.chain and rule.writable
-        )
-        return Entrance(jumps, first=rules[:1] == [hook.jump])
-    # A native nft rule stands in the kernel's chain. iptables can tell then
-    # whether the jump is there, and not where.
-    if incompatible(result):
-        if sections[f"jump.{hook.chain}"].ok:
-            return Entrance((hook.jump,), first=True)
-        return Entrance()
-    raise _failure(f"iptables -t {hook.table} -S {hook.builtin}", result)
-
-
-def _appended(chain: str, result: Result) -> Iterator[Rule]:
-    """Return the rules of a chain's listing. Raises BadOutput if it is none."""
-    is_listing = False
-    for line in listed(result.output):
-        if line.startswith(f"-A {chain} "):
-            is_listing = True
-            text = line.removeprefix(f"-A {chain} ")
-            try:
-                yield Rule.of(text)
-            except ValueError:
-                # Not one of ours, but it takes its place in the order.
-                yield Rule((text,), frozenset({(text,)}))
-        elif line == f"-N {chain}" or line.startswith(f"-P {chain} "):
-            is_listing = True
-    if not is_listing:
-        # Taken for an empty chain, it would show as off what may be open.
-        raise BadOutput(output=result.message)
-
-
-def _tag_of(rule: Rule) -> Tag | None:
-    """Return the tag that a rule carries."""
-    tags = filter(None, map(Tag.parse, rule.values("--comment")))
-    return next(tags, None) if rule.writable else None
-
-
-def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:
-    """Return the error that a failed command means."""
-    if "you must be root" in result.output or "sudo:" in result.output:
-        return NotPrivileged(command=command, message=result.message)
-    return FirewallFailed(command=command, message=result.message)

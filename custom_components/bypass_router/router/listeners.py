@@ -36,6 +36,11 @@ class Listener:
         """Whether it is what Home Assistant comes in by."""
         return self.program in _SSH_SERVERS
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it may be an SSH server, for all that the account can see."""
+        return self.transport == "tcp" and not self.program
+
     @override
     def __str__(self) -> str:
         """Return the service as people know it, such as `dnsmasq (UDP 53)`."""

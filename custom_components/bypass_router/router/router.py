@@ -2,34 +2,49 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 import time
-from typing import Self
+from typing import Any, Self
 
 from .account_key import authorized_line, install_script, remove_script
+from .choice import Backend, choose, chosen_backend
+from .connections import close_script, flows_of, list_script
 from .credentials import Credentials, HostKey
 from .errors import (
+    ConnectionsStay,
     FirewallFailed,
     KeyNotInstalled,
     NotApplied,
     NotPrivileged,
     RouterError,
 )
-from .firewall import Live, Site
+from .firewall import Live, Part, Site
 from .forward import Forward
-from .iptables import Iptables, IptablesPlan, IptablesSnapshot
+from .hand_made import Place, read_hand_made
 from .listeners import Listener, listeners_script, read_listeners
+from .neighbours import Neighbour, neighbours_script, read_neighbours
+from .old_rules import HandMade, Replaced, listings
 from .probe import Probe, probe_script, read_probe
+from .ruleset import Plan, Ruleset, Snapshot
 from .script import Result, Script
 from .session import Session
-from .watch import HEARTBEAT_INTERVAL, Change, Watch, hears_programs
+from .watch import HEARTBEAT_INTERVAL, Arrival, Change, Watch
 
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
 _ATTEMPTS = 4
 TRANSACTIONS_KEPT = 20
+# Seconds. A form waits for it, which can do without.
+NEIGHBOURS_TIMEOUT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +64,27 @@ class Transaction:
 class Router:
     """One router over one connection. Changes are carried out one at a time."""
 
-    def __init__(self, session: Session, probe: Probe, owner: str) -> None:
-        """Take an open session, what was probed on it, and whose rules are ours."""
+    def __init__(
+        self,
+        session: Session,
+        probe: Probe,
+        owner: str,
+        firewall: Backend = Backend.AUTO,
+    ) -> None:
+        """Take an open session, what was probed on it, and whose rules are ours.
+
+        Raises FirewallNotThere where the router lacks the firewall.
+        """
         self.probe = probe
         self.site = Site(owner, probe.address)
         self._session = session
-        self._firewall = Iptables(self.site, sudo=probe.sudo)
+        self._wish = firewall
+        self.ruleset = choose(self.site, probe.interface, probe.tools, firewall)
+        """All places of the rules on this router."""
         self._lock = asyncio.Lock()
-        self._snapshot: IptablesSnapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._own_reports: list[str] = []
-        self.reports = hears_programs(probe)
+        self.reports = probe.tools.listens
         """Whether changes are reported with the program that made them."""
         self.watched_since: float | None = None
         """When the watcher on the router began, in Unix time; None without one."""
@@ -75,15 +101,17 @@ class Router:
         host_key: HostKey,
         credentials: Credentials,
         owner: str,
+        firewall: Backend = Backend.AUTO,
     ) -> Self:
         """Connect to a router and probe it.
 
-        Raises what `Session.open`, `Session.run` and `read_probe` raise; no
-        connection is left open then.
+        Raises what `Session.open`, `Session.run` and `read_probe` raise, and
+        FirewallNotThere; no connection is left open then.
         """
         session = await Session.open(host, port, host_key, credentials)
         try:
-            return cls(session, read_probe(await session.run(probe_script())), owner)
+            probe = read_probe(await session.run(probe_script()))
+            return cls(session, probe, owner, firewall)
         except BaseException:
             await session.close()
             raise
@@ -91,7 +119,7 @@ class Router:
     async def read(self) -> Live:
         """Return what the router's kernel does now. One round trip."""
         async with self._lock:
-            return (await self._read()).live
+            return (await self._read(self.ruleset)).live
 
     async def apply(self, wished: Collection[Forward]) -> Live:
         """Make exactly these forwards live, and return what was read back.
@@ -103,24 +131,33 @@ class Router:
         then, `read` tells.
         """
         async with self._lock:
-            return await self._bring_about(wished, self._firewall)
+            return await self._bring_about(wished, self.ruleset)
 
-    async def watch(self) -> AsyncIterator[Change]:
+    async def watch(self) -> AsyncIterator[Change | Arrival]:
         """Yield whenever the rules may have changed, for others or through us.
+
+        And whenever a connection was translated, where the router has `conntrack`.
 
         The first change comes at once, as soon as no other can be missed:
         `read` then, and after each further one. Ends when the watcher on the
         router ends, which may be watched anew; raises ConnectionLost.
         """
         while True:
-            watch = Watch(self.probe, by_report=self.reports)
+            watch = Watch(
+                self.ruleset.looks(heard=self.reports),
+                sudo=self.probe.sudo,
+                by_report=self.reports,
+                arrivals_at=self.site.address.ip
+                if self.probe.tools.conntrack
+                else None,
+            )
             stream = self._session.stream(watch.text, HEARTBEAT_INTERVAL)
             try:
                 async with aclosing(stream) as lines:
                     async for line in lines:
-                        for change in watch.heard(line):
+                        for heard in watch.heard(line):
                             self.watched_since = self.watched_since or time.time()
-                            yield change
+                            yield heard
                         if watch.deaf:
                             # What it has started may keep the channel open.
                             break
@@ -149,7 +186,7 @@ class Router:
     def differs(self, wished: Collection[Forward]) -> bool:
         """Tell whether the rules that were read last are not what is wished."""
         return self._snapshot is None or bool(
-            self._firewall.plan(wished, self._snapshot)
+            self._snapshot.ruleset.plan(wished, self._snapshot)
         )
 
     async def remove_owner(self, owner: str) -> None:
@@ -157,14 +194,90 @@ class Router:
 
         Raises FirewallFailed and NotApplied.
         """
-        firewall = self._firewall.of(owner)
+        site = Site(owner, self.site.address)
         async with self._lock:
-            await self._bring_about([], firewall)
+            # What was read is kept by places, which may be others for another owner.
+            self._snapshot = None
+            try:
+                ruleset = choose(
+                    site, self.probe.interface, self.probe.tools, self._wish
+                )
+                await self._bring_about([], ruleset)
+            finally:
+                self._snapshot = None
+
+    async def count(self) -> Mapping[str, int]:
+        """Return how many connections each forward has had, by its id.
+
+        Since its rules were set: a restart of the router, or whoever removes the
+        rules, begins anew. One round trip, and one process on the router.
+        """
+        async with self._lock:
+            ruleset = self.ruleset
+            script = Script()
+            ruleset.add_count(script)
+            return ruleset.read_counts(await self._session.run(script))
+
+    async def close_connections(self, forwards: Collection[Forward]) -> int:
+        """End what is still connected by these forwards, which are no longer live.
+
+        Returns how many ports had connections. Raises ConnectionsStay where the
+        router has no `conntrack` that we may use.
+        """
+        if not self.probe.tools.conntrack:
+            raise ConnectionsStay
+        address, sudo = self.site.address.ip, self.probe.sudo
+        sections = await self._session.run(list_script(address, sudo=sudo))
+        if flows := flows_of(forwards, sections, address):
+            await self._session.run(close_script(flows, address, sudo=sudo))
+        return len(flows)
 
     async def listeners(self) -> frozenset[Listener]:
         """Return the services of the router that listen at its LAN address."""
         sections = await self._session.run(listeners_script())
         return read_listeners(sections, self.site.address.ip)
+
+    async def hand_made(self) -> list[HandMade]:
+        """Return the forwards that a person has made here by hand."""
+        script = Script()
+        found = listings(self.probe.tools)
+        for listing in found:
+            listing.add_to(script)
+        sections = await self._session.run(script)
+        return read_hand_made(sections, found, Place(self.site, self.probe.interface))
+
+    @asynccontextmanager
+    async def replacing(self, replaced: Mapping[str, HandMade]) -> AsyncIterator[None]:
+        """Let rules made by hand go in the very change by which forwards come.
+
+        By the forwards' ids. Rules that stand no more are no obstacle.
+        """
+        part = Replaced(listings(self.probe.tools), replaced)
+        await self._change_parts(lambda parts: (*parts, part))
+        try:
+            yield
+        finally:
+            await self._change_parts(lambda parts: [it for it in parts if it != part])
+
+    async def neighbours(self) -> list[Neighbour]:
+        """Return the devices of the LAN that the router knows, by address."""
+        sections = await self._session.run(neighbours_script(), NEIGHBOURS_TIMEOUT)
+        return read_neighbours(sections, self.site.address)
+
+    @property
+    def firewall(self) -> str:
+        """What translates on this router, as people call it."""
+        iptables = self.probe.tools.iptables
+        if (
+            chosen_backend(self.probe.tools, self._wish) is Backend.NFTABLES
+            or not iptables
+        ):
+            return "nftables"
+        return iptables.label
+
+    def removal_commands(self, forward: Forward) -> list[str]:
+        """Return the commands by which a person takes a forward's rules away."""
+        return self.ruleset.removal_commands(forward)
 
     async def enable_forwarding(self) -> None:
         """Have the kernel pass packets on, until the router restarts.
@@ -207,65 +320,80 @@ class Router:
         """End the connection; the rules stay in force."""
         await self._session.close()
 
-    async def _bring_about(
-        self, wished: Collection[Forward], firewall: Iptables
-    ) -> Live:
-        """Change the rules of the firewall's owner until they are as wished."""
-        snapshot = self._snapshot or await self._read()
+    async def _change_parts(
+        self, change: Callable[[Sequence[Part[Any]]], Sequence[Part[Any]]]
+    ) -> None:
+        """Have other parts beside those that translate."""
+        async with self._lock:
+            count = len(self.ruleset.translators)
+            others = change(self.ruleset.parts[count:])
+            self.ruleset = Ruleset(self.site, self.ruleset.translators, others)
+            self._snapshot = None
+
+    async def _bring_about(self, wished: Collection[Forward], ruleset: Ruleset) -> Live:
+        """Change the rules of the ruleset's owner until they are as wished."""
+        snapshot = self._snapshot or await self._read(ruleset)
         refused: FirewallFailed | None = None
         for _ in range(_ATTEMPTS):
-            plan = firewall.plan(wished, snapshot)
-            sections, snapshot = await self._carry_out(plan)
-            refused = None
-            if plan and sections["apply"].ok:
-                self._own_reports += plan.reports
-            elif plan:
-                refused = FirewallFailed(
-                    command="iptables-restore", message=sections["apply"].message
-                )
-            if not firewall.plan(wished, snapshot):
+            ruleset = snapshot.ruleset
+            plan = ruleset.plan(wished, snapshot)
+            refused, snapshot = await self._carry_out(plan, ruleset)
+            if not snapshot.ruleset.plan(wished, snapshot):
                 return snapshot.live
         raise refused or NotApplied
 
     async def _carry_out(
-        self, plan: IptablesPlan
-    ) -> tuple[Mapping[str, Result], IptablesSnapshot]:
-        """Change the rules as planned, read them back, and take note of it."""
-        script = Script()
+        self, plan: Plan, ruleset: Ruleset
+    ) -> tuple[FirewallFailed | None, Snapshot]:
+        """Change the rules as planned, read them back, and take note of it.
+
+        Returns the error too that the router's firewall gave, if it gave one.
+        """
         if not plan:
-            return await self._run(script)
+            return None, await self._read(ruleset)
+        script = Script()
         plan.add_to(script)
         started, clock = time.time(), time.monotonic()
         outcome = "given up"
+        refused: FirewallFailed | None = None
         try:
-            sections, snapshot = await self._run(script)
-            outcome = "done" if sections["apply"].ok else sections["apply"].message
+            sections, snapshot = await self._run(script, ruleset)
+            outcome = "done"
+            if failed := plan.failed(sections):
+                command, result = failed
+                outcome = result.message
+                refused = FirewallFailed(
+                    command=command.split(" -", 1)[0], message=result.message
+                )
+            else:
+                self._own_reports += plan.reports
         except RouterError as err:
             outcome = str(err)
             raise
         finally:
             seconds = time.monotonic() - clock
-            self.transactions.append(
-                Transaction(started, seconds, len(plan.lines), outcome)
-            )
-        return sections, snapshot
+            self.transactions.append(Transaction(started, seconds, plan.size, outcome))
+        return refused, snapshot
 
-    async def _read(self) -> IptablesSnapshot:
+    async def _read(self, ruleset: Ruleset) -> Snapshot:
         """Look at the rules, without changing any."""
-        return (await self._run(Script()))[1]
+        return (await self._run(Script(), ruleset))[1]
 
     async def _run(
-        self, script: Script
-    ) -> tuple[Mapping[str, Result], IptablesSnapshot]:
+        self, script: Script, ruleset: Ruleset
+    ) -> tuple[Mapping[str, Result], Snapshot]:
         """Run a script and read the rules back, in one round trip."""
-        self._firewall.add_read(script)
+        ruleset.add_read(script)
         # Until the answer is there, nobody knows what the rules are.
         self._snapshot = None
         sections = await self._session.run(script)
         self.listing = {
             label: result.output
             for label, result in sections.items()
-            if label != "apply"
+            if not label.startswith("apply")
         }
-        self._snapshot = self._firewall.read(sections)
-        return sections, self._snapshot
+        snapshot = ruleset.read(sections).without_retired()
+        if ruleset is self.ruleset:
+            self.ruleset = snapshot.ruleset
+        self._snapshot = snapshot
+        return sections, snapshot

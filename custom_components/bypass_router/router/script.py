@@ -71,8 +71,8 @@ class Script:
         """Start an empty script, with a word that nobody can guess."""
         self._word = f"bypass-router-{secrets.token_hex(8)}"
         self._body: list[str] = []
-        # Each label, and the one whose failure it waits for.
-        self._labels: dict[str, str | None] = {}
+        # Each label; and the one that it waits for, and whether for its success.
+        self._labels: dict[str, tuple[str, bool] | None] = {}
 
     def run(self, label: str, command: str) -> Self:
         """Add a command: shell words, the varying ones quoted by the caller."""
@@ -85,22 +85,40 @@ class Script:
         self._body[-1] += (
             "\n" + f'[ "$status" = 0 ] || run {self._checked(label)} {command}'
         )
-        self._labels[label] = next(reversed(self._labels))
+        self._labels[label] = (self._last, False)
         return self
 
-    def feed(self, label: str, command: str, lines: list[str]) -> Self:
-        """Add a command that reads these lines on its stdin."""
+    def feed(
+        self, label: str, command: str, lines: list[str], *, follows: bool = False
+    ) -> Self:
+        """Add a command that reads these lines on its stdin.
+
+        One that `follows` runs only if the one before it succeeded.
+        """
         if any("\n" in line or self._word in line for line in lines):
             raise ValueError("a line for a command's stdin has a line break in it")
+        condition = '[ "$status" = 0 ]' if follows else "true"
         self._body += [
+            f"if {condition}; then",
             f"printf '\\n{self._word} begin {self._checked(label)}\\n'",
             f"{command} 2>&1 <<'{self._word}'",
             *lines,
             self._word,
-            f"printf '\\n{self._word} end %s\\n' \"$?\"",
+            "status=$?",
+            f"printf '\\n{self._word} end %s\\n' \"$status\"",
+            "fi",
         ]
-        self._labels[label] = None
+        self._labels[label] = (self._last, True) if follows else None
         return self
+
+    def __contains__(self, label: str) -> bool:
+        """Tell whether a command has this label already."""
+        return label in self._labels
+
+    @property
+    def _last(self) -> str:
+        """The label of the command before."""
+        return next(reversed(self._labels))
 
     @property
     def text(self) -> str:
@@ -129,15 +147,21 @@ class Script:
             for mark, text, end in zip(marks, texts, marks[1:], strict=False)
             if mark.startswith("begin ") and end.startswith("end ")
         }
-        missing = [
-            label
-            for label, first in self._labels.items()
-            if label not in sections
-            and not (first is not None and first in sections and sections[first].ok)
-        ]
-        if "done" not in marks or missing:
+        if "done" not in marks or any(
+            label not in sections and self._is_due(label, sections)
+            for label in self._labels
+        ):
             raise BadOutput(output=printable(output))
         return sections
+
+    def _is_due(self, label: str, sections: Mapping[str, Result]) -> bool:
+        """Tell whether the command was to run, going by the one before it."""
+        if (waits := self._labels[label]) is None:
+            return True
+        first, for_success = waits
+        if first in sections:
+            return sections[first].ok == for_success
+        return self._is_due(first, sections)
 
     @staticmethod
     def _checked(label: str) -> str:

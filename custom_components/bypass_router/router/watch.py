@@ -6,7 +6,9 @@ prints is taken for a hint alone: whoever hears it reads the rules.
 - `nft monitor` hears all that `nft` and `iptables-nft` do, and names the program
   that did it. It starts no process while nothing happens.
 - Changes by `iptables-legacy` reach nobody. There, a loop compares our chains
-  and the kernel's that enter them once a second.
+  and the kernel's that enter them once a second, beside `nft monitor` or alone.
+- `ip monitor` hears of rules of routing, beside `nft monitor`.
+- `conntrack -E` hears of each connection that was translated.
 
 The script ends when its stdin does, so no process stays behind on the router
 when the connection dies. A router whose link is cut hears no end; the script
@@ -14,13 +16,13 @@ therefore also ends when `HEARTBEAT_LIMIT` seconds bring no line on stdin, where
 a shell can wait for so long and no longer: dash can't, but bash, if there is one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 import re
 import secrets
 
-from .iptables import HOOKS
-from .probe import Probe
+from .forward import Transport
 
 HEARTBEAT_INTERVAL = 20.0
 """Seconds between the lines that we send."""
@@ -28,10 +30,15 @@ HEARTBEAT_LIMIT = 60
 """Seconds after which the router's end gives us up."""
 
 _TRAILER = re.compile(r"# new generation \d+ by process \d+ \((.+)\)")
+# Of `ip monitor`; no line of nft's begins so.
+_ROUTE_RULE = re.compile(r"(?:Deleted )?[0-9]+:\s+(?:not )?from ")
+_ARRIVAL = re.compile(r"\s*\[NEW\]\s+(tcp|udp)\s.*? dport=([0-9]{1,5})\s")
 # A process may call itself anything; this is shown, where links can be made.
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.:+/@-]")
-# The tables that hold rules of ours, or rules that decide over them.
-_RELEVANT = re.compile(r"\btable ip\b|\bip (?:nat|filter|mangle|ha_bypass)\b")
+# Chains and rules may hold ours, or decide over them; elements are ours in one table.
+_RELEVANT = re.compile(
+    r"table ip |(?:chain|rule) (?:ip|inet) |(?:element|set|map) ip ha_bypass "
+)
 
 # `read -t` fails with 2 in a shell that does not know it.
 _SCRIPT = """\
@@ -42,28 +49,31 @@ subscribers() {{
 }}
 before=$(subscribers 2>/dev/null)
 exec 3<&0
-{{
-{watch}
-}} </dev/null 2>&1 3<&- &
-watcher=$!
-guard='while read -r -t {limit} _; do :; done; kill "$1"'
-shell=sh
+{watchers}
+guard='while read -r -t {limit} _; do :; done; kill "$@"'
+shell=sh norc=
 (read -r -t 1 _ </dev/null) 2>/dev/null
 if [ "$?" = 2 ]; then
-  if command -v bash >/dev/null; then shell=bash
-  else guard='while read -r _; do :; done; kill "$1"'
+  # Under sshd, bash would read a `.bashrc` first.
+  if command -v bash >/dev/null; then shell=bash norc=--norc
+  else guard='while read -r _; do :; done; kill "$@"'
   fi
 fi
-"$shell" -c "$guard" "$shell" "$watcher" <&3 >/dev/null 2>&1 &
+"$shell" $norc -c "$guard" "$shell" $watcher $looker $routes $arrivals <&3 >/dev/null 2>&1 &
 guard=$!
 exec 3<&-
 {ready}
-wait "$watcher"
-kill "$guard" 2>/dev/null
+wait ${{watcher:-$looker}}
+kill "$guard" $looker $routes $arrivals 2>/dev/null
 exit
 }}
 main
 """
+_WATCHER = """\
+{{
+{watch}
+}} </dev/null 2>&1 3<&- &
+{name}=$!"""
 # Nobody is heard before `nft` has joined the kernel's list of listeners.
 _NFT_READY = """\
 tries=0
@@ -81,10 +91,10 @@ _LOOP = """\
 look() {{
 {look}
 }}
-last=$(look 2>&1 | cksum)
+last=$(look 2>&1)
 printf '\\n%s\\n' '{word} ready'
 while sleep 1; do
-  now=$(look 2>&1 | cksum)
+  now=$(look 2>&1)
   if [ "$now" != "$last" ]; then echo changed; fi
   last=$now
 done"""
@@ -97,61 +107,81 @@ class Change:
     cause: str | None = None
 
 
-def hears_programs(probe: Probe) -> bool:
-    """Tell whether this router names the programs that change its rules."""
-    return probe.nft and probe.iptables.variant == "nf_tables"
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A connection to the router was translated: perhaps by a forward."""
+
+    transport: Transport
+    port: int
+    """The external one."""
 
 
 class Watch:
     """A watching script, and what its lines mean."""
 
-    def __init__(self, probe: Probe, *, by_report: bool) -> None:
-        """Choose how to watch: by what the router reports, or by looking."""
-        sudo = "sudo -n " if probe.sudo else ""
+    def __init__(
+        self,
+        looks: Sequence[str],
+        *,
+        sudo: bool,
+        by_report: bool,
+        arrivals_at: IPv4Address | None = None,
+    ) -> None:
+        """Choose how to watch: by what the router reports, by looking, or both.
+
+        `looks` are commands whose output changes when rules do that are not reported.
+        With `arrivals_at`, the router's address, `conntrack` tells of connections.
+        """
         self._uses_nft = by_report
         self.deaf = False
         """Whether the router does not report to us after all."""
         self._word = f"bypass-router-{secrets.token_hex(8)}"
-        self._ready = False
+        self._awaited = 0
         self._relevant = False
-        if self._uses_nft:
-            watch, ready = f"exec {sudo}nft monitor", _NFT_READY
-        else:
+        words = {"word": self._word, "limit": HEARTBEAT_LIMIT}
+        root = "sudo -n " if sudo else ""
+        watchers, ready = ["watcher= looker= routes= arrivals="], ":"
+        if by_report:
+            watch = f"exec {root}nft monitor"
+            watchers.append(_WATCHER.format(watch=watch, name="watcher"))
+            # busybox's has no such word, and ends.
+            watch = "exec ip -4 monitor rule"
+            watchers.append(_WATCHER.format(watch=watch, name="routes"))
+            ready = _NFT_READY.format(**words)
+            self._awaited += 1
+        if looks:
             # The loop itself says when it has something to compare with.
-            watch, ready = _LOOP, ":"
-        words = {"word": self._word, "look": _look(sudo), "limit": HEARTBEAT_LIMIT}
-        self.text = _SCRIPT.format(
-            watch=watch.format(**words), ready=ready.format(**words), **words
-        )
+            watch = _LOOP.format(look="\n".join(looks), **words)
+            watchers.append(_WATCHER.format(watch=watch, name="looker"))
+            self._awaited += 1
+        if arrivals_at is not None:
+            watch = f"exec {root}conntrack -E -e NEW -d {arrivals_at} --dst-nat"
+            watchers.append(_WATCHER.format(watch=watch, name="arrivals"))
+        self.text = _SCRIPT.format(watchers="\n".join(watchers), ready=ready, **words)
 
-    def heard(self, line: str) -> Iterator[Change]:
-        """Return the changes that a line tells of.
+    def heard(self, line: str) -> Iterator[Change | Arrival]:
+        """Return what a line tells of.
 
         The first one says that from now on nothing is missed: the rules are to
         be read now, and whenever another comes.
         """
         if line == f"{self._word} ready":
-            self._ready = True
-            yield Change()
+            self._awaited -= 1
+            if not self._awaited:
+                yield Change()
         elif self._uses_nft and line == f"{self._word} deaf":
             self.deaf = True
-        elif not self._ready:
+        elif self._awaited:
             # The login profile's, or a change before we looked for the first time.
             return
         elif trailer := _TRAILER.fullmatch(line):
             if self._relevant:
                 yield Change(_NO_NAME.sub("?", trailer[1])[:40])
             self._relevant = False
-        elif self._uses_nft and not line.startswith("#"):
-            self._relevant = self._relevant or bool(_RELEVANT.search(line))
-        elif line == "changed":
+        elif arrival := _ARRIVAL.match(line):
+            port = int(arrival[2])
+            yield Arrival("tcp" if arrival[1] == "tcp" else "udp", port)
+        elif line == "changed" or _ROUTE_RULE.match(line):
             yield Change()
-
-
-def _look(sudo: str) -> str:
-    """Return the commands whose output changes when our rules do."""
-    return "\n".join(
-        f"{sudo}iptables --wait 5 -t {hook.table} -S {chain}"
-        for hook in HOOKS
-        for chain in (hook.builtin, hook.chain)
-    )
+        elif not line.startswith("#"):
+            self._relevant = self._relevant or bool(_RELEVANT.search(line))

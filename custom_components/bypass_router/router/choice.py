@@ -1,0 +1,93 @@
+"""Where a router's forwards have their rules: the choice among what it has."""
+
+from enum import StrEnum
+from typing import Any
+
+from .errors import FirewallNotThere
+from .firewall import Part, Site, Translator
+from .iptables import FWD, HOOKS, MANGLE, POST, TRANSLATING, Hook
+from .iptables_chains import Iptables as Chains
+from .nft_gates import Gates
+from .nft_table import Nftables
+from .routing import Routing
+from .ruleset import Ruleset
+from .tools import Iptables, Tools
+
+
+class Backend(StrEnum):
+    """Which firewall is to translate, as the user may choose."""
+
+    AUTO = "auto"
+    IPTABLES = "iptables"
+    NFTABLES = "nftables"
+
+
+def chosen_backend(tools: Tools, wish: Backend) -> Backend:
+    """Return what translates on a router with these tools.
+
+    By itself nftables, where `nft` takes our table: a map finds any number of
+    forwards at once, and stands before a proxy's catch-all whatever the order.
+    Raises FirewallNotThere for a wish that the router can't fulfil.
+    """
+    there = {Backend.NFTABLES: tools.nft, Backend.IPTABLES: tools.iptables is not None}
+    if wish is Backend.AUTO:
+        return Backend.NFTABLES if tools.nft else Backend.IPTABLES
+    if not there[wish]:
+        raise FirewallNotThere(firewall=wish.value)
+    return wish
+
+
+def choose(site: Site, interface: str, tools: Tools, wish: Backend) -> Ruleset:
+    """Return all the places where a forward has rules on a router.
+
+    The site's address stands on the interface.
+
+    The translator that is not chosen is there too, as one that is to hold nothing:
+    what it held before moves over. Raises FirewallNotThere.
+    """
+    backend = chosen_backend(tools, wish)
+    translators: list[Translator[Any]] = []
+    others: list[Part[Any]] = []
+    admitting: tuple[Hook, ...] = (MANGLE, FWD) if tools.mangle else (FWD,)
+    if tools.nft:
+        translators.append(Nftables(site, sudo=tools.sudo))
+        by_iptables = "nf_tables" in {
+            found.variant for found in (tools.iptables, tools.other) if found
+        }
+        others.append(
+            Gates(
+                site,
+                sudo=tools.sudo,
+                iptables=by_iptables,
+                translated_there=backend is Backend.IPTABLES,
+            )
+        )
+    if tools.iptables and backend is Backend.IPTABLES:
+        hooks = (*admitting[:-1], *HOOKS)
+        translators.insert(0, _chains(site, tools, tools.iptables, hooks))
+    elif tools.iptables:
+        translators.append(_chains(site, tools, tools.iptables, TRANSLATING))
+        others.append(_chains(site, tools, tools.iptables, admitting))
+    if tools.other:
+        hooks = admitting
+        if tools.both_translate and backend is Backend.IPTABLES:
+            # What iptables accepts in one variant, the other may still masquerade.
+            hooks = (*admitting, POST)
+        elif tools.both_translate:
+            translators.append(_chains(site, tools, tools.other, TRANSLATING))
+        others.append(_chains(site, tools, tools.other, hooks))
+    others.append(Routing(site, interface, sudo=tools.sudo))
+    return Ruleset(site, translators, others)
+
+
+def _chains(
+    site: Site, tools: Tools, iptables: Iptables, hooks: tuple[Hook, ...]
+) -> Chains:
+    """Return our chains in a variant of iptables."""
+    return Chains(
+        site,
+        sudo=tools.sudo,
+        command=iptables.command,
+        variant="legacy" if iptables.variant == "legacy" else "nf_tables",
+        hooks=hooks,
+    )

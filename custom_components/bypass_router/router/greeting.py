@@ -1,0 +1,44 @@
+"""What a service of the router says first, where nobody else tells which it is.
+
+An account that is not root does not see which program listens.
+"""
+
+import asyncio
+from collections.abc import Collection
+from ipaddress import IPv4Address
+
+from .listeners import Listener
+
+# Seconds. An SSH server speaks first, and at once.
+_PATIENCE = 2
+_GREETING = b"SSH-2.0-"
+# Those that are asked; so many are no home's.
+_MOST = 32
+
+
+async def ssh_servers(
+    address: IPv4Address, listeners: Collection[Listener]
+) -> frozenset[Listener]:
+    """Return which of the services greet as SSH servers do."""
+    asked = sorted(
+        (listener for listener in listeners if listener.is_unknown),
+        key=lambda listener: listener.port,
+    )[:_MOST]
+    greets = await asyncio.gather(*(_is_ssh(address, it.port) for it in asked))
+    return frozenset(
+        listener for listener, is_ssh in zip(asked, greets, strict=True) if is_ssh
+    )
+
+
+async def _is_ssh(address: IPv4Address, port: int) -> bool:
+    """Tell whether an SSH server answers at a port."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            reader, writer = await asyncio.open_connection(str(address), port)
+            try:
+                return await reader.readexactly(len(_GREETING)) == _GREETING
+            finally:
+                writer.transport.abort()
+    except OSError, EOFError:
+        # TimeoutError is an OSError.
+        return False

@@ -1,0 +1,226 @@
+"""Our table of nftables: what is in it, and how that is changed."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+
+from .errors import BadOutput, FirewallFailed, NotPrivileged
+from .firewall import Phase, Site, Step, Tag
+from .forward import Forward
+from .nft_text import NftTable, read_tables
+from .nftables import (
+    CHAINS,
+    PLACES,
+    TABLE,
+    Element,
+    add_line,
+    delete_line,
+    elements_of,
+    forward_of,
+    read_count,
+    read_element,
+    rules_of_table,
+    table_lines,
+)
+from .privilege import refused_by_sudo
+from .script import Result, Script
+
+_PRIORITIES = {"dstnat - 5": "-105", "srcnat - 5": "95"}
+
+
+@dataclass(frozen=True)
+class NftState:
+    """Our table; `elements` are those with a tag, as often as they are there."""
+
+    present: bool = False
+    sound: bool = False
+    """Whether its chains hold our rules in order, at the kernel's hooks."""
+    elements: tuple[tuple[Tag, Element], ...] = ()
+    strangers: bool = False
+    """Whether elements are there that are nobody's forward."""
+
+    @cached_property
+    def tagged(self) -> Mapping[Tag, frozenset[Element]]:
+        """The elements of each tag."""
+        tagged: dict[Tag, set[Element]] = {}
+        for tag, element in self.elements:
+            tagged.setdefault(tag, set()).add(element)
+        return {tag: frozenset(elements) for tag, elements in tagged.items()}
+
+
+class Nftables:
+    """The table `ip ha_bypass`, on a router that has `nft`."""
+
+    def __init__(self, site: Site, *, sudo: bool) -> None:
+        """Take the site, and whether the commands need `sudo -n` in front."""
+        self._site = site
+        self._nft = f"{'sudo -n ' if sudo else ''}nft"
+
+    def add_read(self, script: Script) -> None:
+        """Add the command that prints the table, with elements and counters."""
+        script.run("nft.table", self._list)
+
+    def read(self, sections: Mapping[str, Result]) -> NftState:
+        """Return what that command printed.
+
+        Raises FirewallFailed, NotPrivileged and BadOutput.
+        """
+        result = sections["nft.table"]
+        if not result.ok:
+            if "No such file or directory" in result.output:
+                return NftState()
+            raise nft_failure("nft list table", result)
+        tables = read_tables(result.output)
+        if len(tables) != 1 or f"{tables[0].family} {tables[0].name}" != TABLE:
+            raise BadOutput(output=result.message)
+        found = [
+            read_element(place, text)
+            for place in PLACES
+            for text in tables[0].sets.get(place, ())
+        ]
+        return NftState(
+            present=True,
+            sound=self._is_sound(tables[0]),
+            elements=tuple(filter(None, found)),
+            strangers=None in found,
+        )
+
+    def _is_sound(self, table: NftTable) -> bool:
+        """Tell whether the table does what we made it for."""
+        chains = {chain.name: chain for chain in table.chains}
+        if chains.keys() != CHAINS.keys() or not table.sets.keys() >= set(PLACES):
+            return False
+        expected = rules_of_table(self._site)
+        for name, (hook, priority) in CHAINS.items():
+            base = chains[name].base
+            if (
+                base is None
+                or (base.type, base.hook, base.policy) != ("nat", hook, "accept")
+                or base.priority not in (priority, _PRIORITIES[priority])
+            ):
+                return False
+            comments = [rule.comment for rule in chains[name].rules]
+            if comments != [comment for _, comment in expected[name]]:
+                return False
+        return True
+
+    def tags(self, state: NftState) -> AbstractSet[Tag]:
+        """Return the tags that stand here, whoever's they are."""
+        return state.tagged.keys()
+
+    def forwards(self, state: NftState) -> Mapping[Tag, Forward]:
+        """Return what is translated, whoever's it is."""
+        if not state.sound:
+            return {}
+        found = {tag: forward_of(tag, tagged) for tag, tagged in state.tagged.items()}
+        return {tag: forward for tag, forward in found.items() if forward}
+
+    def carries(self, forward: Forward, state: NftState) -> bool:
+        """Tell whether exactly this forward is translated here."""
+        tag = Tag(self._site.owner, forward.id)
+        return state.sound and state.tagged.get(tag) == frozenset(elements_of(forward))
+
+    def steps(self, wished: Collection[Forward], state: NftState) -> list[Step]:
+        """Return the smallest change after which exactly `wished` is here."""
+        lines = tuple(self._lines(wished, state))
+        return [Step(Phase.TRANSLATE, f"{self._nft} -f -", lines)] if lines else []
+
+    def _lines(self, wished: Collection[Forward], state: NftState) -> Iterator[str]:
+        """Yield the lines of the change."""
+        owner = self._site.owner
+        wanted = Counter(
+            (Tag(owner, forward.id), element)
+            for forward in wished
+            for element in elements_of(forward)
+        )
+        found = Counter(state.elements)
+        ours = Counter({item: n for item, n in found.items() if item[0].owner == owner})
+        others = found - ours
+        if not wanted and not others and not state.strangers:
+            if state.present:
+                yield f"delete table {TABLE}"
+            return
+        if not wanted and not state.present:
+            return
+        if state.present and not state.sound:
+            # Made anew as a whole, with the elements of others.
+            yield f"delete table {TABLE}"
+        if not state.sound:
+            yield from table_lines(self._site)
+            ours, wanted = Counter(), others + wanted
+        # What goes comes first: another forward may get its ports.
+        for _, element in (ours - wanted).elements():
+            yield delete_line(element)
+        held = {(element.place, element.key) for _, element in others}
+        for tag, element in (wanted - ours).elements():
+            taken = tag.owner == owner and (element.place, element.key) in held
+            yield add_line(tag, element, taken=taken)
+
+    def add_count(self, script: Script) -> None:
+        """Add the command that prints how many connections were translated."""
+        script.run("count", self._list)
+
+    def read_counts(self, sections: Mapping[str, Result]) -> Mapping[Tag, int]:
+        """Return that number for each tag, since its elements were added."""
+        counts: Counter[Tag] = Counter()
+        result = sections["count"]
+        for table in read_tables(result.output) if result.ok else ():
+            for place in PLACES[:2]:
+                for text in table.sets.get(place, ()):
+                    if found := read_count(place, text):
+                        counts[found[0]] += found[1]
+        return counts
+
+    def rules(self, forward: Forward) -> list[str]:
+        """Return the elements that a forward has here, for people to read."""
+        tag = Tag(self._site.owner, forward.id)
+        return [f"nft {add_line(tag, element)}" for element in elements_of(forward)]
+
+    def removal_commands(self, forward: Forward) -> list[str]:
+        """Return the commands by which a person takes a forward away."""
+        return [f"nft '{delete_line(element)}'" for element in elements_of(forward)]
+
+    def looks(self, *, heard: bool) -> list[str]:
+        """Return commands whose output changes when our rules do."""
+        return [] if heard else [self._list]
+
+    @property
+    def _list(self) -> str:
+        """The command that prints the table."""
+        return f"{self._nft} list table {TABLE}"
+
+
+def check_lines(site: Site) -> list[str]:
+    """Return lines that only a sufficient `nft -c` can take: all that we ever use."""
+    sample = Forward.parse(
+        "check",
+        protocol="both",
+        external_port="8443",
+        target="192.0.2.1",
+        target_port="443",
+        sources=["198.51.100.0/24"],
+    )
+    span = Forward.parse(
+        "check", protocol="both", external_port="6000-6010", target="192.0.2.1"
+    )
+    tag = Tag(site.owner, "check")
+    # In a table of another name: ours may be there already.
+    return [
+        line.replace(TABLE, f"{TABLE}_check")
+        for line in (
+            *table_lines(site),
+            *(
+                add_line(tag, element)
+                for forward in (sample, span)
+                for element in elements_of(forward)
+            ),
+        )
+    ]
+
+
+def nft_failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:
+    """Return the error that a failed command means."""
+    if "Operation not permitted" in result.output or refused_by_sudo(result):
+        return NotPrivileged(command=command, message=result.message)
+    return FirewallFailed(command=command, message=result.message)

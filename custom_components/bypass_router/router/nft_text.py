@@ -1,0 +1,170 @@
+"""What `nft list` prints, as values: chains and their rules, sets and their elements.
+
+Only the frame is understood: which table and chain a rule stands in, its handle and
+its comment. What a rule does stays text.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+import re
+from typing import override
+
+_BLOCK = re.compile(r"(.*) \{(?: # handle ([0-9]+))?")
+_END = re.compile(r"\}(?: # handle ([0-9]+))?")
+_HANDLE = re.compile(r"(.*?)(?: # handle ([0-9]+))?", re.DOTALL)
+_COMMENT = re.compile(r'(?:^| )comment "([^"]*)"$')
+_BASE = re.compile(
+    r"type (\S+) hook (\S+) (?:devices? .*? )?"
+    r"priority ([^; ]+(?: [+-] [0-9]+)?);(?: policy (\w+);)?"
+)
+# Names that need no quotes; those of all others are left out.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,127}")
+_ELEMENTS = "elements = {"
+# Between elements, and not within a comment.
+_SEPARATOR = re.compile(r'((?:[^",]|"[^"]*")+)')
+
+
+@dataclass(frozen=True, slots=True)
+class NftRule:
+    """A rule, or a whole block of them that stands in a rule's place."""
+
+    text: str
+    """Without handle and comment."""
+    handle: int
+    """0 where none was printed."""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where the kernel enters a chain."""
+
+    type: str
+    hook: str
+    priority: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class NftChain:
+    """A chain, with its rules in order."""
+
+    family: str
+    table: str
+    name: str
+    base: Base | None = None
+    rules: tuple[NftRule, ...] = ()
+
+    @override
+    def __str__(self) -> str:
+        """Return how commands name it."""
+        return f"{self.family} {self.table} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class NftTable:
+    """A table; `sets` are its sets and maps, with their elements as text."""
+
+    family: str
+    name: str
+    chains: tuple[NftChain, ...] = ()
+    sets: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+
+@lru_cache(4)
+def read_tables(text: str) -> tuple[NftTable, ...]:
+    """Return the tables of a listing; what makes no sense is left out."""
+    return tuple(_tables(_lines(text)))
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines without their indentation, remarks and empty ones."""
+    for line in text.split("\n"):
+        if (line := line.strip()) and not line.startswith("#"):
+            yield line
+
+
+def _tables(lines: Iterator[str]) -> Iterator[NftTable]:
+    """Yield each table."""
+    for line in lines:
+        block = _BLOCK.fullmatch(line)
+        match block[1].split() if block else []:
+            case ["table", family, name]:
+                pass
+            case _:
+                continue
+        chains: list[NftChain] = []
+        sets: dict[str, tuple[str, ...]] = {}
+        for kind, label, body in _blocks(lines):
+            if kind == "chain" and _NAME.fullmatch(label) and _NAME.fullmatch(name):
+                chains.append(_chain(family, name, label, body))
+            elif kind in ("set", "map"):
+                sets[label] = tuple(_elements(body))
+        yield NftTable(family, name, tuple(chains), sets)
+
+
+def _blocks(lines: Iterator[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield the blocks of a table: their kind, name and lines."""
+    for line in lines:
+        if _END.fullmatch(line):
+            return
+        if block := _BLOCK.fullmatch(line):
+            kind, _, name = block[1].rpartition(" ")
+            yield kind, name, list(_body(lines))
+
+
+def _body(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines of a block; a block within it becomes one line."""
+    for line in lines:
+        if _END.fullmatch(line):
+            return
+        if (block := _BLOCK.fullmatch(line)) and not line.startswith(_ELEMENTS):
+            inner = list(_body_and_end(lines))
+            yield " ".join((f"{block[1]} {{", *inner))
+        else:
+            yield line
+
+
+def _body_and_end(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines of a block within a block, to its end."""
+    depth = 1
+    for line in lines:
+        yield line
+        if _END.fullmatch(line):
+            depth -= 1
+        elif _BLOCK.fullmatch(line):
+            depth += 1
+        if not depth:
+            return
+
+
+def _chain(family: str, table: str, name: str, body: list[str]) -> NftChain:
+    """Return a chain of what stands between its braces."""
+    base: Base | None = None
+    rules: list[NftRule] = []
+    for line in body:
+        if found := _BASE.fullmatch(line):
+            base = Base(found[1], found[2], found[3], found[4] or "accept")
+        elif not line.startswith(("comment ", "policy ")):
+            rules.append(_rule(line))
+    return NftChain(family, table, name, base, tuple(rules))
+
+
+def _rule(line: str) -> NftRule:
+    """Return a rule of its line."""
+    found = _HANDLE.fullmatch(line)
+    text, handle = (found[1], found[2]) if found else (line, None)
+    comment = _COMMENT.search(text)
+    if comment:
+        text = text[: comment.start()]
+    return NftRule(text.strip(), int(handle or 0), comment[1] if comment else "")
+
+
+def _elements(body: list[str]) -> Iterator[str]:
+    """Yield the elements of a set or map, each with what belongs to it."""
+    text = " ".join(body)
+    _, found, rest = text.partition(_ELEMENTS)
+    if found:
+        for element in _SEPARATOR.findall(rest.rpartition("}")[0]):
+            yield " ".join(element.split())

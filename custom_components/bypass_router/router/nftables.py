@@ -1,0 +1,294 @@
+"""Forwards as elements of an nft table of ours, and back.
+
+The table's rules are the same for any number of forwards; each forward has elements
+in its maps and sets. Where R is the router's address:
+
+- `translated` and `same` say where to send what is addressed to R, by the client's
+  network, the transport and the port. A shifted port has an element of its own, since
+  nft has no words for a shifted range; ports that stay as they are share one.
+- `rewritten_tcp` and `rewritten_udp` hold the external ports whose flows get R as
+  their source, so that the target answers through the router.
+- `kept_tcp` and `kept_udp` hold those whose target is to see the client's address.
+  Only clients of the LAN are rewritten then, which the target would answer directly.
+  For all others, the source is translated to itself: that ends the matter, where an
+  accept would leave it to the MASQUERADE of another table.
+
+The table stands at `dstnat - 5`: before a proxy's catch-all, whatever the order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+import re
+
+from .firewall import Site, Tag
+from .forward import (
+    Forward,
+    PortRange,
+    Protocol,
+    Transport,
+    normal_sources,
+)
+
+TABLE = "ip ha_bypass"
+_KEPT = 8192
+_EVERYWHERE = IPv4Network("0.0.0.0/0")
+_TRANSLATION = re.compile(
+    r"([0-9./-]+) \. (tcp|udp) \. ([0-9]{1,5})(?:-([0-9]{1,5}))?"
+    r'(?: counter(?: packets [0-9]+ bytes [0-9]+)?)? comment "([^"]*)"'
+    r" : ([0-9.]+)(?: \. ([0-9]{1,5}))?"
+)
+_COUNTER = re.compile(r" counter packets ([0-9]{1,20}) bytes ")
+_PORTS = re.compile(r'([0-9]{1,5})(?:-([0-9]{1,5}))? comment "([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """An element of a map: where these ports go; None if they stay as they are."""
+
+    source: IPv4Network
+    transport: Transport
+    ports: PortRange
+    target: IPv4Address
+    target_port: int | None
+
+    @property
+    def place(self) -> str:
+        """The map that holds it."""
+        return "same" if self.target_port is None else "translated"
+
+    @property
+    def key(self) -> str:
+        """What it is looked up by."""
+        return f"{self.source} . {self.transport} . {self.ports}"
+
+    @property
+    def value(self) -> str:
+        """What follows key and comment."""
+        port = "" if self.target_port is None else f" . {self.target_port}"
+        return f" : {self.target}{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An element of a set: how the source of these ports' flows is treated."""
+
+    transport: Transport
+    ports: PortRange
+    kept: bool
+
+    @property
+    def place(self) -> str:
+        """The set that holds it."""
+        return f"{'kept' if self.kept else 'rewritten'}_{self.transport}"
+
+    @property
+    def key(self) -> str:
+        """What it is looked up by."""
+        return str(self.ports)
+
+    @property
+    def value(self) -> str:
+        """Nothing: it is a set."""
+        return ""
+
+
+type Element = Translation | Source
+
+PLACES = (
+    "translated",
+    "same",
+    "rewritten_tcp",
+    "rewritten_udp",
+    "kept_tcp",
+    "kept_udp",
+)
+
+
+@lru_cache(_KEPT)
+def elements_of(forward: Forward) -> tuple[Element, ...]:
+    """Return the elements that carry out a forward."""
+    return tuple(_elements_of(forward))
+
+
+def _elements_of(forward: Forward) -> Iterator[Element]:
+    """Yield them, one by one."""
+    for transport in forward.protocol.transports:
+        for source in forward.sources or (_EVERYWHERE,):
+            if not forward.shifted:
+                yield Translation(
+                    source, transport, forward.external, forward.target, None
+                )
+                continue
+            for place in range(len(forward.external)):
+                port = forward.external.first + place
+                yield Translation(
+                    source,
+                    transport,
+                    PortRange(port, port),
+                    forward.target,
+                    forward.target_ports.first + place,
+                )
+        yield Source(transport, forward.external, forward.keep_client_address)
+
+
+@lru_cache(_KEPT)
+def forward_of(tag: Tag, elements: frozenset[Element]) -> Forward | None:
+    """Return the forward that exactly these elements carry out, if there is one."""
+    try:
+        forward = _guess(tag, elements)
+    except ValueError:
+        return None
+    return forward if frozenset(elements_of(forward)) == elements else None
+
+
+def _guess(tag: Tag, elements: frozenset[Element]) -> Forward:
+    """Return what the elements say, if they say one thing. Raises ValueError."""
+    sources = [element for element in elements if isinstance(element, Source)]
+    found = [element for element in elements if isinstance(element, Translation)]
+    spans = {(source.ports, source.kept) for source in sources}
+    targets = {translation.target for translation in found}
+    if len(spans) != 1 or len(targets) != 1:
+        raise ValueError("no forward, or two that differ")
+    ((external, kept),) = spans
+    first = min(found, key=lambda translation: translation.ports.first)
+    target_ports = external
+    if first.target_port is not None:
+        target_ports = external.shifted(first.target_port)
+    return Forward(
+        id=tag.forward,
+        protocol=Protocol.of(source.transport for source in sources),
+        external=external,
+        target=targets.pop(),
+        target_ports=target_ports,
+        sources=normal_sources(translation.source for translation in found),
+        keep_client_address=kept,
+    )
+
+
+def read_element(place: str, text: str) -> tuple[Tag, Element] | None:
+    """Return the element that nft printed, or None if it can be none of ours."""
+    try:
+        return _read_element(place, text)
+    except (AddressValueError, NetmaskValueError, ValueError):  # fmt: skip
+        return None
+
+
+def _read_element(place: str, text: str) -> tuple[Tag, Element] | None:
+    """Do so. Raises ValueError for what is out of range."""
+    element: Element
+    if place in ("translated", "same"):
+        if not (found := _TRANSLATION.fullmatch(text)):
+            return None
+        source, transport, first, last, comment, target, port = found.groups()
+        element = Translation(
+            IPv4Network(source),
+            "tcp" if transport == "tcp" else "udp",
+            PortRange(int(first), int(last or first)),
+            IPv4Address(target),
+            int(port) if port else None,
+        )
+    else:
+        if not (found := _PORTS.fullmatch(text)):
+            return None
+        first, last, comment = found.groups()
+        kind, _, transport = place.partition("_")
+        element = Source(
+            "tcp" if transport == "tcp" else "udp",
+            PortRange(int(first), int(last or first)),
+            kept=kind == "kept",
+        )
+    tag = Tag.parse(comment)
+    return (tag, element) if tag and element.place == place else None
+
+
+def read_count(place: str, text: str) -> tuple[Tag, int] | None:
+    """Return how often an element of a map was used, and whose it is.
+
+    The kernel looks once for each connection.
+    """
+    counted = _COUNTER.search(text)
+    found = read_element(place, text)
+    return (found[0], int(counted[1])) if counted and found else None
+
+
+def add_line(tag: Tag, element: Element, *, taken: bool = False) -> str:
+    """Return the line that adds an element, or is refused if its place is `taken`.
+
+    Where another's stands that says the same, `add` would do nothing, and tell nobody.
+    `create` is refused then; in a set of intervals, it may be refused at any time.
+    """
+    verb = "create" if taken or isinstance(element, Translation) else "add"
+    text = f'{element.key} comment "{tag}"{element.value}'
+    return f"{verb} element {TABLE} {element.place} {{ {text} }}"
+
+
+def delete_line(element: Element) -> str:
+    """Return the line that takes an element away."""
+    return f"delete element {TABLE} {element.place} {{ {element.key} }}"
+
+
+CHAINS = {"pre": ("prerouting", "dstnat - 5"), "post": ("postrouting", "srcnat - 5")}
+
+
+@lru_cache(16)
+def rules_of_table(site: Site) -> dict[str, list[tuple[str, str]]]:
+    """Return the rules of each chain of the table, and each rule's comment.
+
+    The comment tells by a digest which rule this is, since versions of nft print one
+    rule in different words.
+    """
+    router, lan = site.address.ip, site.address.network
+    key = "ip saddr . meta l4proto . th dport"
+    pre = [
+        f"ip daddr {router} meta l4proto {{ tcp, udp }} dnat ip to {key} map @{name}"
+        for name in ("translated", "same")
+    ]
+    post = []
+    for transport in ("tcp", "udp"):
+        flow = (
+            f"ct status dnat ct original ip daddr {router} meta l4proto {transport}"
+            " ct original proto-dst"
+        )
+        post += [
+            f"{flow} @rewritten_{transport} snat to {router}",
+            f"{flow} @kept_{transport} ip saddr {lan} snat to {router}",
+            f"{flow} @kept_{transport} snat to ip saddr",
+        ]
+    return {
+        chain: [
+            (rule, f"ha_bypass:{sha256(rule.encode()).hexdigest()[:16]}")
+            for rule in rules
+        ]
+        for chain, rules in (("pre", pre), ("post", post))
+    }
+
+
+def table_lines(site: Site) -> list[str]:
+    """Return the lines that make the table, without a forward."""
+    lines = [f"add table {TABLE}"]
+    key = "ipv4_addr . inet_proto . inet_service"
+    for name, value in (
+        ("translated", "ipv4_addr . inet_service"),
+        ("same", "ipv4_addr"),
+    ):
+        lines.append(
+            f"add map {TABLE} {name}"
+            f" {{ type {key} : {value}; flags interval; counter; }}"
+        )
+    lines += [
+        f"add set {TABLE} {name} {{ type inet_service; flags interval; }}"
+        for name in PLACES[2:]
+    ]
+    for chain, (hook, priority) in CHAINS.items():
+        lines.append(
+            f"add chain {TABLE} {chain}"
+            f" {{ type nat hook {hook} priority {priority}; policy accept; }}"
+        )
+        lines += [
+            f'add rule {TABLE} {chain} {rule} comment "{comment}"'
+            for rule, comment in rules_of_table(site)[chain]
+        ]
+    return lines

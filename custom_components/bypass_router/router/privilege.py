@@ -1,0 +1,45 @@
+"""What sudo says when it does not let an account run a command.
+
+A command that sudo has run may fail in its own words, beside warnings of sudo's,
+such as `sudo: unable to resolve host`, which change nothing. Only what sudo says
+instead of running the command is a refusal. `LC_ALL=C` keeps its words in English.
+"""
+
+import re
+
+from .script import Result
+
+# A path, and what else may vary.
+_ANY = r".{1,200}"
+_REFUSALS = re.compile(
+    "|".join(
+        (
+            # With -n, whether the password would help or not.
+            r"sudo: (?:sorry, )?a password is required",
+            r"sudo: interactive authentication is required",
+            r"sudo: sorry, you must have a tty to run sudo",
+            # To those who need no password. `sudo:` in front is sudo-rs.
+            r"(?:sudo: )?Sorry, user \S{1,64} (?:is not allowed to execute|may not) ",
+            r"(?:sudo: )?\S{1,64} is not (?:in the sudoers file|allowed to run sudo)",
+            rf"sudo: I'm sorry {_ANY}\. I'm afraid I can't do that",
+            # To everybody: it has not become root, or knows nobody who may.
+            r'sudo: The "no new privileges" flag is set',
+            r"sudo: effective uid is not 0",
+            rf"sudo: {_ANY} must be owned by uid 0 and have the setuid bit set",
+            r"sudo: no valid sudoers sources found",
+        )
+    )
+)
+_NO_SUDO = re.compile(rf"(?:{_ANY}: )?sudo: (?:command )?not found")
+
+
+def refused_by_sudo(result: Result) -> bool:
+    """Tell whether a command has failed because the account may not run it."""
+    match result.status:
+        case 1:
+            return any(map(_REFUSALS.match, result.lines))
+        case 127:
+            # The shell's, which has found no sudo.
+            return any(map(_NO_SUDO.fullmatch, result.lines))
+        case _:
+            return False

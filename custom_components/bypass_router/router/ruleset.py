@@ -1,0 +1,214 @@
+"""All rules of ours on a router, wherever they stand.
+
+One part translates; others let the translated packets pass, where something
+would stop them. A forward is live if all of them carry it.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from .firewall import Live, Part, Site, Step, Tag, Translator
+from .forward import Forward
+from .script import Result, Script
+
+# The kernel cuts a process's name after 15 characters.
+_NAME_LENGTH = 15
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was read of each part, at one moment."""
+
+    ruleset: Ruleset
+    states: tuple[Any, ...]
+
+    @cached_property
+    def live(self) -> Live:
+        """What the rules amount to."""
+        owner = self.ruleset.site.owner
+        parts = list(zip(self.ruleset.parts, self.states, strict=True))
+        tags = {tag for part, state in parts for tag in part.tags(state)}
+        ours = {tag for tag in tags if tag.owner == owner}
+        forwards = {
+            tag.forward: forward
+            for tag, forward in self._translated().items()
+            if tag in ours
+            and all(
+                part.carries(forward, state)
+                for part, state in parts
+                if part not in self.ruleset.translators
+            )
+        }
+        return Live(
+            forwards=forwards,
+            damaged=frozenset(tag.forward for tag in ours).difference(forwards),
+            foreign=frozenset(tags - ours),
+        )
+
+    def without_retired(self) -> Snapshot:
+        """Return the same without what is no longer in use, and holds nothing."""
+        ruleset = self.ruleset
+        count = len(ruleset.translators)
+        kept = [
+            number
+            for number in range(count)
+            if number == 0 or ruleset.translators[number].tags(self.states[number])
+        ]
+        if len(kept) == count:
+            return self
+        translators = [ruleset.translators[number] for number in kept]
+        return Snapshot(
+            Ruleset(ruleset.site, translators, ruleset.parts[count:]),
+            (*(self.states[number] for number in kept), *self.states[count:]),
+        )
+
+    def _translated(self) -> dict[Tag, Forward]:
+        """Return what is translated by any part that does so."""
+        translated: dict[Tag, Forward] = {}
+        for translator, state in zip(
+            self.ruleset.translators, self.states, strict=False
+        ):
+            translated = {**translator.forwards(state), **translated}
+        return translated
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change of the rules; false if there is nothing to change."""
+
+    steps: tuple[Step, ...]
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to change."""
+        return bool(self.steps)
+
+    @property
+    def size(self) -> int:
+        """How many lines the firewall's commands get."""
+        return sum(len(step.lines) or 1 for step in self.steps)
+
+    @property
+    def reports(self) -> list[str]:
+        """The names under which `nft monitor` reports it: one a transaction."""
+        return [name for step in self.steps for name in _reports(step)]
+
+    def add_to(self, script: Script) -> None:
+        """Add the commands that carry out the change, one after the other.
+
+        None is run after one that failed.
+        """
+        for number, step in enumerate(self.steps):
+            script.feed(
+                f"apply.{number}", step.command, list(step.lines), follows=number > 0
+            )
+
+    def failed(self, sections: Mapping[str, Result]) -> tuple[str, Result] | None:
+        """Return the command that failed, and what it said, if one did."""
+        for number, step in enumerate(self.steps):
+            result = sections[f"apply.{number}"]
+            if not result.ok:
+                return step.command, result
+        return None
+
+
+def _reports(step: Step) -> Iterator[str]:
+    """Yield the name of the process, for each transaction of a step."""
+    name = step.command.removeprefix("sudo -n ").split()[0]
+    transactions = step.lines.count("COMMIT") if "iptables" in name else name == "nft"
+    # Of a link's target; the variant's own name is not seen.
+    for _ in range(transactions):
+        yield name[:_NAME_LENGTH]
+
+
+class Ruleset:
+    """Reads and plans the parts together."""
+
+    def __init__(
+        self,
+        site: Site,
+        translators: Sequence[Translator[Any]],
+        others: Sequence[Part[Any]] = (),
+    ) -> None:
+        """Take the parts; the first translator is in use, further ones no longer."""
+        self.site = site
+        self.translators = tuple(translators)
+        self.parts: tuple[Part[Any], ...] = (*translators, *others)
+
+    def add_read(self, script: Script) -> None:
+        """Add the commands that print the rules."""
+        for part in self.parts:
+            part.add_read(script)
+
+    def read(self, sections: Mapping[str, Result]) -> Snapshot:
+        """Return the rules that those commands printed.
+
+        Raises FirewallFailed, NotPrivileged and BadOutput.
+        """
+        return Snapshot(self, tuple(part.read(sections) for part in self.parts))
+
+    def plan(self, wished: Collection[Forward], snapshot: Snapshot) -> Plan:
+        """Return the smallest change after which exactly `wished` is live."""
+        retired = self.translators[1:]
+        steps = [
+            step
+            for part, state in zip(self.parts, snapshot.states, strict=True)
+            for step in part.steps(() if part in retired else wished, state)
+        ]
+        return Plan(tuple(_merged(sorted(steps, key=lambda step: step.phase))))
+
+    def add_count(self, script: Script) -> None:
+        """Add the command that prints how many connections were translated."""
+        self.translators[0].add_count(script)
+
+    def read_counts(self, sections: Mapping[str, Result]) -> Mapping[str, int]:
+        """Return that number for each forward, by its id, since its rules were set."""
+        counts = self.translators[0].read_counts(sections)
+        owner = self.site.owner
+        return {tag.forward: n for tag, n in counts.items() if tag.owner == owner}
+
+    def removal_commands(self, forward: Forward) -> list[str]:
+        """Return the commands by which a person takes a forward's rules away."""
+        return self.translators[0].removal_commands(forward)
+
+    def rules(self, forward: Forward) -> list[str]:
+        """Return the rules that a forward may have, for people to read."""
+        retired = self.translators[1:]
+        return [
+            rule
+            for part in self.parts
+            if part not in retired
+            for rule in part.rules(forward)
+        ]
+
+    def looks(self, *, heard: bool) -> list[str]:
+        """Return commands whose output changes when our rules do.
+
+        Where `nft monitor` is heard, only of what it does not report.
+        """
+        looks = (look for part in self.parts for look in part.looks(heard=heard))
+        return list(dict.fromkeys(looks))
+
+
+def _merged(steps: Sequence[Step]) -> Iterator[Step]:
+    """Yield the steps; of neighbours with one command, their lines go to it at once."""
+    for command, group in groupby(steps, key=lambda step: step.command):
+        same = list(group)
+        yield Step(same[0].phase, command, tuple(_joined(same)))
+
+
+def _joined(steps: Sequence[Step]) -> list[str]:
+    """Return the lines of steps; blocks of one table become one transaction."""
+    lines: list[str] = []
+    table = ""
+    for line in (line for step in steps for line in step.lines):
+        if line.startswith("*") and line == table:
+            # The end of the block before.
+            lines.pop()
+            continue
+        if line.startswith("*"):
+            table = line
+        lines.append(line)
+    return lines

@@ -1,0 +1,277 @@
+"""The parts of the rules together: what is live, and in which order it changes."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from hypothesis import given, strategies as st
+
+from custom_components.bypass_router.router.firewall import Phase, Step, Tag
+from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.iptables import (
+    FWD,
+    HOOKS,
+    MANGLE,
+    TRANSLATING,
+    Hook,
+    rules_of,
+)
+from custom_components.bypass_router.router.iptables_chains import (
+    Entrance,
+    Iptables,
+    IptablesState,
+)
+from custom_components.bypass_router.router.nft_gates import Gates
+from custom_components.bypass_router.router.nft_table import Nftables, NftState
+from custom_components.bypass_router.router.ruleset import Plan, Ruleset, Snapshot
+from custom_components.bypass_router.router.script import Result, Script
+
+from . import tables, test_nft_gates as gates
+from .rules import SITE, restored
+from .test_nftables import SETS
+from .test_router import GAME, WEB
+
+ADMITTING = (MANGLE, FWD)
+CHAINS = Iptables(SITE, sudo=False, hooks=(MANGLE, *HOOKS))
+RETIRED = Iptables(SITE, sudo=False, hooks=TRANSLATING)
+ADMIT = Iptables(SITE, sudo=False, hooks=ADMITTING)
+NFT = Nftables(SITE, sudo=False)
+GATES = Gates(SITE, sudo=False, iptables=True)
+BY_IPTABLES = Ruleset(SITE, [CHAINS, NFT], [GATES])
+BY_NFT = Ruleset(SITE, [NFT, RETIRED], [GATES, ADMIT])
+RULESETS = {"iptables": BY_IPTABLES, "nftables": BY_NFT}
+
+
+class Kernel:
+    """What is on a router all of whose chains drop, by the models of each part."""
+
+    def __init__(self) -> None:
+        """Begin with nothing of ours."""
+        self.table: tables.Table | None = None
+        self.native = gates.table()
+        blocking = {hook: Entrance(blocking=True) for hook in (MANGLE, *HOOKS)}
+        self.chains = IptablesState(
+            dict.fromkeys(blocking), blocking, needed=frozenset(blocking)
+        )
+
+    def seen(self, ruleset: Ruleset) -> Snapshot:
+        """Return what is read."""
+        return Snapshot(ruleset, tuple(map(self._state, ruleset.parts)))
+
+    def _state(self, part: object) -> object:
+        """Return what a part reads."""
+        if part is NFT:
+            return tables.read(self.table)
+        if part is GATES:
+            return gates.read(self.native)
+        hooks = {CHAINS: (MANGLE, *HOOKS), RETIRED: TRANSLATING, ADMIT: ADMITTING}
+        return self._hooks(hooks[part])  # type: ignore[index]  # one of the three
+
+    def _hooks(self, hooks: tuple[Hook, ...]) -> IptablesState:
+        """Return what is at some of the hooks."""
+        return IptablesState(
+            {hook: self.chains.chains[hook] for hook in hooks},
+            {hook: self.chains.entrances[hook] for hook in hooks},
+            needed=frozenset(hooks),
+        )
+
+    def change(self, plan: Plan) -> Iterator[None]:
+        """Carry out a plan, and pause after each of its transactions."""
+        for step in plan.steps:
+            for transaction in transactions(step):
+                if "iptables" in step.command:
+                    self.chains = restored(self.chains, [transaction])
+                else:
+                    self._load(transaction)
+                yield
+
+    def _load(self, step: Step) -> None:
+        """Have nft take a transaction."""
+        ours = tuple(line for line in step.lines if " ip ha_bypass" in line)
+        self.table = tables.loaded(self.table, [replace(step, lines=ours)])
+        others = (line for line in step.lines if line not in ours)
+        self.native = gates.loaded(self.native, others)
+
+    def translated(self) -> dict[Tag, list[Forward]]:
+        """Return what is translated, by either."""
+        found: dict[Tag, list[Forward]] = {}
+        for part in (NFT, RETIRED):
+            state = self._state(part)
+            for tag, forward in part.forwards(state).items():  # type: ignore[arg-type]
+                found.setdefault(tag, []).append(forward)
+        return found
+
+    def admits(self, forward: Forward) -> bool:
+        """Tell whether nothing drops what is translated for a forward."""
+        return all(
+            rule in (self.chains.chains[hook] or ())
+            for hook, rule in rules_of(forward, SITE, ADMITTING)
+        ) and all(
+            f"meta l4proto {transport} ct status dnat ct original ip daddr 192.168.50.2"
+            f" ct original proto-dst {forward.external} accept" in self.native
+            for transport in forward.protocol.transports
+        )
+
+
+def transactions(step: Step) -> Iterator[Step]:
+    """Yield what takes effect at once: of iptables, each table by itself."""
+    if "iptables" not in step.command:
+        yield step
+        return
+    lines: list[str] = []
+    for line in step.lines:
+        lines.append(line)
+        if line == "COMMIT":
+            yield replace(step, lines=tuple(lines))
+            lines = []
+    assert not lines
+
+
+def run(kernel: Kernel, ruleset: Ruleset, wished: Collection[Forward]) -> None:
+    """Carry out a plan to its end."""
+    for _ in kernel.change(ruleset.plan(wished, kernel.seen(ruleset))):
+        pass
+
+
+@given(
+    st.sampled_from(sorted(RULESETS)),
+    st.sampled_from(sorted(RULESETS)),
+    SETS,
+    SETS,
+    st.booleans(),
+)
+def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
+    before: str, after: str, was: list[Forward], wished: list[Forward], stays: bool
+) -> None:
+    """Nor is one that stays not translated, wherever it moves to."""
+    if stays:
+        added = [f for f in wished if not any(f.conflicts(old) for old in was)]
+        ids = {forward.id for forward in was}
+        wished = [*was, *(forward for forward in added if forward.id not in ids)]
+    kernel = Kernel()
+    run(kernel, RULESETS[before], was)
+    ruleset = RULESETS[after]
+    # Nobody has to know by what it was done.
+    assert kernel.seen(ruleset).live.forwards == {f.id: f for f in was}
+    kept = [forward for forward in was if forward in wished]
+    for _ in kernel.change(ruleset.plan(wished, kernel.seen(ruleset))):
+        translated = kernel.translated()
+        for forwards in translated.values():
+            assert all(map(kernel.admits, forwards))
+        for forward in kept:
+            assert forward in translated[Tag("ab12", forward.id)]
+    snapshot = kernel.seen(ruleset)
+    assert snapshot.live.forwards == {forward.id: forward for forward in wished}
+    assert not snapshot.live.damaged
+    assert not ruleset.plan(wished, snapshot)
+    assert not ruleset.translators[1].tags(snapshot.states[1])
+    run(kernel, ruleset, [])
+    assert (kernel.table, kernel.native) == (None, Kernel().native)
+    assert kernel.chains == Kernel().chains
+
+
+def test_a_plan_names_what_it_reports_and_how_long_it_is() -> None:
+    """By which our own changes are told from others'."""
+    kernel = Kernel()
+    plan = BY_NFT.plan([WEB], kernel.seen(BY_NFT))
+    assert sorted(plan.reports) == ["iptables-restor"] * 2 + ["nft"] * 2
+    assert plan.size == sum(len(step.lines) for step in plan.steps)
+    assert not BY_NFT.plan([], kernel.seen(BY_NFT))
+
+
+def test_neighbours_with_one_command_are_one_step() -> None:
+    """One process and, for nft, one transaction; their order stays."""
+    kernel = Kernel()
+    plain = Ruleset(SITE, [NFT], [GATES])
+    (on,) = plain.plan([WEB], kernel.seen(plain)).steps
+    assert on.lines[0].startswith("insert rule inet t c")
+    assert on.lines[1] == "add table ip ha_bypass"
+    run(kernel, plain, [WEB])
+    (off,) = plain.plan([], kernel.seen(plain)).steps
+    assert off.lines[0] == "delete table ip ha_bypass"
+    assert off.lines[1].startswith("delete rule inet t c handle")
+
+
+def test_a_retired_translator_is_emptied_after_the_new_one_was_filled() -> None:
+    """Between the two, both do the same."""
+    kernel = Kernel()
+    run(kernel, BY_IPTABLES, [WEB])
+    plan = BY_NFT.plan([WEB], kernel.seen(BY_NFT))
+    assert [step.command.split()[0] for step in plan.steps] == [
+        "nft",
+        "iptables-restore",
+    ]
+    next(kernel.change(plan))
+    assert kernel.translated() == {Tag("ab12", WEB.id): [WEB, WEB]}
+
+
+def test_forwards_of_which_some_have_moved_are_all_live() -> None:
+    """As a change leaves them that was cut off between two commands."""
+    kernel = Kernel()
+    run(kernel, BY_IPTABLES, [WEB, GAME])
+    for step in NFT.steps([GAME], NftState()):
+        kernel.table = tables.loaded(kernel.table, [step])
+    for ruleset in RULESETS.values():
+        live = kernel.seen(ruleset).live
+        assert live.forwards == {WEB.id: WEB, GAME.id: GAME}
+
+
+def test_what_is_retired_is_looked_at_no_more_once_it_is_empty() -> None:
+    """But as long as anybody's rules are in it."""
+    kernel = Kernel()
+    run(kernel, BY_IPTABLES, [WEB])
+    snapshot = kernel.seen(BY_NFT)
+    assert snapshot.without_retired() is snapshot
+    run(kernel, BY_NFT, [WEB])
+    kept = kernel.seen(BY_NFT).without_retired()
+    assert kept.ruleset.translators == (NFT,)
+    assert kept.ruleset.parts == (NFT, GATES, ADMIT)
+    assert kept.live == kernel.seen(BY_NFT).live
+    script = Script()
+    kept.ruleset.add_read(script)
+    assert "chain.HA-BYPASS-PRE" not in script
+    assert "nft.table" in script
+
+
+def test_a_forward_that_one_part_does_not_carry_is_damaged() -> None:
+    """Though it is translated; and one that is only let through is as well."""
+    kernel = Kernel()
+    run(kernel, BY_NFT, [WEB, GAME])
+    kernel.native = gates.table()
+    assert kernel.seen(BY_NFT).live.forwards == {}
+    assert kernel.seen(BY_NFT).live.damaged == {WEB.id, GAME.id}
+    run(kernel, BY_NFT, [WEB])
+    kernel.table = None
+    assert kernel.seen(BY_NFT).live.damaged == {WEB.id}
+
+
+def test_none_is_taken_after_a_command_that_failed() -> None:
+    """And the first that did is what is told."""
+    steps = tuple(Step(phase, f"do {phase}", ("x",)) for phase in Phase)
+    plan, script = Plan(steps), Script()
+    plan.add_to(script)
+    assert script.text.count('if [ "$status" = 0 ]; then') == 2
+    failed = Result("no", 1)
+    sections = {"apply.0": Result("", 0), "apply.1": failed}
+    assert plan.failed(sections) == ("do 1", failed)
+    assert (
+        plan.failed(dict.fromkeys(("apply.0", "apply.1", "apply.2"), Result("", 0)))
+        is None
+    )
+
+
+def test_what_people_read_names_no_retired_rules() -> None:
+    """A forward's rules, and how to take them away."""
+    assert [rule.split()[0] for rule in BY_NFT.rules(WEB)] == ["nft"] * 3 + [
+        "iptables"
+    ] * 2
+    assert all("ha_bypass" in line for line in BY_NFT.removal_commands(WEB))
+    assert all("iptables" in line for line in BY_IPTABLES.removal_commands(WEB))
+
+
+def test_each_look_is_taken_once() -> None:
+    """Where nft monitor is heard, there is nothing to look at."""
+    assert BY_NFT.looks(heard=True) == []
+    looks = BY_NFT.looks(heard=False)
+    assert len(looks) == len(set(looks))
+    assert "nft list table ip ha_bypass" in looks
+    assert NftState() == NFT.read({"nft.table": tables.ABSENT})
