@@ -164,13 +164,14 @@ class NftRedirect(Hijack):
     """Redirect of all TCP in a native nft table, at the place of iptables' nat."""
 
     spares_private: bool = False
+    priority: str = "dstnat"
     listener = ("redirect", str(REDIRECT_PORT))
 
     @override
     def set_up(self, ssh_port: int) -> str:
         """Add the table: of chains of one priority, the newest is asked first."""
         take = f"meta l4proto tcp redirect to :{REDIRECT_PORT}"
-        hook = "type nat hook prerouting priority dstnat"
+        hook = f"type nat hook prerouting priority {self.priority}"
         return _table(hook, ssh_port, take, private=self.spares_private)
 
     @property

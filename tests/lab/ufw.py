@@ -38,14 +38,14 @@ class Ufw(Firewall):
         port = self.options.ssh_port
         allow = (
             f"### tuple ### allow tcp {port} 0.0.0.0/0 any 0.0.0.0/0 in\n"
-            f"-A ufw-user-input -p tcp --dport {port} -j ACCEPT\n\n"
+            f"-A ufw-user-input -p tcp --dport {port} -j ACCEPT\n\n### END RULES ###\n"
         )
         gateway = "".join(f"-A ufw-before-forward {rule}\n" for rule in GATEWAY)
         nat = "*nat\n-A POSTROUTING -o lan -j MASQUERADE\nCOMMIT\n"
         for name, mark, added in (
             ("before.rules", "COMMIT\n", gateway),
             ("after.rules", "", ""),
-            ("user.rules", "### END RULES ###", allow),
+            ("user.rules", "-A ufw-user-limit -m limit", allow),
             ("before6.rules", "", ""),
             ("after6.rules", "", ""),
             ("user6.rules", "", ""),

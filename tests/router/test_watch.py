@@ -33,8 +33,9 @@ class Listener:
 
     async def _listen(self, router: Router) -> None:
         try:
-            async for change in router.watch():
-                self._changes.put_nowait(change)
+            async for told in router.watch():
+                if isinstance(told, Change):
+                    self._changes.put_nowait(told)
         finally:
             self._changes.put_nowait(None)
 

@@ -61,6 +61,8 @@ def listeners_script() -> Script:
         flag = transport[0]
         script.run(f"{transport}.ss", f"ss -H -n -{flag} -l -p")
         script.otherwise(f"{transport}.netstat", f"netstat -n -{flag} -l -p")
+        # Some of busybox's don't know -p.
+        script.otherwise(f"{transport}.bare", f"netstat -n -{flag} -l")
     return script
 
 
@@ -79,7 +81,7 @@ def _read(sections: Mapping[str, Result], address: IPv4Address) -> Iterator[List
     places = _ANYWHERE | {str(address), f"::ffff:{address}", f"[::ffff:{address}]"}
     transports: tuple[Transport, ...] = ("tcp", "udp")
     for transport in transports:
-        for tool in ("ss", "netstat"):
+        for tool in ("ss", "netstat", "bare"):
             result = sections.get(f"{transport}.{tool}")
             for line in result.lines if result and result.ok else ():
                 local = _LOCAL.search(line)

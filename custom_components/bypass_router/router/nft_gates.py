@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 import re
 
-from .firewall import Phase, Site, Step, Tag
+from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward, PortRange, Transport
 from .nft_table import nft_failure
 from .nft_text import Base, NftChain, NftRule, NftTable, read_tables
@@ -34,6 +34,12 @@ _TAKING = {
     ("filter", "prerouting"): re.compile(r"\btproxy\b"),
     ("nat", "prerouting"): re.compile(r"\b(?:redirect|dnat (?:ip )?to)\b"),
     ("nat", "postrouting"): re.compile(r"\b(?:masquerade|snat (?:ip )?to)\b"),
+}
+_LACKS = {
+    ("filter", "forward"): Lack.BLOCKED,
+    ("filter", "prerouting"): Lack.TAKEN,
+    ("nat", "prerouting"): Lack.SHADOWED,
+    ("nat", "postrouting"): Lack.SHADOWED,
 }
 _PRIORITY = re.compile(r"(-?[0-9]{1,10}|[a-z]+)(?: ([+-]) ([0-9]{1,10}))?")
 _NAMED = {"raw": -300, "mangle": -150, "dstnat": -100, "srcnat": 100}
@@ -67,6 +73,8 @@ class Place:
     """Those at the chain's top, each with its handle."""
     misplaced: tuple[tuple[Tag, int], ...]
     """Rules with a tag that are no gates, or stand behind what is none."""
+    lack: Lack = Lack.BLOCKED
+    """What a forward lacks that does not pass here."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,9 @@ class Gates:
             needed = chain.base.policy != "accept" or bool(others)
         if not (needed or gates or misplaced):
             return None
-        return Place(str(chain), translated, needed, tuple(gates), tuple(misplaced))
+        return Place(
+            str(chain), translated, needed, tuple(gates), tuple(misplaced), _LACKS[at]
+        )
 
     def _enters_first(self, base: Base) -> bool:
         """Tell whether the kernel may enter a chain before it translates for us."""
@@ -178,15 +188,20 @@ class Gates:
 
     def carries(self, forward: Forward, state: GatesState) -> bool:
         """Tell whether each chain that needs it lets the forward pass."""
+        return not self.lacks(forward, state)
+
+    def lacks(self, forward: Forward, state: GatesState) -> AbstractSet[Lack]:
+        """Return what the chains that do not let it pass would do to it."""
         tag = Tag(self._site.owner, forward.id)
         wanted = Counter(_gates_of(forward, self._site))
+        lacks = set()
         for place in state.places:
             found = Counter(gate for owner, gate, _ in place.gates if owner == tag)
-            if (place.needed or found) and found != wanted:
-                return False
-            if any(owner == tag for owner, _ in place.misplaced):
-                return False
-        return True
+            if ((place.needed or found) and found != wanted) or any(
+                owner == tag for owner, _ in place.misplaced
+            ):
+                lacks.add(place.lack)
+        return lacks
 
     def steps(self, wished: Collection[Forward], state: GatesState) -> list[Step]:
         """Return the smallest change after which exactly `wished` passes."""
