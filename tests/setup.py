@@ -7,7 +7,7 @@ from typing import Any
 
 from homeassistant.config_entries import ConfigSubentry
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
@@ -46,9 +46,9 @@ def subentry(forward: Mapping[str, Any]) -> ConfigSubentry:
 
 
 def add_entry(
-    hass: HomeAssistant, lab: Lab, *forwards: Mapping[str, Any]
+    hass: HomeAssistant, lab: Lab, *forwards: Mapping[str, Any], **options: Any
 ) -> MockConfigEntry:
-    """Add the router with these forwards, as the forms store them."""
+    """Add the router with these forwards and options, as the forms store them."""
     entry = MockConfigEntry(
         domain=DOMAIN,
         title="bypass",
@@ -60,6 +60,7 @@ def add_entry(
             "host_key": lab.bypass.host_key("ed25519"),
             "password": lab.bypass.root_password,
         },
+        options=options,
         subentries_data=[subentry(forward).as_dict() for forward in forwards],
     )
     entry.add_to_hass(hass)
@@ -67,10 +68,10 @@ def add_entry(
 
 
 async def set_up(
-    hass: HomeAssistant, lab: Lab, *forwards: Mapping[str, Any]
+    hass: HomeAssistant, lab: Lab, *forwards: Mapping[str, Any], **options: Any
 ) -> MockConfigEntry:
-    """Add the router with these forwards, and set it up."""
-    entry = add_entry(hass, lab, *forwards)
+    """Add the router with these forwards and options, and set it up."""
+    entry = add_entry(hass, lab, *forwards, **options)
     await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     return entry
@@ -107,6 +108,47 @@ async def passes(lab: Lab, port: int = 8443, protocol: Protocol = "tcp") -> bool
         lab.internet.exchange, protocol, lab.main.wan_address, port, timeout=0.4
     )
     return exchange.passed
+
+
+async def choose(
+    hass: HomeAssistant, entry: MockConfigEntry, **options: Any
+) -> dict[str, Any]:
+    """Fill in the form of the router's options, and return what it answers."""
+    form = await hass.config_entries.options.async_init(entry.entry_id)
+    answer = await hass.config_entries.options.async_configure(form["flow_id"], options)
+    await hass.async_block_till_done()
+    return dict(answer)
+
+
+def issue(hass: HomeAssistant, start: str) -> ir.IssueEntry | None:
+    """Return the repair issue whose id starts so."""
+    found = [
+        entry
+        for (_, issue_id), entry in ir.async_get(hass).issues.items()
+        if issue_id.startswith(start) and entry.active
+    ]
+    return found[0] if found else None
+
+
+def rules(lab: Lab) -> str:
+    """Return all rules of the router's, nftables' and both iptables', as text.
+
+    Those of iptables-nft are there twice.
+    """
+    ruleset = lab.bypass.real("nft", "-s", "list", "ruleset").stdout
+    routing = lab.bypass.run("ip", "rule").stdout
+    return f"{lab.bypass.iptables_save()}\n{ruleset}\n{routing}"
+
+
+def ours(lab: Lab) -> list[str]:
+    """Return the lines of the router's rules that are of our making."""
+    words = ("HA-BYPASS", "ha_bypass", "bypass_router", "proto 217")
+    return [line for line in rules(lab).splitlines() if any(w in line for w in words)]
+
+
+def lose_rules(lab: Lab) -> None:
+    """Remove what translates on the router, as something there may; by `nft`."""
+    lab.bypass.run("nft", "delete", "table", "ip", "ha_bypass")
 
 
 async def until(what: Callable[[], bool], seconds: float = 15) -> None:

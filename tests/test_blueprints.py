@@ -40,7 +40,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from tests.lab.network import Lab
 
-from .setup import GAME, WEB, add_entry, passes, switch_of, turn, until
+from .setup import GAME, WEB, add_entry, passes, set_up, switch_of, turn, until
 
 FOLDER = Path(__file__).parents[1] / "blueprints/automation"
 BLUEPRINTS = sorted(FOLDER.rglob("*.yaml"))
@@ -70,9 +70,8 @@ async def with_forwards(
 ) -> tuple[MockConfigEntry, str, str]:
     """Set up a router with two forwards that are off; return their switches."""
     lab.target.serve("tcp", 443)
-    entry = add_entry(hass, lab, WEB, GAME)
-    hass.config_entries.async_update_entry(entry, options=options)
-    await hass.config_entries.async_setup(entry.entry_id)
+    # Their changes are always reported with the program's name.
+    entry = await set_up(hass, lab, WEB, GAME, firewall="iptables", **options)
     return entry, switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
 
 

@@ -528,6 +528,16 @@ def hide(*names: str) -> Callable[[Lab], object]:
     return lambda lab: lab.bypass.commands.hide(*names)
 
 
+def without_nft(name: str, *lines: str) -> Callable[[Lab], object]:
+    """Return the same, on a router that has no other firewall."""
+
+    def prepare(lab: Lab) -> None:
+        hide("nft")(lab)
+        replace(name, *lines)(lab)
+
+    return prepare
+
+
 def add_user(shell: str = "/bin/sh") -> Callable[[Lab], object]:
     """Return what adds a user to the router who may do nothing."""
     return lambda lab: lab.bypass.users.add("guest", GUEST, shell)
@@ -589,8 +599,8 @@ FAULTS = {
         authorize_protected,
         secret={"private_key": PROTECTED_KEY, "passphrase": WRONG},
     ),
-    "no iptables": Fault("firewall_missing", hide("iptables*")),
-    "no iptables-restore": Fault("firewall_missing", hide("iptables-restore")),
+    "no iptables": Fault("firewall_missing", hide("iptables*", "nft")),
+    "no iptables-restore": Fault("firewall_missing", hide("iptables-restore", "nft")),
     "no privilege": Fault(
         "not_privileged",
         add_user(),
@@ -600,12 +610,12 @@ FAULTS = {
     ),
     "iptables fails": Fault(
         "firewall_failed",
-        replace("iptables", *IPTABLES_FAILS),
+        without_nft("iptables", *IPTABLES_FAILS),
         words=("iptables --wait", "is incompatible with this kernel"),
     ),
     "iptables prints nonsense": Fault(
         "bad_output",
-        replace("iptables", "echo 'Guru Meditation'"),
+        without_nft("iptables", "echo 'Guru Meditation'"),
         words=("Guru Meditation",),
     ),
     "no shell": Fault(

@@ -1,5 +1,6 @@
 """Adding a port forward to a router, and changing one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from homeassistant.config_entries import (
@@ -10,14 +11,18 @@ from homeassistant.config_entries import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
+from homeassistant.helpers import device_registry as dr
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.forward_flow import forward_of
+from custom_components.bypass_router.router import router as router_module
 from custom_components.bypass_router.router.forward import Forward, InvalidForward
 
-from .sentences import said, typed
+from .lab.network import Lab
+from .sentences import said, translations, typed
+from .setup import set_up
 
 CAMERA: dict[str, Any] = {
     "name": "Camera",
@@ -129,6 +134,7 @@ async def test_the_form_explains_itself_and_asks_only_for_what_is_needed(
         ("external_port", " 80 ", "80"),
         ("external_port", "6000 - 6000", "6000"),
         ("external_port", "65535", "65535"),
+        ("external_port", "\t8443\n", "8443"),
         ("target", " 192.168.50.10 ", "192.168.50.10"),
         ("target_port", " 08443", ""),
         ("target_port", "  ", ""),
@@ -170,6 +176,19 @@ async def test_a_range_may_be_shifted(
     assert forward.data["target_port"] == stored
 
 
+@pytest.mark.parametrize("dash", ["-", "–", " — ", "~", "～", "〜", "－"])
+async def test_a_range_is_written_as_people_write_it(
+    hass: HomeAssistant, dash: str
+) -> None:
+    """Keyboards and languages have dashes of their own."""
+    entry = router(hass)
+    ports = {"external_port": f"6000{dash}6010", "target_port": f"7000{dash}7010"}
+    await add(hass, entry, **ports)
+    [forward] = forwards(entry)
+    assert forward.data["external_port"] == "6000-6010"
+    assert forward.data["target_port"] == "7000-7010"
+
+
 @pytest.mark.parametrize(
     ("field", "text", "error"),
     [
@@ -197,6 +216,10 @@ async def test_a_range_may_be_shifted(
         ("external_port", "８０", "invalid_port"),
         ("external_port", "٨٠", "invalid_port"),
         ("external_port", "http", "invalid_port"),
+        # Two ends of a range for some; a port and the device's for others.
+        ("external_port", "80:8080", "invalid_port"),
+        ("external_port", "80,443", "invalid_port"),
+        ("external_port", "–80", "invalid_port"),
         ("external_port", "80;reboot", "invalid_port"),
         ("external_port", "80\n-j ACCEPT", "invalid_port"),
         ("target_port", "0", "port_out_of_range"),
@@ -405,6 +428,109 @@ async def test_a_forward_is_changed_and_stays_the_same_one(hass: HomeAssistant) 
         "sources": [],
     }
     assert untouched is game
+
+
+async def test_the_last_page_says_what_happens_and_what_the_main_router_needs(
+    hass: HomeAssistant,
+) -> None:
+    """In one sentence each, with the ports as they were understood."""
+    entry = router(hass)
+    added = await add(
+        hass, entry, protocol="both", external_port=" 6000 – 6010", target_port="7000"
+    )
+    words = added["description_placeholders"] or {}
+    assert added.get("description") is None
+    said_after = translations()[f"{SECTION}.create_entry.default"].format(**words)
+    assert "TCP/UDP 6000-6010 goes to 192.168.50.10, port 7000-7010" in said_after
+    main = "forward TCP/UDP {0} to 192.168.50.2, port {0}"
+    assert main.format("6000-6010") in said_after
+    [forward] = forwards(entry)
+    form = await entry.start_subentry_reconfigure_flow(hass, forward.subentry_id)
+    changed = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], CAMERA
+    )
+    # The frontend would take another domain's sentence, which has no words.
+    assert "translation_domain" not in changed
+    said_after = translations()[f"{SECTION}.abort.reconfigure_successful"].format(
+        **(changed["description_placeholders"] or {})
+    )
+    assert "TCP 8443 goes to 192.168.50.10, port 443" in said_after
+    assert "forward TCP 8443 to 192.168.50.2, port 8443" in said_after
+
+
+def choices(form: Mapping[str, Any]) -> dict[str, str]:
+    """Return the devices that a form offers, by address; none for a plain field."""
+    (target,) = (
+        selector.config
+        for field, selector in form["data_schema"].schema.items()
+        if field == "target"
+    )
+    if "options" not in target:
+        return {}
+    assert target["custom_value"] is True
+    return {option["value"]: option["label"] for option in target["options"]}
+
+
+async def test_the_device_is_chosen_by_its_name_or_typed(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """By what the user calls it, or else what it calls itself."""
+    leases = (
+        "1 02:00:c0:a8:32:0a 192.168.50.10 nas 01:02\n"
+        "1 02:00:c0:a8:32:1e 192.168.50.30 printer *\n"
+        "1 02:00:c0:a8:32:1f 192.168.50.31 * *\n"
+    )
+    at_home.bypass.run("sh", "-c", "cat >/tmp/dhcp.leases", input=leases)
+    other = MockConfigEntry()
+    other.add_to_hass(hass)
+    dr.async_get(hass).async_get_or_create(
+        config_entry_id=other.entry_id,
+        connections={(dr.CONNECTION_NETWORK_MAC, "02:00:C0:A8:32:1E")},
+        name="Printer in the hall",
+    )
+    entry = await set_up(hass, at_home)
+    flows = hass.config_entries.subentries
+    form = await flows.async_init(
+        (entry.entry_id, "forward"), context={"source": SOURCE_USER}
+    )
+    found = choices(form)
+    assert found["192.168.50.10"] == "nas (192.168.50.10)"
+    assert found["192.168.50.30"] == "Printer in the hall (192.168.50.30)"
+    assert found["192.168.50.31"] == "02:00:c0:a8:32:1f (192.168.50.31)"
+    assert at_home.bypass.address not in found
+    wrong = await flows.async_configure(form["flow_id"], {**CAMERA, "target": "nas"})
+    assert wrong["errors"] == {"target": "invalid_target"}
+    assert choices(wrong) == found
+    typed_in = {**CAMERA, "target": " 192.168.50.77 "}
+    done = await flows.async_configure(form["flow_id"], typed_in)
+    assert done["type"] is FlowResultType.CREATE_ENTRY
+    [forward] = forwards(entry)
+    assert forward.data["target"] == "192.168.50.77"
+    again = await entry.start_subentry_reconfigure_flow(hass, forward.subentry_id)
+    assert choices(again) == found
+    assert typed(again)["target"] == "192.168.50.77"
+
+
+async def test_a_router_that_does_not_tell_is_not_waited_for(
+    at_home: Lab, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The form comes all the same, and its device is typed."""
+    monkeypatch.setattr(router_module, "NEIGHBOURS_TIMEOUT", 0.2)
+    entry = await set_up(hass, at_home)
+    at_home.bypass.commands.replace("tail", "#!/bin/sh\nexec sleep 9\n")
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "forward"), context={"source": SOURCE_USER}
+    )
+    assert choices(form) == {}
+
+
+async def test_without_the_router_the_device_is_typed(hass: HomeAssistant) -> None:
+    """The form is there all the same."""
+    entry = router(hass)
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "forward"), context={"source": SOURCE_USER}
+    )
+    assert choices(form) == {}
 
 
 async def test_a_forward_does_not_stand_in_its_own_way(hass: HomeAssistant) -> None:

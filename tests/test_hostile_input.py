@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from binascii import a2b_base64
 from collections.abc import Iterable
 import logging
 import re
@@ -10,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 import asyncssh
+from asyncssh.asn1 import der_decode, der_encode
 from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigFlowResult,
@@ -25,8 +27,8 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.forward_flow import forward_of
-from custom_components.bypass_router.router.credentials import HostKey
-from custom_components.bypass_router.router.errors import CannotReach
+from custom_components.bypass_router.router.credentials import Credentials, HostKey
+from custom_components.bypass_router.router.errors import CannotReach, WrongPassphrase
 from custom_components.bypass_router.router.iptables import rules_of
 
 from .lab.network import Lab
@@ -35,6 +37,7 @@ from .sentences import said, typed
 from .setup import passes, set_up, switch_of, turn
 
 FETCH = "custom_components.bypass_router.config_flow.fetch_host_key"
+CONNECT = "custom_components.bypass_router.config_flow.connect"
 CANARY = "/tmp/canary"
 HOSTILE = [
     "",
@@ -386,6 +389,7 @@ BAD_KEYS = {
         f"-----BEGIN (a+)+b PRIVATE KEY-----\n-----END {'a' * 60} PRIVATE KEY-----"
     ),
     "no pattern as header": TEXT.replace("BEGIN OPENSSH", "BEGIN (["),
+    "ASN.1 of a protected key": pem("ENCRYPTED PRIVATE KEY", nested(3)),
     "a certificate": pem("CERTIFICATE", nested(3)),
     "$()": "$(touch /tmp/canary)",
 }
@@ -412,8 +416,114 @@ async def test_what_is_no_private_key_is_refused(
     assert not [line for line in lines if line[:60] in caplog.text]
 
 
+RSA = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+
+
+def protected(key: asyncssh.SSHKey, form: str, **how: Any) -> str:
+    """Return a key as OpenSSH or openssl protects it."""
+    return key.export_private_key(form, "the passphrase", **how).decode()
+
+
+PROTECTED = {
+    "OpenSSH": protected(KEY, "openssh", rounds=50),
+    "PKCS#8": protected(KEY, "pkcs8-pem"),
+    "old PKCS#8": protected(
+        RSA, "pkcs8-pem", pbe_version=1, cipher_name="des3-cbc", hash_name="sha1"
+    ),
+    "PKCS#1": protected(RSA, "pkcs1-pem"),
+}
+
+
+def with_rounds(kind: str, rounds: int) -> str:
+    """Return such a key that asks for another number of rounds."""
+    first, *lines, _last = PROTECTED[kind].splitlines()
+    content = a2b_base64("".join(lines))
+    if kind == "OpenSSH":
+        # One key follows.
+        old = (50).to_bytes(4) + (1).to_bytes(4)
+        assert content.count(old) == 1
+        content = content.replace(old, rounds.to_bytes(4) + (1).to_bytes(4))
+    else:
+        content = der_encode(replaced(der_decode(content), rounds))
+    return pem(first.strip("-").removeprefix("BEGIN "), content)
+
+
+def replaced(value: object, rounds: int) -> object:
+    """Return a value of ASN.1 with another number in place of openssl's default."""
+    if isinstance(value, tuple):
+        return tuple(replaced(part, rounds) for part in value)
+    return rounds if value == 2048 else value
+
+
+@pytest.mark.parametrize("kind", PROTECTED)
+def test_a_key_is_read_however_it_is_protected_and_pasted(kind: str) -> None:
+    """With the end of lines of another system, and with words around it."""
+    text = PROTECTED[kind]
+    for pasted in (text, text.replace("\n", "\r\n"), f"Bag Attributes\n{text}\nend"):
+        account = Credentials("root", None, pasted, "the passphrase")
+        key = account.load_key()
+        assert key is not None
+        assert key.public_data in (KEY.public_data, RSA.public_data)
+
+
 @pytest.mark.parametrize(
-    "secret", ["'; touch /tmp/canary; '", "$(touch /tmp/canary)", "a\nb", "Ａ\u202e"]
+    ("kind", "rounds"),
+    [
+        ("OpenSSH", 1025),
+        ("OpenSSH", 2**32 - 1),
+        ("PKCS#8", 4_000_001),
+        ("PKCS#8", 2**20_000),
+        ("old PKCS#8", 2**31),
+    ],
+    ids=["OpenSSH", "OpenSSH longest", "PKCS#8", "PKCS#8 longest", "old PKCS#8"],
+)
+async def test_a_key_that_would_take_for_ever_to_open_is_refused_at_once(
+    hass: HomeAssistant, kind: str, rounds: int
+) -> None:
+    """The sentence says how much is borne."""
+    with patch(FETCH, return_value=HostKey.of(KEY)):
+        form = await give_address(hass)
+    given = {
+        "install_key": True,
+        "private_key": with_rounds(kind, rounds),
+        "passphrase": "the passphrase",
+    }
+    started = time.monotonic()
+    result = await hass.config_entries.flow.async_configure(form["flow_id"], given)
+    assert time.monotonic() - started < 1
+    assert result["errors"] == {"base": "private_key_costly"}
+    assert ("1024" if kind == "OpenSSH" else "4000000") in said(result)["base"]
+    assert typed(result) == given
+
+
+@pytest.mark.parametrize("kind", ["OpenSSH", "PKCS#8", "old PKCS#8"])
+def test_a_key_that_takes_a_while_to_open_is_opened(kind: str) -> None:
+    """Its passphrase is tried; with other rounds it is another one's."""
+    text = with_rounds(kind, 100 if kind == "OpenSSH" else 100_000)
+    with pytest.raises(WrongPassphrase):
+        Credentials("root", None, text, "the passphrase").load_key()
+
+
+@pytest.mark.parametrize(
+    "secret", ["a\0b", "\0", "a\nb", "a\tb", "\x1b[A", "\x7f", "\ud800"]
+)
+async def test_what_can_be_no_password_is_told_so_and_not_sent(
+    hass: HomeAssistant, secret: str
+) -> None:
+    """A server would break the connection off, as if it were none."""
+    with patch(FETCH, return_value=HostKey.of(KEY)):
+        form = await give_address(hass)
+    given = {"install_key": True, "password": secret}
+    with patch(CONNECT) as connect:
+        result = await hass.config_entries.flow.async_configure(form["flow_id"], given)
+    connect.assert_not_called()
+    assert result["errors"] == {"password": "invalid_password"}
+    assert said(result)["password"]
+    assert typed(result) == given
+
+
+@pytest.mark.parametrize(
+    "secret", ["'; touch /tmp/canary; '", "$(touch /tmp/canary)", "Ａ\u202e"]
 )
 async def test_a_password_is_a_password_whatever_it_holds(
     hass: HomeAssistant, at_home: Lab, secret: str

@@ -13,9 +13,25 @@ from custom_components.bypass_router.router.account_key import (
     authorized_line,
     generate_key,
 )
+from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 
-from .setup import GAME, WEB, add_entry, passes, set_up, switch_of, turn, until
+from .setup import (
+    GAME,
+    WEB,
+    add_entry,
+    issue,
+    lose_rules,
+    ours,
+    passes,
+    rules,
+    set_up,
+    switch_of,
+    turn,
+    until,
+)
+
+FIREWALLS = pytest.mark.parametrize("firewall", ["nftables", "iptables"])
 
 
 async def test_unloading_leaves_the_rules_in_force(
@@ -43,7 +59,7 @@ async def test_what_was_wished_is_brought_about_at_set_up(
     await turn(hass, "on", web, game)
     await turn(hass, "off", game)
     await hass.config_entries.async_unload(entry.entry_id)
-    at_home.bypass.run("iptables", "-t", "nat", "-F")
+    lose_rules(at_home)
     await hass.config_entries.async_setup(entry.entry_id)
     assert hass.states.get(web).state == STATE_ON
     assert hass.states.get(game).state == STATE_OFF
@@ -61,36 +77,39 @@ async def test_rules_of_a_forward_that_is_no_more_are_removed(
     await hass.config_entries.async_unload(entry.entry_id)
     (game,) = (s for s in entry.subentries.values() if s.title == "Game")
     hass.config_entries.async_remove_subentry(entry, game.subentry_id)
-    assert "6000:6010" in at_home.bypass.iptables_save()
+    assert "6000-6010" in rules(at_home)
     await hass.config_entries.async_setup(entry.entry_id)
-    assert "6000:6010" not in at_home.bypass.iptables_save()
-    assert "8443" in at_home.bypass.iptables_save()
+    assert "6000-6010" not in rules(at_home)
+    assert "8443" in rules(at_home)
 
 
+@FIREWALLS
 async def test_removing_the_entry_leaves_nothing_on_the_router(
-    hass: HomeAssistant, at_home: Lab
+    hass: HomeAssistant, at_home: Lab, firewall: str
 ) -> None:
     """No rule, no chain, no key of ours; the user's own key stays."""
     before = at_home.bypass.iptables_save()
     key = generate_key(await link.async_owner(hass))
     theirs = authorized_line(generate_key("cd34"))
     at_home.bypass.users.authorize(theirs, authorized_line(key))
-    entry = add_entry(hass, at_home, WEB)
+    entry = add_entry(hass, at_home, WEB, firewall=firewall)
     data = {k: v for k, v in entry.data.items() if k != "password"}
     hass.config_entries.async_update_entry(entry, data={**data, "private_key": key})
     await hass.config_entries.async_setup(entry.entry_id)
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     await hass.config_entries.async_remove(entry.entry_id)
     assert at_home.bypass.iptables_save() == before
+    assert not ours(at_home)
     assert at_home.bypass.users.authorized_keys() == f"{theirs}\n"
 
 
+@FIREWALLS
 async def test_an_entry_can_be_removed_while_the_router_is_away(
-    hass: HomeAssistant, at_home: Lab
+    hass: HomeAssistant, at_home: Lab, firewall: str
 ) -> None:
     """What is left there is told, with the commands that remove it."""
     before = at_home.bypass.iptables_save()
-    entry = await set_up(hass, at_home, WEB, GAME)
+    entry = await set_up(hass, at_home, WEB, GAME, firewall=firewall)
     for name in ("Web", "Game"):
         await turn(hass, "on", switch_of(hass, entry, name))
     at_home.bypass.stop_ssh()
@@ -103,8 +122,9 @@ async def test_an_entry_can_be_removed_while_the_router_is_away(
     words = issue.translation_placeholders
     assert words is not None
     assert words["router"] == "bypass"
-    assert at_home.bypass.iptables_save() != before
+    assert ours(at_home)
     at_home.bypass.run("sh", "-ec", words["commands"])
+    assert not ours(at_home)
     assert at_home.bypass.iptables_save() == before
 
 
@@ -193,7 +213,9 @@ async def test_a_lost_router_is_asked_ever_more_seldom(
     real_sleep = asyncio.sleep
 
     async def sleep(seconds: float) -> None:
-        delays.append(seconds)
+        # A shorter one is none of the pauses between attempts.
+        if seconds >= 0.5:
+            delays.append(seconds)
         await real_sleep(0)
 
     entry = await set_up(hass, at_home, WEB)
@@ -206,3 +228,48 @@ async def test_a_lost_router_is_asked_ever_more_seldom(
     assert 0.5 <= delays[0] <= 1
     assert all(30 <= delay <= 60 for delay in delays[7:10])
     assert len(set(delays)) == len(delays)
+
+
+@pytest.mark.parametrize(
+    "router_options", [RouterOptions(rules_in=("nft", "legacy"))], ids=["both"]
+)
+@pytest.mark.parametrize(
+    ("firewall", "where"),
+    [("auto", "nftables"), ("iptables", "iptables 1.8.9 (nf_tables)")],
+)
+async def test_both_variants_of_iptables_on_one_router_are_told_of(
+    hass: HomeAssistant, at_home: Lab, firewall: str, where: str
+) -> None:
+    """And where our rules are; until one of them is empty."""
+    entry = await set_up(hass, at_home, WEB, firewall=firewall)
+    told = issue(hass, "both_variants_")
+    assert told is not None
+    assert told.translation_placeholders == {"router": "bypass", "ours": where}
+    assert not told.is_fixable
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert issue(hass, "both_variants_") is not None
+    at_home.bypass.real("iptables-legacy", "-t", "nat", "-F")
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert issue(hass, "both_variants_") is None
+
+
+async def test_one_variant_is_nothing_to_tell_of(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Nor are the rules of ours in it."""
+    entry = await set_up(hass, at_home, WEB, firewall="iptables")
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert issue(hass, "both_variants_") is None
+
+
+async def test_what_was_told_of_a_router_goes_with_it(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """A repair of a router that is not here any more helps nobody."""
+    at_home.bypass.sysctl("net.ipv4.ip_forward", "0")
+    entry = await set_up(hass, at_home, WEB)
+    assert issue(hass, "ip_forward_") is not None
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert issue(hass, "") is None

@@ -71,7 +71,7 @@ async def test_a_forward_tells_what_happened_to_it(
 ) -> None:
     """By whom, and that it is back, though its switch was on all the time."""
     await hass.config.async_update(language=language)
-    entry = await set_up(hass, at_home, WEB, GAME)
+    entry = await set_up(hass, at_home, WEB, GAME, firewall="iptables")
     web, game = switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
     await turn(hass, STATE_ON, web)
     at_home.bypass.run("iptables", "-t", "nat", "-F")

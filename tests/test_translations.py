@@ -8,7 +8,7 @@ from string import Formatter
 
 import pytest
 
-from custom_components.bypass_router import config_flow, forward_flow
+from custom_components.bypass_router import config_flow, forward_flow, options_flow
 from custom_components.bypass_router.router import errors
 from custom_components.bypass_router.router.errors import RouterError
 
@@ -21,6 +21,7 @@ FORMS = {
     "config.step.credentials": config_flow.CREDENTIALS_SCHEMA,
     "config_subentries.forward.step.user": forward_flow.SCHEMA,
     "config_subentries.forward.step.reconfigure": forward_flow.SCHEMA,
+    "options.step.init": options_flow.OPTIONS_SCHEMA,
 }
 
 
@@ -55,6 +56,7 @@ def raised(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
         and isinstance(node.value, ast.Dict)
+        and all(isinstance(key, ast.Constant) for key in node.value.keys)
     }
     for node in ast.walk(tree):
         match node:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+import time
 from typing import Any
 
 import asyncssh
@@ -20,8 +21,10 @@ from custom_components.bypass_router.router.account_key import (
     generate_key,
 )
 from custom_components.bypass_router.router.credentials import HostKey
+from custom_components.bypass_router.router.session import Session
 from tests.lab.network import Lab
 
+from .sentences import said
 from .setup import WEB, add_entry, passes, set_up, switch_of, turn, until
 
 
@@ -323,12 +326,17 @@ async def test_a_service_of_the_router_loses_its_port_only_if_the_user_agrees(
     ] == "create_entry"
 
 
+def start_second_ssh(lab: Lab) -> None:
+    """Let another SSH server run on the router, at port 2200."""
+    lab.bypass.run("ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", "/tmp/key")
+    lab.bypass.spawn("/usr/sbin/sshd", "-D", "-p", "2200", "-h", "/tmp/key")
+
+
 async def test_no_forward_can_take_the_port_of_any_ssh_server_of_the_router(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
     """Nobody could get in any more to take it back."""
-    at_home.bypass.run("ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", "/tmp/key")
-    at_home.bypass.spawn("/usr/sbin/sshd", "-D", "-p", "2200", "-h", "/tmp/key")
+    start_second_ssh(at_home)
     entry = await set_up(hass, at_home)
     router = entry.runtime_data.link.router
     async with asyncio.timeout(5):
@@ -338,3 +346,135 @@ async def test_no_forward_can_take_the_port_of_any_ssh_server_of_the_router(
         form = await fill_in(hass, entry, external_port=ports, target_port="")
         assert form["errors"] == {"external_port": "port_is_ssh"}
         assert form["description_placeholders"]["port"] == port
+
+
+async def test_an_ssh_server_is_known_by_its_greeting_where_nobody_names_it(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """An account that is not root does not see which program listens."""
+    at_home.bypass.users.add("alice", "the password", sudo="all")
+    start_second_ssh(at_home)
+    # One that says something else, one that says less, and one that says nothing.
+    for port, program in (("9000", "echo"), ("9001", "true"), ("9002", "sleep 9")):
+        serve = ("busybox", "nc", "-ll", "-p", port, "-e", *program.split())
+        at_home.bypass.spawn(*serve)
+    entry = add_entry(hass, at_home)
+    account = {"username": "alice", "password": "the password"}
+    hass.config_entries.async_update_entry(entry, data={**entry.data, **account})
+    await hass.config_entries.async_setup(entry.entry_id)
+    router = entry.runtime_data.link.router
+    async with asyncio.timeout(5):
+        while len(found := await router.listeners()) < 5:
+            await asyncio.sleep(0.01)
+    assert {listener.program for listener in found} == {""}
+    for ports in ("2200", "2100-2300", "2100-9100"):
+        form = await fill_in(hass, entry, external_port=ports, target_port="")
+        assert form["errors"] == {"external_port": "port_is_ssh"}
+        assert form["description_placeholders"]["port"] == "2200"
+    asked = await fill_in(hass, entry, external_port="9000-9100", target_port="")
+    assert asked["step_id"] == "confirm"
+    services = asked["description_placeholders"]["services"]
+    assert services == "TCP 9000, TCP 9001, TCP 9002"
+
+
+async def test_a_forward_to_an_ssh_server_can_be_changed_while_it_is_on(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """What answers at its port is the target, and not the router."""
+    at_home.bypass.users.add("alice", "the password", sudo="all")
+    at_home.bypass.spawn("busybox", "nc", "-ll", "-p", "8443", "-e", "true")
+    at_home.target.spawn("busybox", "nc", "-ll", "-p", "443", "-e", "echo", "SSH-2.0-x")
+    entry = add_entry(hass, at_home, WEB)
+    account = {"username": "alice", "password": "the password"}
+    hass.config_entries.async_update_entry(entry, data={**entry.data, **account})
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    router = entry.runtime_data.link.router
+    async with asyncio.timeout(5):
+        while len(await router.listeners()) < 2:
+            await asyncio.sleep(0.01)
+    (forward,) = entry.subentries
+    form = await entry.start_subentry_reconfigure_flow(hass, forward)
+    asked = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], {**WEB, "sources": ["198.51.100.0/24"]}
+    )
+    assert asked["step_id"] == "confirm"
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ("192.168.50.2", "target_is_router"),
+        ("192.168.50.3", "target_is_router"),
+        ("10.9.8.7", "target_is_router"),
+        ("192.168.50.0", "target_is_network"),
+        ("192.168.50.255", "target_is_network"),
+        ("192.168.50.10", None),
+        ("10.9.8.6", None),
+        ("192.168.51.255", None),
+    ],
+)
+async def test_no_address_of_the_router_or_of_a_whole_network_is_a_device(
+    at_home: Lab, hass: HomeAssistant, target: str, error: str | None
+) -> None:
+    """The router's own are those of all its interfaces."""
+    at_home.bypass.ip("address add 10.9.8.7/32 dev lo")
+    at_home.bypass.ip("address add 192.168.50.3/24 dev lan")
+    entry = add_entry(hass, at_home)
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, "host": "192.168.50.3"}
+    )
+    await hass.config_entries.async_setup(entry.entry_id)
+    form = await fill_in(hass, entry, target=target)
+    if error is None:
+        assert form["type"] == "create_entry"
+        return
+    assert form["errors"] == {"target": error}
+    sentence = said(form, "config_subentries.forward")["target"]
+    assert ("192.168.50.0/24" in sentence) == (error == "target_is_network")
+
+
+async def test_a_form_names_a_few_of_many_services(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """A router can say that it has any number."""
+    entry = await set_up(hass, at_home)
+    many = "seq -f 'LISTEN 0 1 *:%.0f *:* users:((\"x\",pid=1,fd=1))' 10001 65000"
+    at_home.bypass.commands.replace("ss", f"#!/bin/sh\n{many}\n")
+    asked = await fill_in(hass, entry, external_port="10000-65535", target_port="")
+    assert asked["step_id"] == "confirm"
+    services = asked["description_placeholders"]["services"]
+    assert services.startswith("x (TCP 10001), x (TCP 10002), ")
+    assert services.endswith("x (TCP 10010), … (+54990)")
+
+
+async def test_a_router_with_any_number_of_unknown_services_is_asked_of_a_few(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """And not for long, though none of them answers."""
+    entry = await set_up(hass, at_home)
+    many = "seq -f 'LISTEN 0 1 *:%.0f *:*' 10001 65000"
+    at_home.bypass.commands.replace("ss", f"#!/bin/sh\n{many}\n")
+    rule = "iptables -A INPUT -p tcp --dport 10000:65535 -m comment --comment asked"
+    at_home.bypass.run(*rule.split(), "-j", "DROP")
+    started = time.monotonic()
+    asked = await fill_in(hass, entry, external_port="10000-65535", target_port="")
+    assert asked["step_id"] == "confirm"
+    assert time.monotonic() - started < 4
+    counted = at_home.bypass.run("iptables", "-nvxL", "INPUT").stdout
+    (line,) = (line for line in counted.splitlines() if "asked" in line)
+    # Each is asked, and once more a second later.
+    assert 32 <= int(line.split()[0]) <= 2 * 32
+
+
+async def test_a_forward_can_be_added_where_the_services_are_not_known(
+    at_home: Lab, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The router is too busy to say; what is known of it still counts."""
+    entry = await set_up(hass, at_home)
+    monkeypatch.setattr(Session.run, "__defaults__", (0.3,))
+    at_home.bypass.commands.replace("ss", "#!/bin/sh\nsleep 9\n")
+    form = await fill_in(hass, entry, target="192.168.50.2")
+    assert form["errors"] == {"target": "target_is_router"}
+    assert (await fill_in(hass, entry))["type"] == "create_entry"

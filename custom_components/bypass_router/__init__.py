@@ -4,26 +4,43 @@ import logging
 
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.typing import ConfigType
 
-from .const import CONF_PRIVATE_KEY
+from .adoption import async_offer_adoption
+from .closing import Closing
+from .const import CONF_CLOSE_CONNECTIONS, CONF_PRIVATE_KEY, DOMAIN
 from .coordinator import (
     BypassRouterConfigEntry,
     BypassRouterCoordinator,
 )
-from .issues import left_behind
+from .issues import Issues, left_behind
 from .link import async_owner, connect
+from .remembered import Remembered
 from .router.account_key import made_here
 from .router.errors import RouterError
+from .services import async_set_up_services
+from .totals import Totals
 from .wishes import Wishes
 
 _LOGGER = logging.getLogger(__name__)
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 PLATFORMS = [
     Platform.BINARY_SENSOR,
     Platform.BUTTON,
     Platform.EVENT,
+    Platform.IMAGE,
+    Platform.SENSOR,
     Platform.SWITCH,
 ]
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Offer the action, whatever becomes of the entries."""
+    async_set_up_services(hass)
+    return True
 
 
 async def async_setup_entry(
@@ -35,6 +52,7 @@ async def async_setup_entry(
     entry.runtime_data = coordinator
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_updated))
+    async_offer_adoption(hass, entry)
     return True
 
 
@@ -53,10 +71,19 @@ async def async_remove_entry(
 ) -> None:
     """Take our rules, and a key that was made here, from the router."""
     await Wishes(hass, entry.entry_id).remove()
+    await Totals(hass, entry.entry_id).remove()
+    await Remembered(hass, entry.entry_id).remove()
+    issues = Issues(hass, entry)
+    issues.forget()
     try:
         router = await connect(hass, entry.data)
         try:
+            live = await router.read()
             await router.apply([])
+            if entry.options.get(CONF_CLOSE_CONNECTIONS, True):
+                await Closing(entry.title, issues).close(
+                    router, list(live.forwards.values())
+                )
             key = entry.data.get(CONF_PRIVATE_KEY)
             if key and made_here(key, await async_owner(hass)):
                 await router.remove_key(key)
@@ -68,8 +95,8 @@ async def async_remove_entry(
 
 
 async def _async_updated(hass: HomeAssistant, entry: BypassRouterConfigEntry) -> None:
-    """Follow a change of the entry or of its forwards."""
-    if entry.runtime_data.link.data == entry.data:
-        entry.runtime_data.async_forwards_changed()
-    else:
+    """Follow a change of the entry, its options or its forwards."""
+    if entry.runtime_data.outdated:
         hass.config_entries.async_schedule_reload(entry.entry_id)
+    else:
+        entry.runtime_data.async_forwards_changed()

@@ -1,5 +1,6 @@
-"""A button that has what is wished brought about now."""
+"""Buttons: have what is wished brought about now, and ask why it does not work."""
 
+from collections.abc import Iterator
 from typing import override
 
 from homeassistant.components.button import ButtonEntity
@@ -8,7 +9,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .entity import RouterEntity
+from .diagnosis_notice import async_diagnose_visibly
+from .entity import ForwardEntity, RouterEntity, async_add_to_forwards
 
 # The coordinator joins what is wished at once into one change.
 PARALLEL_UPDATES = 0
@@ -19,8 +21,16 @@ async def async_setup_entry(
     entry: BypassRouterConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the button of the router."""
+    """Add the button of the router, and that of each forward."""
     async_add_entities([Reapply(entry.runtime_data)])
+    async_add_to_forwards(entry, async_add_entities, _buttons)
+
+
+def _buttons(
+    coordinator: BypassRouterCoordinator, forward_id: str
+) -> Iterator[ForwardEntity]:
+    """Return the button of a forward."""
+    yield Diagnose(coordinator, forward_id)
 
 
 class Reapply(RouterEntity, ButtonEntity):
@@ -36,3 +46,26 @@ class Reapply(RouterEntity, ButtonEntity):
     async def async_press(self) -> None:
         """Bring about what is wished."""
         await self.coordinator.async_reapply()
+
+
+class Diagnose(ForwardEntity, ButtonEntity):
+    """Says why a forward does not work, in a notification that tells how far it is."""
+
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+
+    def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
+        """Name it."""
+        super().__init__(coordinator, forward_id, "diagnose")
+
+    @property
+    @override
+    def available(self) -> bool:
+        """A router that can't be reached is a reason to ask."""
+        return self.forward is not None
+
+    @override
+    async def async_press(self) -> None:
+        """Diagnose the forward; it takes as long as somebody tries from outside."""
+        await async_diagnose_visibly(
+            self.hass, self.coordinator.config_entry, self._forward_id
+        )

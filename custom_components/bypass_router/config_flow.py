@@ -1,11 +1,6 @@
 """Adding a router: its address first, then, its key being known, the secrets."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
-import logging
-import re
+from collections.abc import Mapping
 from typing import Any, override
 
 from homeassistant.config_entries import (
@@ -20,7 +15,6 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNAME
 from homeassistant.core import callback
-from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import (
     BooleanSelector,
@@ -38,28 +32,18 @@ from .const import (
     CONF_INSTALL_KEY,
     CONF_PASSPHRASE,
     CONF_PRIVATE_KEY,
-    CONF_RESTORE,
     DEFAULT_PORT,
     DEFAULT_USERNAME,
     DOMAIN,
     SUBENTRY_FORWARD,
 )
 from .forward_flow import ForwardFlow
-from .link import async_owner, connect
-from .router.account_key import generate_key, made_here
+from .link import connect
+from .login_key import forget_key, install_key
+from .options_flow import BypassRouterOptionsFlow
 from .router.credentials import Credentials, HostKey
-from .router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
-from .router.router import Router
 from .router.session import fetch_host_key
-
-_LOGGER = logging.getLogger(__name__)
-
-_MAX_HOST_NAME = 253
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-# The last label has a letter, or it would be an address gone wrong.
-_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?=[^.]*[A-Za-z]){_LABEL}\.?")
-_SCOPE = re.compile(r"[A-Za-z0-9._-]{1,15}")
-_USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}")
+from .typed import Form, is_password, is_username, parse_host
 
 ROUTER_SCHEMA = vol.Schema(
     {
@@ -90,53 +74,6 @@ CREDENTIALS_SCHEMA = vol.Schema(
         vol.Optional(CONF_PASSPHRASE): TextSelector(_SECRET),
     }
 )
-
-
-OPTIONS_SCHEMA = vol.Schema(
-    {vol.Required(CONF_RESTORE, default=True): BooleanSelector()}
-)
-
-
-@dataclass(slots=True)
-class _Form:
-    """What a form tells beside its fields."""
-
-    errors: dict[str, str] = field(default_factory=dict)
-    placeholders: dict[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Turn what goes wrong into the form's sentence about it."""
-        try:
-            yield
-        except AbortFlow:
-            raise
-        except RouterError as err:
-            self.errors["base"] = err.key
-            self.placeholders |= err.details
-        except Exception:
-            _LOGGER.exception("Unexpected error while adding a router")
-            self.errors["base"] = "unknown"
-
-
-def _parse_host(text: str) -> str | None:
-    """Return a host's name or address as the network takes it, or None."""
-    host = text.strip()
-    if len(host) <= _MAX_HOST_NAME and _HOST_NAME.fullmatch(host):
-        return host
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return None
-    if address.is_unspecified or address.is_multicast:
-        return None
-    if isinstance(address, IPv6Address) and not _SCOPE.fullmatch(
-        address.scope_id or "0"
-    ):
-        return None
-    return str(address)
 
 
 class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -220,13 +157,13 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         stored: Mapping[str, Any] | None,
     ) -> ConfigFlowResult:
         """Show the form for the address; go on when a router is there."""
-        form = _Form()
+        form = Form()
         if user_input is not None:
-            host = _parse_host(user_input[CONF_HOST])
+            host = parse_host(user_input[CONF_HOST])
             username = user_input[CONF_USERNAME].strip()
             if host is None:
                 form.errors[CONF_HOST] = "invalid_host"
-            if not _USERNAME.fullmatch(username):
+            if not is_username(username):
                 form.errors[CONF_USERNAME] = "invalid_username"
             if host is not None and not form.errors:
                 port = user_input[CONF_PORT]
@@ -249,7 +186,7 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         stored: Credentials | None = None,
     ) -> ConfigFlowResult:
         """Show the form for the secrets; go on when they let us in."""
-        form = _Form(placeholders=self._placeholders())
+        form = Form(placeholders=self._placeholders())
         if user_input is not None:
             password = user_input.get(CONF_PASSWORD)
             private_key = user_input.get(CONF_PRIVATE_KEY, "").strip()
@@ -260,14 +197,16 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
                 passphrase=(private_key and user_input.get(CONF_PASSPHRASE)) or None,
             )
             credentials = given if password or private_key else stored
-            if password and private_key:
+            if not is_password(password or ""):
+                form.errors[CONF_PASSWORD] = "invalid_password"
+            elif password and private_key:
                 form.errors["base"] = "credentials_ambiguous"
             elif credentials is None:
                 form.errors["base"] = "credentials_missing"
             else:
-                install_key = bool(password and user_input[CONF_INSTALL_KEY])
+                make_key = bool(password and user_input[CONF_INSTALL_KEY])
                 with form.told():
-                    return await self._finish(credentials, install_key=install_key)
+                    return await self._finish(credentials, make_key=make_key)
         return self._show(step_id, CREDENTIALS_SCHEMA, user_input, form)
 
     def _show(
@@ -275,7 +214,7 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         step_id: str,
         schema: vol.Schema,
         user_input: Mapping[str, Any] | None,
-        form: _Form,
+        form: Form,
     ) -> ConfigFlowResult:
         """Show a form, with what was typed and what is wrong with it."""
         return self.async_show_form(
@@ -299,11 +238,15 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
             ),
         }
 
+    @property
+    def _router_data(self) -> dict[str, Any]:
+        """What an entry holds of a router, but for what lets us in."""
+        return {**self._account, CONF_HOST_KEY: self._host_key.text}
+
     def _data(self, credentials: Credentials) -> dict[str, Any]:
         """Return what an entry holds of a router."""
         data = {
-            **self._account,
-            CONF_HOST_KEY: self._host_key.text,
+            **self._router_data,
             CONF_PASSWORD: credentials.password,
             CONF_PRIVATE_KEY: credentials.private_key,
             CONF_PASSPHRASE: credentials.passphrase,
@@ -311,7 +254,7 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         return {name: value for name, value in data.items() if value is not None}
 
     async def _finish(
-        self, credentials: Credentials, *, install_key: bool
+        self, credentials: Credentials, *, make_key: bool
     ) -> ConfigFlowResult:
         """Keep what lets us into the router, if we can work with it."""
         router = await connect(self.hass, self._data(credentials))
@@ -328,9 +271,11 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
                 self._abort_if_unique_id_configured()
             else:
                 self._abort_if_unique_id_mismatch(reason="another_router")
-            if install_key:
-                credentials = await self._install_key(router, credentials.username)
-            await self._forget_key(router, credentials)
+            if make_key:
+                credentials = await install_key(self.hass, router, self._router_data)
+            if self.source != SOURCE_USER:
+                old = self._changed_entry.data
+                await forget_key(self.hass, router, old, credentials)
         finally:
             await router.close()
         data = self._data(credentials)
@@ -350,66 +295,3 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         if self.source == SOURCE_REAUTH:
             return self._get_reauth_entry()
         return self._get_reconfigure_entry()
-
-    async def _forget_key(self, router: Router, credentials: Credentials) -> None:
-        """Remove a key that we made before, and that another one replaces."""
-        if self.source == SOURCE_USER:
-            return
-        old = self._changed_entry.data
-        key = old.get(CONF_PRIVATE_KEY)
-        if (
-            key
-            and key != credentials.private_key
-            and old[CONF_USERNAME] == credentials.username
-            and made_here(key, await async_owner(self.hass))
-        ):
-            await _take_back(router, key)
-
-    async def _install_key(self, router: Router, username: str) -> Credentials:
-        """Make a key and give it to the router; return it once it logs in.
-
-        Raises KeyNotInstalled, and leaves no key behind then.
-        """
-        private_key = generate_key(await async_owner(self.hass))
-        credentials = Credentials(username, private_key=private_key)
-        try:
-            await router.install_key(private_key)
-            await (await connect(self.hass, self._data(credentials))).close()
-        except Exception as err:
-            await _take_back(router, private_key)
-            if isinstance(err, RouterError):
-                raise KeyNotInstalled(message=_reason(err)) from err
-            raise
-        return credentials
-
-
-async def _take_back(router: Router, private_key: str) -> None:
-    """Remove a key that is of no use, as far as the router lets us."""
-    try:
-        await router.remove_key(private_key)
-    except RouterError as err:
-        _LOGGER.warning("A key that is not used stays on the router: %s", err)
-
-
-def _reason(err: RouterError) -> str:
-    """Return in the router's own words why a key can't be used."""
-    if isinstance(err, AuthenticationFailed):
-        return "Permission denied (publickey)"
-    return err.details.get("message") or str(err)
-
-
-class BypassRouterOptionsFlow(OptionsFlow):
-    """The form of a router's options."""
-
-    async def async_step_init(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Ask for the options; they hold from the next change on the router."""
-        if user_input is not None:
-            return self.async_create_entry(data=user_input)
-        return self.async_show_form(
-            step_id="init",
-            data_schema=self.add_suggested_values_to_schema(
-                OPTIONS_SCHEMA, self.config_entry.options
-            ),
-        )

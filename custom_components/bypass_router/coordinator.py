@@ -19,14 +19,25 @@ from homeassistant.exceptions import (
 )
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.event import async_call_later
-from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .const import CONF_RESTORE, DOMAIN, SUBENTRY_FORWARD
+from .closing import Closing
+from .const import (
+    CONF_CLOSE_CONNECTIONS,
+    CONF_FIREWALL,
+    CONF_RESTORE,
+    DOMAIN,
+    SUBENTRY_FORWARD,
+)
+from .counters import Counters
+from .diagnosing import Finding
 from .forward_flow import forward_of
 from .issues import Issues
 from .journal import Journal
 from .link import UNMENDABLE, Link
 from .patience import Patience
+from .router.choice import Backend
+from .router.diagnosis import Diagnosis
 from .router.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -36,10 +47,8 @@ from .router.errors import (
     TimedOut,
     TooManyAttempts,
 )
-from .router.firewall import Live, Site
+from .router.firewall import Live
 from .router.forward import Forward, InvalidForward
-from .router.iptables import removal_commands
-from .router.probe import Probe
 from .router.router import Router
 from .router.watch import Change
 from .wishes import Wishes
@@ -88,6 +97,11 @@ def translated[E: HomeAssistantError](kind: type[E], err: RouterError) -> E:
     )
 
 
+def _firewall_of(entry: ConfigEntry[Any]) -> str:
+    """Return which firewall the user has chosen for a router."""
+    return str(entry.options.get(CONF_FIREWALL, Backend.AUTO))
+
+
 class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     """Brings what is wished about on one router, and tells what is so.
 
@@ -111,22 +125,33 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.device_id = ""
         """Of the router's device, once it is connected."""
         self.forwards: dict[str, Forward] = {}
+        self.counters = Counters(
+            hass,
+            entry,
+            router=lambda: self.link.router,
+            forwards=lambda: self._in_force,
+        )
         self.link = Link(
             hass,
             entry,
             on_open=self._opened,
             on_change=self.async_heard,
             on_loss=self._lost,
+            on_arrival=self.counters.async_arrived,
         )
+        self.findings: dict[str, Finding] = {}
+        """What the doctor said of each forward, when it was asked last."""
         self.journal = Journal()
         self._issues = Issues(hass, entry)
+        self._closing = Closing(entry.title, self._issues)
+        self._firewall = _firewall_of(entry)
         self._wishes = Wishes(hass, entry.entry_id)
         self._wished: set[str] = set()
         self._in_force: dict[str, Forward] = {}
         self._boot_id = ""
-        self._site: Site | None = None
         self._changing = asyncio.Lock()
         self._next_change: asyncio.Task[None] | None = None
+        self._stopped = False
         self._untouched = True
         self._reports: list[Change] = []
         self._looking: asyncio.Task[None] | None = None
@@ -134,6 +159,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._patience = Patience()
         self._retry_delay = _FIRST_RETRY
         self._fighting = False
+        self._culprit: str | None = None
         self._later: CALLBACK_TYPE | None = None
         self._tell: Callable[[RulesEvent], None] | None = None
         self._untold: list[RulesEvent] = []
@@ -145,6 +171,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         ConfigEntryError if it takes the user.
         """
         await self._wishes.load()
+        await self.counters.async_start()
+        self.config_entry.async_on_unload(
+            self.async_add_listener(self.counters.async_read_soon)
+        )
         self._wished = set(self._wishes.saved)
         self._read_forwards()
         self._in_force = {
@@ -157,7 +187,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         try:
             router = await self.link.open()
             self._issues.host_key_accepted()
-            self.device_id = self._register_device(router.probe)
+            self.device_id = self._register_device(router)
             self._in_background(self._follow(router), "watch")
             async with asyncio.timeout(_FIRST_LOOK):
                 await self._settled
@@ -177,7 +207,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def async_stop(self) -> None:
         """End the connection; the rules stay in force."""
+        self._stopped = True
         await self.link.close()
+        await self.counters.async_stop()
 
     async def async_wish(self, forward_id: str, *, on: bool) -> None:
         """Wish a forward in force or not, and bring it about.
@@ -224,15 +256,19 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     @callback
     def async_forwards_changed(self) -> None:
-        """Take note of forwards that were added, changed or removed."""
+        """Take note of forwards that were added, changed or removed, and of options."""
         self._read_forwards()
-        if self.link.router is None and self._site:
+        if not self._closes:
+            self._issues.connections_end()
+        if self.link.router is None and self.journal.router:
             # Their rules are removed when the router is back.
             self._issues.waiting(
                 [
                     line
                     for key in self._in_force.keys() - self.forwards.keys()
-                    for line in removal_commands(self._in_force[key], self._site)
+                    for line in self.journal.router.removal_commands(
+                        self._in_force[key]
+                    )
                 ]
             )
         registry = dr.async_get(self.hass)
@@ -244,6 +280,23 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 registry.async_update_device(device.id, name=subentry.title)
         self.async_update_listeners()
         self._in_background(self._reconcile_unasked(), "forwards")
+
+    @callback
+    def async_diagnosed(self, forward: Forward, diagnosis: Diagnosis) -> None:
+        """Take note of what the doctor said."""
+        self.findings[forward.id] = Finding(forward, self.is_on(forward.id), diagnosis)
+        self.async_update_listeners()
+
+    def is_on(self, forward_id: str) -> bool:
+        """Tell whether a forward was found in the kernel as it is set up."""
+        live = self.data.forwards.get(forward_id)
+        return live is not None and live == self.forwards.get(forward_id)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the router has to be connected anew for what the entry says now."""
+        entry = self.config_entry
+        return self.link.data != entry.data or self._firewall != _firewall_of(entry)
 
     @property
     def wished(self) -> frozenset[str]:
@@ -266,9 +319,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     async def _async_update_data(self) -> Live:
         """Look at the router because somebody asked for it."""
         if self.link.router is None:
-            raise translated(HomeAssistantError, ConnectionLost(message="closed"))
+            raise translated(UpdateFailed, ConnectionLost(message="closed"))
         self.async_heard(Change())
-        return await self.link.router.read()
+        try:
+            return await self.link.router.read()
+        except RouterError as err:
+            raise translated(UpdateFailed, err) from err
 
     def _in_background(
         self, work: Coroutine[Any, Any, None], what: str, *, eager_start: bool = True
@@ -278,11 +334,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self.hass, work, f"{self.name} {what}", eager_start=eager_start
         )
 
-    def _register_device(self, probe: Probe) -> str:
+    def _register_device(self, router: Router) -> str:
         """Register the router's device, and return its id.
 
         Before the forwards' devices, which name it.
         """
+        probe = router.probe
         mac = probe.hardware_address
         device = dr.async_get(self.hass).async_get_or_create(
             config_entry_id=self.config_entry.entry_id,
@@ -290,7 +347,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             connections={(dr.CONNECTION_NETWORK_MAC, mac)} if mac else set(),
             name=self.config_entry.title,
             model=probe.system,
-            sw_version=probe.iptables.label,
+            sw_version=router.firewall,
         )
         return device.id
 
@@ -321,8 +378,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Take note of which boot of the router this is."""
         self._boot_id = router.probe.boot_id
         self.journal.note_opened(router)
-        self._site = router.site
         self._issues.forwarding(enabled=router.probe.ip_forward)
+        self._issues.both_variants(
+            router.firewall if router.probe.tools.both_translate else None
+        )
+        if router.probe.tools.conntrack or not self._closes:
+            self._issues.connections_end()
         self._reports = []
 
     @callback
@@ -352,7 +413,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if (router := self.link.router) is None:
                 raise ConnectionLost(message="closed")
             try:
-                self._show(await router.apply(self._chosen(wished)))
+                self._show(await self._apply(router, wished, self.data))
             except ConnectionFailed, TimedOut:
                 # Nobody knows how far the router came.
                 self.async_heard(Change())
@@ -370,7 +431,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         await self._wishes.save(before)
         try:
             # The router may have carried out a part.
-            self._show(await router.apply(self._chosen(before)))
+            self._show(await self._apply(router, before, self.data))
         except RouterError:
             self._show(await router.read())
 
@@ -379,7 +440,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         try:
             await self.async_reconcile()
         except RouterError as err:
-            _LOGGER.warning("%s: %s", self.name, translated(HomeAssistantError, err))
+            # One who removes a forward and then the router needs no warning.
+            level = logging.DEBUG if self._stopped else logging.WARNING
+            _LOGGER.log(level, "%s: %s", self.name, translated(HomeAssistantError, err))
 
     async def _look(self) -> None:
         """Look at the router until it has nothing more to tell."""
@@ -441,7 +504,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         elif router.differs(self._chosen(wished)):
             if gone & wished:
                 self._patience.spend(time.monotonic())
-            live = await self._mend(router, wished)
+            live = await self._mend(router, wished, live)
         self._show(live)
         restored = gone & wished - self._missing(wished, live)
         cause = None
@@ -449,11 +512,13 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._fire(RulesEventType.RESTARTED, gone)
         elif gone:
             cause = await self._find_cause(router)
+            self._culprit = cause or self._culprit
             self._fire(RulesEventType.REMOVED, gone, cause)
         if restored:
             self._fire(RulesEventType.RESTORED, restored, cause)
         if self._fighting:
-            self._issues.fight(cause)
+            # Not every removal's report is told from those of our own changes.
+            self._issues.fight(self._culprit)
 
     async def _find_cause(self, router: Router) -> str | None:
         """Return which program changed the rules, if the router tells.
@@ -469,16 +534,40 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 return None
             await asyncio.sleep(_REPORT_DELAY / 50)
 
-    async def _mend(self, router: Router, wished: frozenset[str]) -> Live:
+    async def _mend(self, router: Router, wished: frozenset[str], live: Live) -> Live:
         """Bring about what is wished, and return what is so then."""
         try:
-            return await router.apply(self._chosen(wished))
+            return await self._apply(router, wished, live)
         except ConnectionFailed, TimedOut:
             raise
         except RouterError as err:
             _LOGGER.warning("%s: %s", self.name, translated(HomeAssistantError, err))
             self._retry()
             return await router.read()
+
+    async def _apply(
+        self, router: Router, ids: frozenset[str], live: Live | None
+    ) -> Live:
+        """Make exactly these forwards live, where others were, and return what is so.
+
+        Raises RouterError.
+        """
+        wished = self._chosen(ids)
+        self._closing.expect(wished, live)
+        return await router.apply(wished)
+
+    async def _close(self, router: Router, gone: frozenset[Forward]) -> None:
+        """End the connections of forwards that we have taken away."""
+        async with self._changing:
+            # One may have been turned on again before its turn has come.
+            over = gone.difference(self._in_force.values())
+            if over and self._closes:
+                await self._closing.close(router, over)
+
+    @property
+    def _closes(self) -> bool:
+        """Whether connections are to end with their forward."""
+        return bool(self.config_entry.options.get(CONF_CLOSE_CONNECTIONS, True))
 
     def _show(self, live: Live) -> None:
         """Show what was read back."""
@@ -493,8 +582,15 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._issues.waiting([])
         if not self._patience.left(time.monotonic()):
             self._fighting = False
+            self._culprit = None
             self._issues.no_fight()
         self.async_set_updated_data(live)
+        gone = self._closing.gone(live)
+        if gone and (router := self.link.router):
+            # What the switch shows need not wait for it.
+            self._in_background(
+                self._close(router, gone), "connections", eager_start=False
+            )
 
     def _missing(self, wished: frozenset[str], live: Live) -> frozenset[str]:
         """Return the forwards that are wished and not in force."""

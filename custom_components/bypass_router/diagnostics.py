@@ -26,7 +26,6 @@ from .link import async_owner
 from .router.credentials import HostKey
 from .router.firewall import Live, Tag
 from .router.forward import Forward
-from .router.iptables import rules_of
 from .scrub import Scrubber
 from .wishes import Wishes
 
@@ -124,7 +123,7 @@ def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
     error = coordinator.last_exception
     return {
         "router": asdict(router.probe) if router else None,
-        "firewall": router.probe.iptables.label if router else None,
+        "firewall": router.firewall if router else None,
         "live": _live(coordinator.data),
         "rules": {
             label: _listed(text)
@@ -190,8 +189,7 @@ def _forward(
         "live": everything["live"]["forwards"].get(key),
         "damaged": key in everything["live"]["damaged"],
         "rules_wished": [
-            f"-A {hook.chain} {rule}"
-            for hook, rule in (rules_of(forward, router.site) if forward else ())
+            *(router.ruleset.rules(forward) if forward else ()),
         ],
         "rules_found": [
             line

@@ -1,13 +1,42 @@
 """What the entities of a router, and those of a forward, have in common."""
 
+from collections.abc import Callable, Iterable
 from typing import override
 
+from homeassistant.core import callback
 from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
+from homeassistant.helpers.entity import Entity
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
-from .coordinator import BypassRouterCoordinator
+from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .router.forward import Forward
+
+
+@callback
+def async_add_to_forwards(
+    entry: BypassRouterConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    make: Callable[[BypassRouterCoordinator, str], Iterable[Entity]],
+) -> None:
+    """Make entities for each forward that there is, and that comes."""
+    coordinator = entry.runtime_data
+    known: set[str] = set()
+
+    @callback
+    def add_new() -> None:
+        """Make those of forwards that have none yet."""
+        new = coordinator.forwards.keys() - known
+        known.intersection_update(coordinator.forwards)
+        known.update(new)
+        for forward_id in new:
+            async_add_entities(
+                make(coordinator, forward_id), config_subentry_id=forward_id
+            )
+
+    add_new()
+    entry.async_on_unload(coordinator.async_add_listener(add_new))
 
 
 class RouterEntity(CoordinatorEntity[BypassRouterCoordinator]):
@@ -29,12 +58,16 @@ class ForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):
 
     _attr_has_entity_name = True
 
-    def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
-        """Name the forward's device."""
+    def __init__(
+        self, coordinator: BypassRouterCoordinator, forward_id: str, key: str = ""
+    ) -> None:
+        """Name the forward's device, and the entity by its key, if it has one."""
         super().__init__(coordinator)
         self._forward_id = forward_id
         subentry = coordinator.config_entry.subentries[forward_id]
-        self._attr_unique_id = forward_id
+        self._attr_unique_id = f"{forward_id}_{key}" if key else forward_id
+        if key:
+            self._attr_translation_key = key
         self._attr_device_info = DeviceInfo(
             identifiers={(DOMAIN, forward_id)},
             name=subentry.title,

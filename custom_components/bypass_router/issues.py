@@ -1,6 +1,7 @@
 """What a user is told in Home Assistant's repairs."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
@@ -10,7 +11,14 @@ from homeassistant.helpers import issue_registry as ir
 from .const import DOMAIN
 from .router.errors import HostKeyChanged
 from .router.firewall import Tag
-from .router.iptables import HOOKS
+from .router.iptables import FWD, MANGLE, POST, PRE
+from .router.nftables import TABLE
+from .router.proxies import TAG as ROUTING
+
+# Whoever may change a router's firewall can make up any number of Home Assistants.
+_OWNERS = 5
+# What a person may want to copy by hand.
+_COMMANDS = 40
 
 
 class Issues:
@@ -20,7 +28,7 @@ class Issues:
         """Take whose issues they are."""
         self._hass = hass
         self._entry = entry
-        self._foreign: set[str] = set()
+        self._foreign: frozenset[str] = frozenset()
 
     def forwarding(self, *, enabled: bool) -> None:
         """A router that passes no packets on makes every forward useless."""
@@ -57,7 +65,7 @@ class Issues:
         """The router proved the key that it should."""
         ir.async_delete_issue(self._hass, DOMAIN, f"host_key_{self._entry.entry_id}")
 
-    def waiting(self, commands: Collection[str]) -> None:
+    def waiting(self, commands: Sequence[str]) -> None:
         """Forwards were removed here whose rules wait for the router to be back."""
         issue_id = f"waiting_{self._entry.entry_id}"
         if not commands:
@@ -69,10 +77,31 @@ class Issues:
             issue_id,
             is_fixable=False,
             severity=ir.IssueSeverity.WARNING,
-            translation_key="waiting",
+            translation_key="waiting" if len(commands) <= _COMMANDS else "waiting_many",
             translation_placeholders={
                 "router": self._entry.title,
-                "commands": "\n".join(commands),
+                "commands": "\n".join(commands[:_COMMANDS]),
+                "count": str(len(commands)),
+            },
+        )
+
+    def hand_made(self, count: int) -> None:
+        """Forwards stand on the router that a person has made, and may have adopted."""
+        issue_id = f"hand_made_{self._entry.entry_id}"
+        if not count:
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            data={"entry_id": self._entry.entry_id},
+            is_fixable=True,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="hand_made",
+            translation_placeholders={
+                "router": self._entry.title,
+                "count": str(count),
             },
         )
 
@@ -95,29 +124,99 @@ class Issues:
         """The rules have been left alone for a while."""
         ir.async_delete_issue(self._hass, DOMAIN, f"fight_{self._entry.entry_id}")
 
+    def connections_stay(self) -> None:
+        """A forward was turned off, and the router can't end its connections."""
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            f"connections_stay_{self._entry.entry_id}",
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="connections_stay",
+            translation_placeholders={"router": self._entry.title},
+        )
+
+    def connections_end(self) -> None:
+        """The router can end them, or nobody wants it to."""
+        ir.async_delete_issue(
+            self._hass, DOMAIN, f"connections_stay_{self._entry.entry_id}"
+        )
+
+    def both_variants(self, ours: str | None) -> None:
+        """Both variants of iptables translate there; ours is where our rules are."""
+        issue_id = f"both_variants_{self._entry.entry_id}"
+        if ours is None:
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="both_variants",
+            translation_placeholders={"router": self._entry.title, "ours": ours},
+        )
+
+    def forget(self) -> None:
+        """The router is removed here, and what was said of it is of no use."""
+        for domain, issue_id in list(ir.async_get(self._hass).issues):
+            if domain == DOMAIN and self._entry.entry_id in issue_id:
+                ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+
     def foreign(self, tags: Collection[Tag]) -> None:
-        """Another Home Assistant has rules on the router."""
-        owners = {tag.owner for tag in tags}
-        for owner in owners - self._foreign:
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                f"foreign_{self._entry.entry_id}_{owner}",
-                data={"entry_id": self._entry.entry_id, "owner": owner},
-                is_fixable=True,
-                severity=ir.IssueSeverity.WARNING,
-                translation_key="foreign",
-                translation_placeholders={
-                    "router": self._entry.title,
-                    "owner": owner,
-                    "count": str(len([tag for tag in tags if tag.owner == owner])),
-                },
-            )
-        for owner in self._foreign - owners:
+        """Other Home Assistants have rules on the router."""
+        counts = Counter(tag.owner for tag in tags)
+        # Those that are shown stay, so that no repair vanishes under the user's hand.
+        ranked = sorted(
+            counts,
+            key=lambda owner: (owner not in self._foreign, -counts[owner], owner),
+        )
+        shown = frozenset(ranked[:_OWNERS])
+        for owner in shown - self._foreign:
+            self._foreign_owner(owner, counts[owner])
+        for owner in self._foreign - shown:
             ir.async_delete_issue(
                 self._hass, DOMAIN, f"foreign_{self._entry.entry_id}_{owner}"
             )
-        self._foreign = owners
+        self._foreign = shown
+        self._foreign_others(len(counts) - len(shown))
+
+    def _foreign_owner(self, owner: str, forwards: int) -> None:
+        """One of them, whose rules the user may have removed."""
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            f"foreign_{self._entry.entry_id}_{owner}",
+            data={"entry_id": self._entry.entry_id, "owner": owner},
+            is_fixable=True,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="foreign",
+            translation_placeholders={
+                "router": self._entry.title,
+                "owner": owner,
+                "count": str(forwards),
+            },
+        )
+
+    def _foreign_others(self, count: int) -> None:
+        """More of them than anybody has, all in one."""
+        issue_id = f"foreign_others_{self._entry.entry_id}"
+        if not count:
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="foreign_others",
+            translation_placeholders={
+                "router": self._entry.title,
+                "count": str(count),
+            },
+        )
 
 
 def left_behind(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
@@ -137,10 +236,31 @@ def left_behind(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
     )
 
 
-# What a person runs on the router to be rid of every rule of ours.
-_CLEAN_UP = "\n".join(
-    f"iptables -t {hook.table} -D {hook.builtin} {hook.jump}; "
-    f"iptables -t {hook.table} -F {hook.chain}; "
-    f"iptables -t {hook.table} -X {hook.chain}"
-    for hook in HOOKS
+# What a person pastes into a shell of the router to be rid of every rule of ours. What
+# the router lacks is in no other's way. To look at a table of iptables-legacy would
+# make it, so it is left alone where it is none.
+_CHAINS = " ".join(
+    f"{at.table}/{at.builtin}/{at.chain}" for at in (PRE, POST, FWD, MANGLE)
 )
+_CLEAN_UP = f"""\
+for i in iptables iptables-nft iptables-legacy; do
+  for c in {_CHAINS}; do
+    t=${{c%%/*}}; b=${{c#*/}}; b=${{b%/*}}; o=${{c##*/}}
+    case $($i -V) in
+      *nf_tables*) ;;
+      *) grep -qsx $t /proc/net/ip_tables_names || continue ;;
+    esac
+    while $i -w -t $t -D $b -j $o; do :; done
+    $i -w -t $t -F $o && $i -w -t $t -X $o || :
+  done
+done 2>/dev/null
+if command -v nft >/dev/null; then
+  nft delete table {TABLE} 2>/dev/null || :
+  nft -a list ruleset 2>/dev/null | awk '
+    $1 == "table" {{ table = $2 " " $3 }}
+    $1 == "chain" {{ chain = $2 }}
+    / comment "bypass_router:[0-9a-zA-Z:]*" # handle [0-9]*$/ {{
+      print "delete rule " table " " chain " handle " $NF
+    }}' | nft -f -
+fi
+ip -4 rule flush protocol {ROUTING} 2>/dev/null || :"""

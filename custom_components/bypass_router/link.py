@@ -13,7 +13,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import instance_id
 
 from .attempts import async_check_attempts, async_note_refusal
-from .const import CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
+from .const import CONF_FIREWALL, CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
+from .router.choice import Backend
 from .router.credentials import Credentials, HostKey
 from .router.errors import (
     AuthenticationFailed,
@@ -22,7 +23,7 @@ from .router.errors import (
     TooManyAttempts,
 )
 from .router.router import Router
-from .router.watch import Change
+from .router.watch import Arrival, Change
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,7 +39,11 @@ async def async_owner(hass: HomeAssistant) -> str:
     return sha256((await instance_id.async_get(hass)).encode()).hexdigest()[:8]
 
 
-async def connect(hass: HomeAssistant, data: Mapping[str, Any]) -> Router:
+async def connect(
+    hass: HomeAssistant,
+    data: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+) -> Router:
     """Connect to the router that an entry's data describe. Raises RouterError."""
     host, port = data[CONF_HOST], data[CONF_PORT]
     async_check_attempts(hass, host, port)
@@ -54,6 +59,7 @@ async def connect(hass: HomeAssistant, data: Mapping[str, Any]) -> Router:
                 data.get(CONF_PASSPHRASE),
             ),
             await async_owner(hass),
+            Backend((options or {}).get(CONF_FIREWALL, Backend.AUTO)),
         )
     except AuthenticationFailed:
         async_note_refusal(hass, host, port)
@@ -71,6 +77,7 @@ class Link:
         on_open: Callable[[Router], None],
         on_change: Callable[[Change], None],
         on_loss: Callable[[], None],
+        on_arrival: Callable[[Arrival], None] = lambda _: None,
     ) -> None:
         """Take whom to tell; nothing is connected yet."""
         self._hass = hass
@@ -79,13 +86,14 @@ class Link:
         """The router's address and our credentials, as they were at the start."""
         self._on_open = on_open
         self._on_change = on_change
+        self._on_arrival = on_arrival
         self._on_loss = on_loss
         self.router: Router | None = None
         """The router while it is connected."""
 
     async def open(self) -> Router:
         """Connect. Raises RouterError."""
-        self.router = await connect(self._hass, self.data)
+        self.router = await connect(self._hass, self.data, self._entry.options)
         self._on_open(self.router)
         return self.router
 
@@ -115,9 +123,12 @@ class Link:
         while not router.closed:
             heard = False
             try:
-                async for change in router.watch():
+                async for told in router.watch():
                     heard = True
-                    self._on_change(change)
+                    if isinstance(told, Arrival):
+                        self._on_arrival(told)
+                    else:
+                        self._on_change(told)
             except RouterError as err:
                 _LOGGER.debug("%s can't be watched: %s", self._entry.title, err)
             if not router.closed:

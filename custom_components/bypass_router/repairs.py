@@ -4,12 +4,23 @@ import logging
 from typing import Any, override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import AbortFlow
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.selector import (
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+)
 import voluptuous as vol
 
+from .adoption import Offer, async_adopt, async_offers, commands_of
 from .const import CONF_HOST_KEY
 from .coordinator import BypassRouterConfigEntry
+from .issues import Issues
 from .router.credentials import HostKey
 from .router.errors import ConnectionLost, RouterError
 from .router.router import Router
@@ -133,6 +144,88 @@ class AcceptHostKey(RepairsFlow):
         return self.async_abort(reason="refused")
 
 
+class AdoptHandMade(RepairsFlow):
+    """Makes forwards of those that were made by hand, as many as the user chooses."""
+
+    def __init__(self, entry_id: str) -> None:
+        """Take which router it is."""
+        self._entry_id = entry_id
+
+    async def async_step_init(
+        self, _: dict[str, Any] | None = None
+    ) -> RepairsFlowResult:
+        """Show them first."""
+        return await self.async_step_adopt()
+
+    async def async_step_adopt(
+        self, user_input: dict[str, Any] | None = None
+    ) -> RepairsFlowResult:
+        """Adopt those that the user has chosen, if they still stand as they were."""
+        entry = self._entry()
+        offers = await self._offers(entry)
+        if not user_input or not user_input["forwards"]:
+            return self._form(entry, offers, refused=user_input is not None)
+        if not offers.keys() >= set(user_input["forwards"]):
+            return self.async_abort(reason="changed")
+        try:
+            chosen = [offers[key] for key in user_input["forwards"]]
+            await async_adopt(self.hass, entry, chosen)
+        except HomeAssistantError as err:
+            _LOGGER.warning("%s was not mended: %s", self.issue_id, err)
+            return self.async_abort(reason="not_adopted")
+        return self.async_create_entry(data={})
+
+    def _entry(self) -> BypassRouterConfigEntry:
+        """Return the entry, which must be there and set up."""
+        entry: BypassRouterConfigEntry | None
+        entry = self.hass.config_entries.async_get_entry(self._entry_id)
+        if entry is None or entry.state is not ConfigEntryState.LOADED:
+            raise AbortFlow("not_connected")
+        return entry
+
+    async def _offers(self, entry: BypassRouterConfigEntry) -> dict[str, Offer]:
+        """Return what there is to adopt, of which there must be something."""
+        try:
+            if (router := entry.runtime_data.link.router) is None:
+                raise ConnectionLost(message="closed")
+            offers = await async_offers(entry, router)
+        except RouterError as err:
+            _LOGGER.warning("The rules of %s are not known: %s", entry.title, err)
+            raise AbortFlow("not_connected") from err
+        if not offers:
+            Issues(self.hass, entry).hand_made(0)
+            raise AbortFlow("none_left")
+        return offers
+
+    def _form(
+        self,
+        entry: BypassRouterConfigEntry,
+        offers: dict[str, Offer],
+        *,
+        refused: bool,
+    ) -> RepairsFlowResult:
+        """Show them, at first all of them chosen."""
+        options = [
+            SelectOptionDict(value=key, label=offer.label)
+            for key, offer in offers.items()
+        ]
+        chooser = SelectSelector(
+            SelectSelectorConfig(
+                options=options, multiple=True, mode=SelectSelectorMode.LIST
+            )
+        )
+        field = vol.Required("forwards", default=list(offers))
+        return self.async_show_form(
+            step_id="adopt",
+            data_schema=vol.Schema({field: chooser}),
+            errors={"forwards": "none_chosen"} if refused else {},
+            description_placeholders={
+                "router": entry.title,
+                "rules": commands_of(offers),
+            },
+        )
+
+
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, Any] | None
 ) -> RepairsFlow:
@@ -143,4 +236,6 @@ async def async_create_fix_flow(
         return AcceptHostKey(data["entry_id"], data)
     if issue_id.startswith("ip_forward_"):
         return EnableForwarding(data["entry_id"])
+    if issue_id.startswith("hand_made_"):
+        return AdoptHandMade(data["entry_id"])
     return RemoveForeignRules(data["entry_id"], data["owner"])

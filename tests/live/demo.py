@@ -30,8 +30,17 @@ _NAME: Final = "Camera"
 _PORTS_TRIED: Final = 50
 _INTERRUPTED: Final = 130
 
-_COMMENT: Final = re.compile(r'-m comment --comment "\S+" ')
-_COUNTERS: Final = re.compile(r" -c (\d+) \d+ ")
+_ELEMENT: Final = re.compile(
+    r'(tcp \. \d+) counter packets (\d+) bytes \d+ comment "bypass_router:\S+"'
+    r" : ([0-9.]+ \. \d+)"
+)
+_TRANSLATES: Final = re.compile(
+    r"(ip daddr \S+ meta l4proto \{.*? @translated|ct status .* @rewritten_tcp.*?)"
+    " comment"
+)
+_OUR_TABLE: Final = re.compile(
+    r"^table ip ha_bypass \{.*?^\}\n", re.DOTALL | re.MULTILINE
+)
 _FAULTS: Final = (
     LabUnavailable,
     InstanceFailed,
@@ -55,7 +64,7 @@ class Demo:
         self._ha = home_assistant
         self._flows = Flows(home_assistant)
         self._report = report
-        self._rules_before = lab.bypass.iptables_save()
+        self._rules_before = self._rules()
 
     def show_path(self) -> None:
         """Draw who is there, and the way that the packets are to take."""
@@ -166,35 +175,32 @@ class Demo:
 
     def show_rules(self) -> None:
         """Print what stands in the router's kernel for TCP; UDP has the same."""
-        for table, chain in (
-            ("nat", "HA-BYPASS-PRE"),
-            ("nat", "HA-BYPASS-POST"),
-            ("filter", "HA-BYPASS-FWD"),
-        ):
-            command = f"iptables -t {table} -v -S {chain}"
-            listed = self._lab.bypass.run(*command.split()).stdout
-            rules = [line for line in listed.splitlines() if " -p tcp " in line]
-            if not rules:
-                raise NotAsPromised(f"There is no rule in {chain} on the router.")
-            for rule in rules:
-                # Else a MASQUERADE of the router's own might have done its work.
-                if not (counted := _COUNTERS.search(rule)) or counted[1] == "0":
-                    raise NotAsPromised(f"This rule has matched nothing: {rule}")
-                plain = _COMMENT.sub("", _COUNTERS.sub(" ", rule))
-                self._report.code(f"{plain}  # matched {counted[1]}")
+        listed = self._lab.bypass.run("nft", "list", "table", "ip", "ha_bypass").stdout
+        elements = _ELEMENT.findall(listed)
+        if not elements:
+            raise NotAsPromised("There is no forward in the router's kernel.")
+        for key, packets, target in elements:
+            if packets == "0":
+                raise NotAsPromised(f"This forward has matched nothing: {key}")
+            self._report.code(
+                f"map translated {{ {key} : {target} }}  # {packets} connections"
+            )
+        for rule in _TRANSLATES.findall(listed):
+            self._report.code(rule)
         self._report.say(
             "and the same for UDP, each with a comment that says whose it is"
         )
-        others = [
-            line
-            for line in self._lab.bypass.iptables_save().splitlines()
-            if "HA-BYPASS-" not in line
-        ]
         self._expect(
-            others == self._rules_before.splitlines(),
+            self._rules() == self._rules_before,
             "the router's other rules are as they were",
             "Other rules of the router were changed.",
         )
+
+    def _rules(self) -> str:
+        """Return all rules on the router but those of our table, without counters."""
+        tables = self._lab.bypass.run("nft", "-s", "list", "ruleset").stdout
+        others = _OUR_TABLE.sub("", tables)
+        return f"{self._lab.bypass.iptables_save()}\n{others}"
 
     def remove(self, router: AddedRouter, forward: AddedForward) -> None:
         """Remove the forward while it is on, then the router."""
@@ -203,8 +209,9 @@ class Demo:
         self._flows.remove_router(router.entry_id)
         self.expect_nothing_passes()
         self._expect(
-            self._lab.bypass.iptables_save() == self._rules_before,
-            "iptables-save on the router says the same as before the demo",
+            self._rules() == self._rules_before
+            and "ha_bypass" not in self._lab.bypass.run("nft", "list", "tables").stdout,
+            "iptables-save and nft on the router say the same as before the demo",
             "The router's rules are not what they were before the demo.",
         )
         self._expect(

@@ -34,6 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
         if item.get_closest_marker("live") is not None:
             item.add_marker(pytest.mark.lab)
+        if "live_of_module" in getattr(item, "fixturenames", ()):
+            # Several processes would each boot one of their own.
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(scope="module")

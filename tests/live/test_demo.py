@@ -35,7 +35,7 @@ STEPS = (
     "Switch it on again",
     "the switch is on",
     "Remove the forward",
-    "iptables-save on the router says the same",
+    "iptables-save and nft on the router say the same",
     "no warning and no error",
     "All as promised",
 )

@@ -67,7 +67,7 @@ def test_killing_home_assistant_loses_no_wish(
     """A forward that is flushed while nobody looks is back after the next start."""
     live.home_assistant.stored_entries(forward.subentry_id)
     live.home_assistant.kill()
-    live.lab.bypass.run("iptables", "-t", "nat", "-F")
+    live.lab.bypass.run("nft", "flush", "ruleset")
     assert not passes(live)
     live.home_assistant.start()
     # What it had not written down yet may have been the name of another switch.

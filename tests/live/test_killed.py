@@ -20,11 +20,17 @@ from .flows import AddedForward
 PORTS = (8441, 8442, 8443, 8444)
 GUEST = 8445
 # A command that does what it is asked to when somebody lets it, or not at all.
-WAITS = """#!/bin/sh
+WAITS = f"""#!/bin/sh
+[ "$*" = "-f -" ] || exec {REAL_COMMANDS}/sbin/nft "$@"
 asked=$(cat)
 until [ -e /tmp/go ]; do sleep 0.05; done
-printf '%s\\n' "$asked" | {real} "$@"
+printf '%s\\n' "$asked" | {REAL_COMMANDS}/sbin/nft "$@"
 """
+HANGS = f"""#!/bin/sh
+[ "$*" = "-f -" ] || exec {REAL_COMMANDS}/sbin/nft "$@"
+sleep 15
+"""
+CHANGE = "nft -f -"
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,7 @@ class Home:
 
     def mend(self) -> None:
         """Put the command back that a test has replaced, and touch no other."""
-        bypass = self.live.lab.bypass
-        real = f"iptables-{bypass.options.iptables}-restore"
-        bypass.commands.link("iptables-restore", real)
+        self.live.lab.bypass.commands.link("nft", "nft")
 
     @contextmanager
     def killed(self) -> Iterator[None]:
@@ -208,12 +212,11 @@ def test_killed_amid_a_burst_of_toggles(home: Home, seed: int) -> None:
 def test_killed_between_the_wish_and_the_router(home: Home) -> None:
     """The wish was on disk; what the router does of it too late is undone."""
     bypass = home.live.lab.bypass
-    real = f"{REAL_COMMANDS}/sbin/iptables-{bypass.options.iptables}-restore"
-    bypass.commands.replace("iptables-restore", WAITS.format(real=real))
+    bypass.commands.replace("nft", WAITS)
     changed = [home.forwards[port].entity_id for port in (8441, 8442)]
     call = threading.Thread(target=ask, args=(home, changed))
     call.start()
-    wait_until(lambda: home.wished() == {8442, 8443} and home.runs("iptables-restore"))
+    wait_until(lambda: home.wished() == {8442, 8443} and home.runs(CHANGE))
     assert home.passes(8441)
     assert not home.passes(8442)
     with home.killed():
@@ -222,9 +225,9 @@ def test_killed_between_the_wish_and_the_router(home: Home) -> None:
     assert home.states() == {8441: "off", 8442: "on", 8443: "on", 8444: "off"}
     home.turn("on", 8441)
     home.turn("off", 8442)
-    assert home.runs("iptables-restore")
+    assert home.runs(CHANGE)
     bypass.run("touch", "/tmp/go")
-    wait_until(lambda: not home.runs("iptables-restore"))
+    wait_until(lambda: not home.runs(CHANGE))
     wait_until(lambda: home.passes(8441) and not home.passes(8442))
     assert home.states() == {8441: "on", 8442: "off", 8443: "on", 8444: "off"}
     bypass.run("rm", "/tmp/go")
@@ -246,7 +249,7 @@ def test_killed_after_a_forward_was_removed(home: Home, stored: bool) -> None:
     live.home_assistant.stored_entries(guest.subentry_id)
     if stored:
         # It can't be carried out before Home Assistant has written it down.
-        live.lab.bypass.commands.replace("iptables-restore", "#!/bin/sh\nsleep 15\n")
+        live.lab.bypass.commands.replace("nft", HANGS)
     live.flows.remove_forward(home.entry_id, guest.subentry_id)
     if stored:
         entries = live.home_assistant.config / ".storage/core.config_entries"
@@ -264,7 +267,7 @@ def test_killed_after_a_forward_was_removed(home: Home, stored: bool) -> None:
         live.flows.remove_forward(home.entry_id, guest.subentry_id)
         wait_until(lambda: not home.passes(GUEST))
     assert not home.passes(GUEST)
-    assert str(GUEST) not in live.lab.bypass.iptables_save()
+    assert str(GUEST) not in live.lab.bypass.run("nft", "list", "ruleset").stdout
     assert home.states() == {8441: "on", 8442: "off", 8443: "on", 8444: "off"}
 
 

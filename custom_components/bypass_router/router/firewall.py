@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Set as AbstractSet
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from ipaddress import IPv4Interface
 import re
 from typing import Protocol, Self, override
@@ -54,6 +54,21 @@ class Live:
     """Forwards of another Home Assistant on the same router."""
 
 
+class Lack(StrEnum):
+    """What keeps a forward from working, as far as our own rules tell."""
+
+    MISSING = "missing"
+    """It is not translated."""
+    SHADOWED = "shadowed"
+    """Somebody's rules are asked before ours."""
+    TAKEN = "taken"
+    """A transparent proxy may take its packets, and nothing of ours keeps them."""
+    BLOCKED = "blocked"
+    """What is forwarded may be dropped, and nothing of ours lets it pass."""
+    DIVERTED = "diverted"
+    """Answers to the internet are routed into a tunnel."""
+
+
 class Phase(IntEnum):
     """When a step of a change is taken.
 
@@ -96,6 +111,9 @@ class Part[S](Protocol):
 
     def carries(self, forward: Forward, state: S) -> bool:
         """Tell whether all that the forward needs here is in force, and no more."""
+
+    def lacks(self, forward: Forward, state: S) -> AbstractSet[Lack]:
+        """Return why it is not carried; nothing if it is."""
 
     def steps(self, wished: Collection[Forward], state: S) -> list[Step]:
         """Return the smallest change after which exactly `wished` is here.

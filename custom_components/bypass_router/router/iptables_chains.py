@@ -8,7 +8,7 @@ import re
 from typing import Literal
 
 from .errors import BadOutput, FirewallFailed, NotPrivileged
-from .firewall import Phase, Site, Step, Tag
+from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward
 from .iptables import FWD, HOOKS, MANGLE, PRE, Hook, forward_of, rules_of
 from .privilege import refused_by_sudo
@@ -188,6 +188,34 @@ class Iptables:
                 return False
         return True
 
+    def lacks(self, forward: Forward, state: IptablesState) -> AbstractSet[Lack]:
+        """Return what keeps it from being carried."""
+        tag = Tag(self._site.owner, forward.id)
+        wanted = Counter(rules_of(forward, self._site, _ALL))
+        found = state.tagged.get(tag, Counter())
+        lacks = set()
+        for hook in self._hooks:
+            here = {item: n for item, n in found.items() if item[0] is hook}
+            if not (hook in state.needed or here):
+                continue
+            entrance = state.entrances[hook]
+            if here != {item: n for item, n in wanted.items() if item[0] is hook} or (
+                hook in state.needed and not entrance.jumps
+            ):
+                lacks.add(self._absence(hook))
+            elif hook in state.needed and not (
+                entrance.first
+                and all(
+                    _tag_of(rule) != tag for rule in state.shadowed(hook, tag.owner)
+                )
+            ):
+                lacks.add(_LACKS.get(hook, Lack.SHADOWED))
+        return lacks
+
+    def _absence(self, hook: Hook) -> Lack:
+        """Return what a forward lacks that has no rules at a hook."""
+        return _LACKS.get(hook, Lack.MISSING if self._translates else Lack.SHADOWED)
+
     def steps(self, wished: Collection[Forward], state: IptablesState) -> list[Step]:
         """Return the smallest change after which exactly `wished` is here."""
         rules = Counter(
@@ -241,7 +269,9 @@ class Iptables:
         """
         counts: Counter[Tag] = Counter()
         result = sections["count"]
-        for line in listed(result.output) if result.ok else ():
+        for text in listed(result.output) if result.ok else ():
+            # What names the chain is no part of a rule.
+            line = text.removeprefix(f"-A {PRE.chain} ")
             if (counted := _COUNTED.search(line)) and (
                 tag := _tag_of(_rule(line[: counted.start()] + line[counted.end() :]))
             ):
@@ -329,6 +359,7 @@ class Iptables:
 
 
 _ALL = (MANGLE, *HOOKS)
+_LACKS = {FWD: Lack.BLOCKED, MANGLE: Lack.TAKEN}
 _NAT = frozenset(hook for hook in HOOKS if hook is not FWD)
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .errors import BadOutput, FirewallFailed, NotPrivileged
-from .firewall import Phase, Site, Step, Tag
+from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward
 from .nft_text import NftTable, read_tables
 from .nftables import (
     CHAINS,
+    MAPS,
     PLACES,
     TABLE,
     Element,
@@ -121,6 +122,10 @@ class Nftables:
         tag = Tag(self._site.owner, forward.id)
         return state.sound and state.tagged.get(tag) == frozenset(elements_of(forward))
 
+    def lacks(self, forward: Forward, state: NftState) -> AbstractSet[Lack]:
+        """Return whether it is translated."""
+        return set() if self.carries(forward, state) else {Lack.MISSING}
+
     def steps(self, wished: Collection[Forward], state: NftState) -> list[Step]:
         """Return the smallest change after which exactly `wished` is here."""
         lines = tuple(self._lines(wished, state))
@@ -166,7 +171,7 @@ class Nftables:
         counts: Counter[Tag] = Counter()
         result = sections["count"]
         for table in read_tables(result.output) if result.ok else ():
-            for place in PLACES[:2]:
+            for place in MAPS:
                 for text in table.sets.get(place, ()):
                     if found := read_count(place, text):
                         counts[found[0]] += found[1]

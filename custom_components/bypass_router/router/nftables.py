@@ -3,9 +3,12 @@
 The table's rules are the same for any number of forwards; each forward has elements
 in its maps and sets. Where R is the router's address:
 
-- `translated` and `same` say where to send what is addressed to R, by the client's
-  network, the transport and the port. A shifted port has an element of its own, since
-  nft has no words for a shifted range; ports that stay as they are share one.
+- `translated`, `same_tcp` and `same_udp` say where to send what is addressed to R, by
+  the port. A shifted port has an element of its own, since nft has no words for a
+  shifted range; ports that stay as they are share one.
+- `translated_from` and `same_from` do so by the client's network as well, for forwards
+  that let in only some. The others are kept out of these two: `nft monitor` of 1.0.6
+  prints garbage for elements of such maps, and may crash over them.
 - `rewritten_tcp` and `rewritten_udp` hold the external ports whose flows get R as
   their source, so that the target answers through the router.
 - `kept_tcp` and `kept_udp` hold those whose target is to see the client's address.
@@ -36,7 +39,7 @@ TABLE = "ip ha_bypass"
 _KEPT = 8192
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 _TRANSLATION = re.compile(
-    r"([0-9./-]+) \. (tcp|udp) \. ([0-9]{1,5})(?:-([0-9]{1,5}))?"
+    r"(?:(?:([0-9./-]+) \. )?(tcp|udp) \. )?([0-9]{1,5})(?:-([0-9]{1,5}))?"
     r'(?: counter(?: packets [0-9]+ bytes [0-9]+)?)? comment "([^"]*)"'
     r" : ([0-9.]+)(?: \. ([0-9]{1,5}))?"
 )
@@ -57,12 +60,19 @@ class Translation:
     @property
     def place(self) -> str:
         """The map that holds it."""
-        return "same" if self.target_port is None else "translated"
+        kind = "same" if self.target_port is None else "translated"
+        if self.source != _EVERYWHERE:
+            return f"{kind}_from"
+        return f"{kind}_{self.transport}" if kind == "same" else kind
 
     @property
     def key(self) -> str:
         """What it is looked up by."""
-        return f"{self.source} . {self.transport} . {self.ports}"
+        if self.source != _EVERYWHERE:
+            return f"{self.source} . {self.transport} . {self.ports}"
+        if self.target_port is None:
+            return str(self.ports)
+        return f"{self.transport} . {self.ports}"
 
     @property
     def value(self) -> str:
@@ -97,14 +107,18 @@ class Source:
 
 type Element = Translation | Source
 
-PLACES = (
-    "translated",
-    "same",
-    "rewritten_tcp",
-    "rewritten_udp",
-    "kept_tcp",
-    "kept_udp",
-)
+_FLOW = "inet_proto . inet_service"
+_VALUE = "ipv4_addr . inet_service"
+_INTERVAL = " flags interval;"
+MAPS = {
+    "translated": f"type {_FLOW} : {_VALUE};",
+    "same_tcp": f"type inet_service : ipv4_addr;{_INTERVAL}",
+    "same_udp": f"type inet_service : ipv4_addr;{_INTERVAL}",
+    "translated_from": f"type ipv4_addr . {_FLOW} : {_VALUE};{_INTERVAL}",
+    "same_from": f"type ipv4_addr . {_FLOW} : ipv4_addr;{_INTERVAL}",
+}
+SETS = ("rewritten_tcp", "rewritten_udp", "kept_tcp", "kept_udp")
+PLACES = (*MAPS, *SETS)
 
 
 @lru_cache(_KEPT)
@@ -179,12 +193,20 @@ def read_element(place: str, text: str) -> tuple[Tag, Element] | None:
 def _read_element(place: str, text: str) -> tuple[Tag, Element] | None:
     """Do so. Raises ValueError for what is out of range."""
     element: Element
-    if place in ("translated", "same"):
+    if place in MAPS:
         if not (found := _TRANSLATION.fullmatch(text)):
             return None
         source, transport, first, last, comment, target, port = found.groups()
+        shape = (source is not None, transport is not None)
+        if shape != (
+            place.endswith("_from"),
+            not place.startswith("same_") or shape[0],
+        ):
+            return None
+        if transport is None:
+            transport = place.rpartition("_")[2]
         element = Translation(
-            IPv4Network(source),
+            IPv4Network(source) if source else _EVERYWHERE,
             "tcp" if transport == "tcp" else "udp",
             PortRange(int(first), int(last or first)),
             IPv4Address(target),
@@ -218,9 +240,14 @@ def add_line(tag: Tag, element: Element, *, taken: bool = False) -> str:
     """Return the line that adds an element, or is refused if its place is `taken`.
 
     Where another's stands that says the same, `add` would do nothing, and tell nobody.
-    `create` is refused then; in a set of intervals, it may be refused at any time.
+    `create` is refused then; among intervals of ports, it may be refused at any time.
     """
-    verb = "create" if taken or isinstance(element, Translation) else "add"
+    verb = "add" if isinstance(element, Source) else "create"
+    if element.place in ("same_tcp", "same_udp"):
+        # The set of these ports tells.
+        verb = "add"
+    if taken:
+        verb = "create"
     text = f'{element.key} comment "{tag}"{element.value}'
     return f"{verb} element {TABLE} {element.place} {{ {text} }}"
 
@@ -241,10 +268,14 @@ def rules_of_table(site: Site) -> dict[str, list[tuple[str, str]]]:
     rule in different words.
     """
     router, lan = site.address.ip, site.address.network
-    key = "ip saddr . meta l4proto . th dport"
+    both = f"ip daddr {router} meta l4proto {{ tcp, udp }} dnat ip to"
+    key = "meta l4proto . th dport"
     pre = [
-        f"ip daddr {router} meta l4proto {{ tcp, udp }} dnat ip to {key} map @{name}"
-        for name in ("translated", "same")
+        f"{both} {key} map @translated",
+        f"ip daddr {router} dnat to tcp dport map @same_tcp",
+        f"ip daddr {router} dnat to udp dport map @same_udp",
+        f"{both} ip saddr . {key} map @translated_from",
+        f"{both} ip saddr . {key} map @same_from",
     ]
     post = []
     for transport in ("tcp", "udp"):
@@ -269,18 +300,11 @@ def rules_of_table(site: Site) -> dict[str, list[tuple[str, str]]]:
 def table_lines(site: Site) -> list[str]:
     """Return the lines that make the table, without a forward."""
     lines = [f"add table {TABLE}"]
-    key = "ipv4_addr . inet_proto . inet_service"
-    for name, value in (
-        ("translated", "ipv4_addr . inet_service"),
-        ("same", "ipv4_addr"),
-    ):
-        lines.append(
-            f"add map {TABLE} {name}"
-            f" {{ type {key} : {value}; flags interval; counter; }}"
-        )
     lines += [
-        f"add set {TABLE} {name} {{ type inet_service; flags interval; }}"
-        for name in PLACES[2:]
+        f"add map {TABLE} {name} {{ {what} counter; }}" for name, what in MAPS.items()
+    ]
+    lines += [
+        f"add set {TABLE} {name} {{ type inet_service;{_INTERVAL} }}" for name in SETS
     ]
     for chain, (hook, priority) in CHAINS.items():
         lines.append(

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Callable,
     Collection,
@@ -27,7 +28,7 @@ from .errors import (
     NotPrivileged,
     RouterError,
 )
-from .firewall import Live, Part, Site
+from .firewall import Lack, Live, Part, Site
 from .forward import Forward
 from .hand_made import Place, read_hand_made
 from .listeners import Listener, listeners_script, read_listeners
@@ -36,12 +37,14 @@ from .old_rules import HandMade, Replaced, listings
 from .probe import Probe, probe_script, read_probe
 from .ruleset import Plan, Ruleset, Snapshot
 from .script import Result, Script
-from .session import Session
+from .session import SCRIPT_TIMEOUT, Session
 from .watch import HEARTBEAT_INTERVAL, Arrival, Change, Watch
 
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
 _ATTEMPTS = 4
+# Of the ten sessions that a server allows at once, most are for what matters more.
+_VISITS = 2
 TRANSACTIONS_KEPT = 20
 # Seconds. A form waits for it, which can do without.
 NEIGHBOURS_TIMEOUT = 5
@@ -82,6 +85,8 @@ class Router:
         self.ruleset = choose(self.site, probe.interface, probe.tools, firewall)
         """All places of the rules on this router."""
         self._lock = asyncio.Lock()
+        self.visits = asyncio.Semaphore(_VISITS)
+        """Held by whoever runs scripts beside those of this class, for a while."""
         self._snapshot: Snapshot | None = None
         self._own_reports: list[str] = []
         self.reports = probe.tools.listens
@@ -120,6 +125,21 @@ class Router:
         """Return what the router's kernel does now. One round trip."""
         async with self._lock:
             return (await self._read(self.ruleset)).live
+
+    async def lacks(self, forward: Forward) -> frozenset[Lack]:
+        """Return what keeps our rules from carrying a forward. One round trip."""
+        async with self._lock:
+            return (await self._read(self.ruleset)).lacks(forward)
+
+    async def run(
+        self, script: Script, seconds: float = SCRIPT_TIMEOUT
+    ) -> Mapping[str, Result]:
+        """Run a script that changes no rules of ours; see `Session.run`."""
+        return await self._session.run(script, seconds)
+
+    def stream(self, text: str, heartbeat: float) -> AsyncGenerator[str]:
+        """Run a script that stays; see `Session.stream`."""
+        return self._session.stream(text, heartbeat)
 
     async def apply(self, wished: Collection[Forward]) -> Live:
         """Make exactly these forwards live, and return what was read back.

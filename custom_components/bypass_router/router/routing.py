@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from zlib import crc32
 
-from .firewall import Phase, Site, Step, Tag
+from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward, PortRange
 from .proxies import RouteRule, has_policy_routing, reply_is_diverted, route_rules
 from .script import Result, Script, quote
@@ -83,6 +83,10 @@ class Routing:
     def carries(self, forward: Forward, state: RoutingState) -> bool:
         """Tell whether the target's answers leave by the main table."""
         return not state.diverted or state.rules.issuperset(self._rules_of(forward))
+
+    def lacks(self, forward: Forward, state: RoutingState) -> AbstractSet[Lack]:
+        """Return whether its answers would go into a tunnel."""
+        return set() if self.carries(forward, state) else {Lack.DIVERTED}
 
     def steps(self, wished: Collection[Forward], state: RoutingState) -> list[Step]:
         """Return the smallest change after which exactly `wished` is here."""

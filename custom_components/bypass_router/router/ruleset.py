@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from .firewall import Live, Part, Site, Step, Tag, Translator
+from .firewall import Lack, Live, Part, Site, Step, Tag, Translator
 from .forward import Forward
 from .script import Result, Script
 
@@ -46,6 +46,16 @@ class Snapshot:
             forwards=forwards,
             damaged=frozenset(tag.forward for tag in ours).difference(forwards),
             foreign=frozenset(tags - ours),
+        )
+
+    def lacks(self, forward: Forward) -> frozenset[Lack]:
+        """Return what keeps a forward from working; nothing if it is live."""
+        retired = self.ruleset.translators[1:]
+        return frozenset(
+            lack
+            for part, state in zip(self.ruleset.parts, self.states, strict=True)
+            if part not in retired
+            for lack in part.lacks(forward, state)
         )
 
     def without_retired(self) -> Snapshot:

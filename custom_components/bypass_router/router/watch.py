@@ -59,7 +59,8 @@ if [ "$?" = 2 ]; then
   else guard='while read -r _; do :; done; kill "$@"'
   fi
 fi
-"$shell" $norc -c "$guard" "$shell" $watcher $looker $routes $arrivals <&3 >/dev/null 2>&1 &
+watchers="$watcher $looker $routes $arrivals"
+"$shell" $norc -c "$guard" "$shell" $watchers <&3 >/dev/null 2>&1 &
 guard=$!
 exec 3<&-
 {ready}
@@ -137,7 +138,7 @@ class Watch:
         """Whether the router does not report to us after all."""
         self._word = f"bypass-router-{secrets.token_hex(8)}"
         self._awaited = 0
-        self._relevant = False
+        self._listed = self._relevant = False
         words = {"word": self._word, "limit": HEARTBEAT_LIMIT}
         root = "sudo -n " if sudo else ""
         watchers, ready = ["watcher= looker= routes= arrivals="], ":"
@@ -175,13 +176,15 @@ class Watch:
             # The login profile's, or a change before we looked for the first time.
             return
         elif trailer := _TRAILER.fullmatch(line):
-            if self._relevant:
+            # One that came alone: nft could not print what changed.
+            if self._relevant or not self._listed:
                 yield Change(_NO_NAME.sub("?", trailer[1])[:40])
-            self._relevant = False
+            self._relevant = self._listed = False
         elif arrival := _ARRIVAL.match(line):
             port = int(arrival[2])
             yield Arrival("tcp" if arrival[1] == "tcp" else "udp", port)
         elif line == "changed" or _ROUTE_RULE.match(line):
             yield Change()
         elif not line.startswith("#"):
+            self._listed = True
             self._relevant = self._relevant or bool(_RELEVANT.search(line))

@@ -1,0 +1,58 @@
+"""Connections that go on although we have taken their forward away: they are ended.
+
+Only those of forwards that were in force, and that we removed or led elsewhere.
+Whatever goes wrong here, the forward is off, and stays so.
+"""
+
+from collections.abc import Collection, Iterable
+import logging
+
+from .issues import Issues
+from .router.errors import ConnectionsStay, RouterError
+from .router.firewall import Live
+from .router.forward import Forward
+from .router.router import Router
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Closing:
+    """The forwards of one router that we are taking away."""
+
+    def __init__(self, name: str, issues: Issues) -> None:
+        """Take the router's name, and where to tell that connections stay."""
+        self._name = name
+        self._issues = issues
+        self._ending: frozenset[Forward] = frozenset()
+
+    def expect(self, wished: Collection[Forward], live: Live | None) -> None:
+        """Take note of what is in force and is to be so no longer.
+
+        It is kept until it is seen to be gone, since a change may be interrupted.
+        """
+        known = self._ending.union(live.forwards.values() if live else ())
+        self._ending = known.difference(wished)
+
+    def gone(self, live: Live) -> frozenset[Forward]:
+        """Return what was expected to go and is gone, once."""
+        gone = frozenset(_others(self._ending, live))
+        self._ending -= gone
+        return gone
+
+    async def close(self, router: Router, forwards: Collection[Forward]) -> None:
+        """End what is still connected by forwards that are no longer in force."""
+        try:
+            await router.close_connections(forwards)
+        except ConnectionsStay:
+            self._issues.connections_stay()
+        except RouterError as err:
+            _LOGGER.warning(
+                "%s: connections of forwards that are off may go on: %s",
+                self._name,
+                err,
+            )
+
+
+def _others(forwards: Iterable[Forward], live: Live) -> list[Forward]:
+    """Return those of the forwards that are not in force as they stand here."""
+    return [each for each in forwards if live.forwards.get(each.id) != each]

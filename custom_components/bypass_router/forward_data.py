@@ -1,0 +1,88 @@
+"""A forward as a subentry stores it, and as people type it into the form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeassistant.config_entries import ConfigSubentry
+from homeassistant.const import CONF_NAME, CONF_PROTOCOL, CONF_TARGET
+
+from .const import (
+    CONF_EXTERNAL_PORT,
+    CONF_KEEP_CLIENT_ADDRESS,
+    CONF_SOURCES,
+    CONF_TARGET_PORT,
+)
+from .router.forward import Forward, InvalidForward
+
+# What people write between the ends of a range. Not the colon: `80:8080` may as well
+# mean one port and that of the device.
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−~〜～－", "-"))
+
+
+def forward_of(subentry: ConfigSubentry) -> Forward:
+    """Return the forward that a subentry holds.
+
+    Raises InvalidForward for data that was not written here.
+    """
+    data = {
+        CONF_TARGET_PORT: "",
+        CONF_SOURCES: [],
+        CONF_KEEP_CLIENT_ADDRESS: False,
+        **subentry.data,
+    }
+    texts = (CONF_PROTOCOL, CONF_EXTERNAL_PORT, CONF_TARGET, CONF_TARGET_PORT)
+    malformed = [field for field in texts if not isinstance(data.get(field), str)]
+    if not isinstance(data.get(CONF_SOURCES), list) or not all(
+        isinstance(source, str) for source in data[CONF_SOURCES]
+    ):
+        malformed.append(CONF_SOURCES)
+    if not isinstance(data.get(CONF_KEEP_CLIENT_ADDRESS), bool):
+        malformed.append(CONF_KEEP_CLIENT_ADDRESS)
+    if malformed:
+        raise InvalidForward(dict.fromkeys(malformed, "malformed"))
+    return parse_fields(subentry.subentry_id, data)
+
+
+def forward_or_none(subentry: ConfigSubentry) -> Forward | None:
+    """Return a subentry's forward; none for damaged data, which takes no port."""
+    try:
+        return forward_of(subentry)
+    except InvalidForward:
+        return None
+
+
+def parse_fields(forward_id: str, fields: Mapping[str, Any]) -> Forward:
+    """Make a forward of the form's fields. Raises InvalidForward."""
+    return Forward.parse(
+        forward_id,
+        protocol=fields[CONF_PROTOCOL],
+        external_port=fields[CONF_EXTERNAL_PORT].translate(_DASHES),
+        target=fields[CONF_TARGET],
+        target_port=fields.get(CONF_TARGET_PORT, "").translate(_DASHES),
+        # The form sends an empty line for a row that was added and not filled.
+        sources=[text for text in fields.get(CONF_SOURCES, []) if text.strip()],
+        keep_client_address=fields[CONF_KEEP_CLIENT_ADDRESS],
+    )
+
+
+def fields_of(name: str, forward: Forward) -> dict[str, Any]:
+    """Return what is stored of a forward: each field written in one way."""
+    return {
+        CONF_NAME: name,
+        CONF_PROTOCOL: forward.protocol.value,
+        CONF_EXTERNAL_PORT: str(forward.external),
+        CONF_TARGET: str(forward.target),
+        CONF_TARGET_PORT: str(forward.target_ports) if forward.shifted else "",
+        CONF_SOURCES: [str(network) for network in forward.sources],
+        CONF_KEEP_CLIENT_ADDRESS: forward.keep_client_address,
+    }
+
+
+def words_of(forward: Forward) -> dict[str, str]:
+    """Return the words for a sentence about a forward, in any language."""
+    return {
+        "protocol": "/".join(forward.protocol.transports).upper(),
+        "external_port": str(forward.external),
+        "target": str(forward.target),
+        "target_port": str(forward.target_ports),
+    }

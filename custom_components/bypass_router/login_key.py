@@ -1,0 +1,70 @@
+"""The key that Home Assistant makes, on its way to the router and back."""
+
+from collections.abc import Mapping
+import logging
+from typing import Any
+
+from homeassistant.const import CONF_USERNAME
+from homeassistant.core import HomeAssistant
+
+from .const import CONF_PRIVATE_KEY
+from .link import async_owner, connect
+from .router.account_key import generate_key, made_here
+from .router.credentials import Credentials
+from .router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
+from .router.router import Router
+
+_LOGGER = logging.getLogger(__name__)
+
+
+async def install_key(
+    hass: HomeAssistant, router: Router, account: Mapping[str, Any]
+) -> Credentials:
+    """Make a key and give it to the router; return it once it logs in.
+
+    `account` is what an entry holds, without what lets us in. Raises KeyNotInstalled,
+    and leaves no key behind then.
+    """
+    private_key = generate_key(await async_owner(hass))
+    try:
+        await router.install_key(private_key)
+        data = {**account, CONF_PRIVATE_KEY: private_key}
+        await (await connect(hass, data)).close()
+    except Exception as err:
+        await _take_back(router, private_key)
+        if isinstance(err, RouterError):
+            raise KeyNotInstalled(message=_reason(err)) from err
+        raise
+    return Credentials(account[CONF_USERNAME], private_key=private_key)
+
+
+async def forget_key(
+    hass: HomeAssistant,
+    router: Router,
+    old: Mapping[str, Any],
+    credentials: Credentials,
+) -> None:
+    """Remove a key that we made before, and that other credentials replace."""
+    key = old.get(CONF_PRIVATE_KEY)
+    if (
+        key
+        and key != credentials.private_key
+        and old[CONF_USERNAME] == credentials.username
+        and made_here(key, await async_owner(hass))
+    ):
+        await _take_back(router, key)
+
+
+async def _take_back(router: Router, private_key: str) -> None:
+    """Remove a key that is of no use, as far as the router lets us."""
+    try:
+        await router.remove_key(private_key)
+    except RouterError as err:
+        _LOGGER.warning("A key that is not used stays on the router: %s", err)
+
+
+def _reason(err: RouterError) -> str:
+    """Return in the router's own words why a key can't be used."""
+    if isinstance(err, AuthenticationFailed):
+        return "Permission denied (publickey)"
+    return err.details.get("message") or str(err)

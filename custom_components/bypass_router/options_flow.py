@@ -1,0 +1,77 @@
+"""A router's options."""
+
+from typing import Any
+
+from homeassistant.config_entries import (
+    ConfigEntry,
+    ConfigEntryState,
+    ConfigFlowResult,
+    OptionsFlow,
+)
+from homeassistant.helpers.selector import (
+    BooleanSelector,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+)
+import voluptuous as vol
+
+from .const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
+from .router.choice import Backend, chosen_backend
+from .router.router import Router
+from .typed import Form
+
+OPTIONS_SCHEMA = vol.Schema(
+    {
+        vol.Required(CONF_RESTORE, default=True): BooleanSelector(),
+        vol.Required(CONF_CLOSE_CONNECTIONS, default=True): BooleanSelector(),
+        vol.Required(CONF_FIREWALL, default=Backend.AUTO.value): SelectSelector(
+            SelectSelectorConfig(
+                options=[backend.value for backend in Backend],
+                mode=SelectSelectorMode.DROPDOWN,
+                translation_key=CONF_FIREWALL,
+            )
+        ),
+    }
+)
+
+
+class BypassRouterOptionsFlow(OptionsFlow):
+    """The form of a router's options."""
+
+    async def async_step_init(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the options; refuse a firewall that the router lacks."""
+        form = Form()
+        if user_input is not None:
+            backend = Backend(user_input[CONF_FIREWALL])
+            with form.told():
+                if router := _router(self.config_entry):
+                    chosen_backend(router.probe.tools, backend)
+            if not form.errors:
+                return self._finish(user_input)
+        return self.async_show_form(
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(
+                OPTIONS_SCHEMA, user_input or self.config_entry.options
+            ),
+            errors=form.errors,
+            description_placeholders=form.placeholders,
+        )
+
+    def _finish(self, options: dict[str, Any]) -> ConfigFlowResult:
+        """Keep the options."""
+        entry = self.config_entry
+        if entry.state in (ConfigEntryState.SETUP_ERROR, ConfigEntryState.SETUP_RETRY):
+            # One that is loaded sees the change by itself.
+            self.hass.config_entries.async_schedule_reload(entry.entry_id)
+        return self.async_create_entry(data=options)
+
+
+def _router(entry: ConfigEntry[Any]) -> Router | None:
+    """Return the router while it is connected."""
+    if entry.state is not ConfigEntryState.LOADED:
+        return None
+    router: Router | None = entry.runtime_data.link.router
+    return router

@@ -1,0 +1,193 @@
+"""Rules that a person has put into the kernel's chains, and how they go.
+
+They go in the same change by which forwards come in their place: what translates
+already when they go leaves no moment in which the port is closed.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set as AbstractSet
+from dataclasses import dataclass
+from typing import override
+
+from .firewall import Lack, Phase, Step, Tag
+from .forward import Forward
+from .iptables import POST, PRE
+from .rule import Rule, listed
+from .script import Result, Script
+from .tools import Tools
+
+type Chain = tuple[str, str]
+"""A variant of iptables by its command, and one of the kernel's chains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A variant of iptables, and how it prints what stands in its nat table."""
+
+    command: str
+    sudo: str = ""
+    guard: str = ""
+    """What must be so, or printing would make the table."""
+
+    def add_to(self, script: Script) -> None:
+        """Add the commands that print the chains."""
+        for hook in (PRE, POST):
+            words = f"{self.command} --wait 5 -t {hook.table} -S {hook.builtin}"
+            if self.guard:
+                words = f"sh -c '{self.guard} && exec {self.sudo}{words}'"
+            else:
+                words = f"{self.sudo}{words}"
+            script.run(self._label(hook.builtin), words)
+
+    def read(self, sections: Mapping[str, Result], chain: str) -> tuple[Rule, ...]:
+        """Return the rules of a chain; none where they can't be shown."""
+        result = sections[self._label(chain)]
+        return tuple(_rules(chain, result)) if result.ok else ()
+
+    def _label(self, chain: str) -> str:
+        """Return the label of a chain's section."""
+        return f"old.{chain}.{self.command}"
+
+    @property
+    def restore(self) -> str:
+        """The command that changes the rules."""
+        return f"{self.sudo}{self.command}-restore --noflush --wait 5"
+
+
+def listings(tools: Tools) -> list[Listing]:
+    """Return how to look at each variant of iptables that is in use on a router."""
+    sudo = "sudo -n " if tools.sudo else ""
+    found = [Listing(tools.iptables.command, sudo)] if tools.iptables else []
+    if tools.other:
+        legacy = tools.other.variant == "legacy"
+        guard = "grep -qsx nat /proc/net/ip_tables_names" if legacy else ""
+        found.append(Listing(tools.other.command, sudo, guard))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class OldRule:
+    """A rule that a person has made, and where it stands."""
+
+    command: str
+    chain: str
+    rule: Rule
+
+    @override
+    def __str__(self) -> str:
+        """Return the rule as the person may have typed it."""
+        return f"{self.command} -t nat -A {self.chain} {self.rule}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandMade:
+    """A forward, and the rules that carry it out, which go when it is adopted."""
+
+    forward: Forward
+    """Its id is made of the rules."""
+    translations: tuple[OldRule, ...]
+    rewrites: tuple[OldRule, ...] = ()
+    comment: str = ""
+    """What the person has written beside the rules."""
+
+    @property
+    def rules(self) -> tuple[OldRule, ...]:
+        """All rules."""
+        return (*self.translations, *self.rewrites)
+
+
+class Replaced:
+    """The rules of forwards that are adopted, as a part of the ruleset."""
+
+    def __init__(
+        self, found: Sequence[Listing], replaced: Mapping[str, HandMade]
+    ) -> None:
+        """Take what goes, by the id of the forward that comes in its place."""
+        self._listings = found
+        self._replaced = replaced
+
+    def add_read(self, script: Script) -> None:
+        """Add the commands that print the chains."""
+        for listing in self._listings:
+            listing.add_to(script)
+
+    def read(self, sections: Mapping[str, Result]) -> Mapping[Chain, tuple[Rule, ...]]:
+        """Return what stands in the chains."""
+        return {
+            (listing.command, hook.builtin): listing.read(sections, hook.builtin)
+            for listing in self._listings
+            for hook in (PRE, POST)
+        }
+
+    def tags(self, _: Mapping[Chain, tuple[Rule, ...]]) -> AbstractSet[Tag]:
+        """Return nothing: nobody has marked these rules."""
+        return frozenset()
+
+    def carries(self, _: Forward, __: Mapping[Chain, tuple[Rule, ...]]) -> bool:
+        """Tell that no forward needs them."""
+        return True
+
+    def lacks(
+        self, _: Forward, __: Mapping[Chain, tuple[Rule, ...]]
+    ) -> AbstractSet[Lack]:
+        """Return nothing: what a person has made keeps no forward from working."""
+        return frozenset()
+
+    def steps(
+        self, wished: Collection[Forward], state: Mapping[Chain, tuple[Rule, ...]]
+    ) -> list[Step]:
+        """Return how those of them go that wished forwards replace, if they stand."""
+        ids = {forward.id for forward in wished}
+        going = [it for key, it in self._replaced.items() if key in ids]
+        steps = []
+        for listing in self._listings:
+            lines = tuple(_removals(listing.command, going, state))
+            if lines:
+                block = ("*nat", *lines, "COMMIT")
+                steps.append(Step(Phase.TRANSLATE, listing.restore, block))
+        return steps
+
+    def rules(self, _: Forward) -> list[str]:
+        """Return nothing: no forward has rules here."""
+        return []
+
+    def looks(self, *, heard: bool) -> list[str]:  # noqa: ARG002 - as every part
+        """Return nothing: no switch depends on them."""
+        return []
+
+
+def _removals(
+    command: str,
+    going: Collection[HandMade],
+    state: Mapping[Chain, tuple[Rule, ...]],
+) -> Iterator[str]:
+    """Yield a line for each rule that goes, as often as it stands."""
+    translations = {rule.rule for it in going for rule in it.translations}
+    pre, post = state[command, PRE.builtin], state[command, POST.builtin]
+    for rule in pre:
+        if rule in translations:
+            yield f"-D {PRE.builtin} {rule}"
+    # What another translation, whoever's it is, may need stays.
+    needed = [
+        rule.value("--to-destination") or "" for rule in pre if rule not in translations
+    ]
+    rewrites = {
+        rule.rule
+        for it in going
+        for rule in it.rewrites
+        if not any(text.partition(":")[0] == str(it.forward.target) for text in needed)
+    }
+    for rule in post:
+        if rule in rewrites:
+            yield f"-D {POST.builtin} {rule}"
+
+
+def _rules(chain: str, result: Result) -> Iterator[Rule]:
+    """Yield the rules of a chain's listing, in order."""
+    start = f"-A {chain} "
+    for line in listed(result.output):
+        if line.startswith(start):
+            try:
+                yield Rule.of(line.removeprefix(start))
+            except ValueError:
+                # Whatever it is, it may stand in the way.
+                yield Rule.of("-j ACCEPT")

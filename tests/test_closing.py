@@ -1,0 +1,256 @@
+"""Connections end with their forward, if the user wishes so, and no others do."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from tests.lab.bypass import RouterOptions
+from tests.lab.network import Lab
+
+from .client import Connection
+from .sentences import translations
+from .setup import (
+    GAME,
+    WEB,
+    choose,
+    forward_id,
+    issue,
+    ours,
+    passes,
+    set_up,
+    switch_of,
+    turn,
+    until,
+)
+
+# The same device and port as WEB's, by another port of the router.
+SIDE = {**WEB, "name": "Side", "external_port": "9443"}
+FIREWALLS = pytest.mark.parametrize("firewall", ["nftables", "iptables"])
+
+type Users = dict[str, Connection]
+
+
+async def connected(
+    hass: HomeAssistant, lab: Lab, **options: Any
+) -> tuple[MockConfigEntry, Users]:
+    """Set up three forwards that are on; return somebody who uses each of them."""
+    lab.target.serve("tcp", 443)
+    lab.target.serve("tcp", 7001)
+    lab.target.serve("udp", 7001)
+    entry = await set_up(hass, lab, WEB, SIDE, GAME, **options)
+    switches = [switch_of(hass, entry, name) for name in ("Web", "Side", "Game")]
+    await turn(hass, "on", *switches)
+    return entry, {
+        "web": Connection(lab),
+        "side": Connection(lab, port=9443),
+        "game": Connection(lab, port=6001),
+        "game's voice": Connection(lab, "udp", 6001),
+    }
+
+
+async def alive(users: Users) -> set[str]:
+    """Return whose payload still passes."""
+    found = set()
+    for name, connection in users.items():
+        if await asyncio.to_thread(connection.lives):
+            found.add(name)
+    return found
+
+
+async def loses(users: Users, *names: str) -> None:
+    """See that exactly these users are cut off, soon."""
+    rest = users.keys() - set(names)
+    async with asyncio.timeout(5):
+        while await alive({name: users[name] for name in names}):
+            await asyncio.sleep(0.05)
+    assert await alive(users) == rest
+
+
+@FIREWALLS
+async def test_turning_off_cuts_connections_of_this_forward_alone(
+    hass: HomeAssistant, at_home: Lab, firewall: str
+) -> None:
+    """Of TCP and UDP; one to the same device by another forward lives on."""
+    entry, users = await connected(hass, at_home, firewall=firewall)
+    web, game = switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
+    await turn(hass, "off", web)
+    await loses(users, "web")
+    await turn(hass, "off", game)
+    await loses(users, "web", "game", "game's voice")
+    assert issue(hass, "connections_stay_") is None
+    await turn(hass, "on", web, game)
+    assert Connection(at_home).lives()
+    assert Connection(at_home, "udp", 6001).lives()
+
+
+async def test_without_the_option_connections_go_on(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The forward is off for whoever comes new."""
+    entry, users = await connected(hass, at_home, close_connections=False)
+    await turn(hass, "off", switch_of(hass, entry, "Web"))
+    assert not await passes(at_home)
+    await asyncio.sleep(0.5)
+    assert await alive(users) == users.keys()
+    await choose(hass, entry, close_connections=True)
+    assert await alive(users) == users.keys()
+    await turn(hass, "off", switch_of(hass, entry, "Game"))
+    await loses(users, "game", "game's voice")
+
+
+async def test_removing_or_changing_a_forward_cuts_its_connections(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """One that leads elsewhere now is another forward."""
+    entry, users = await connected(hass, at_home)
+    hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Game"))
+    await loses(users, "game", "game's voice")
+    at_home.target.serve("tcp", 444)
+    changed: Mapping[str, Any] = {**WEB, "target_port": "444"}
+    subentry = entry.subentries[forward_id(entry, "Web")]
+    hass.config_entries.async_update_subentry(entry, subentry, data=changed)
+    await loses(users, "web", "game", "game's voice")
+    assert await passes(at_home)
+
+
+async def test_a_new_name_cuts_nobody(hass: HomeAssistant, at_home: Lab) -> None:
+    """It leads where it led."""
+    entry, users = await connected(hass, at_home)
+    subentry = entry.subentries[forward_id(entry, "Web")]
+    hass.config_entries.async_update_subentry(
+        entry, subentry, data={**WEB, "name": "Site"}, title="Site"
+    )
+    await hass.async_block_till_done()
+    await asyncio.sleep(0.5)
+    assert await alive(users) == users.keys()
+
+
+async def test_a_forward_that_is_on_again_at_once_is_left_alone(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Whoever was connected stays so, though the router turned it off meanwhile."""
+    at_home.home.worsen_link(delay=0.1)
+    entry, users = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    off = hass.async_create_task(turn(hass, "off", web))
+    # The router is at it, and takes longer for its answer.
+    await asyncio.sleep(0.05)
+    await turn(hass, "on", web)
+    await off
+    await asyncio.sleep(1)
+    assert hass.states.get(web).state == STATE_ON
+    assert await alive(users) == users.keys()
+
+
+async def test_what_was_removed_while_the_router_was_away_is_cut_when_it_is_back(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Its rules go then, and its connections with them."""
+    entry, users = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(web).state == STATE_UNAVAILABLE)
+    hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
+    assert await alive(users) == users.keys()
+    at_home.bypass.start_ssh()
+    await loses(users, "web")
+
+
+async def test_what_was_removed_while_nobody_looked_is_cut_at_set_up(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """As the router tells what had been in force."""
+    entry, users = await connected(hass, at_home)
+    await hass.config_entries.async_unload(entry.entry_id)
+    hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
+    assert await alive(users) == users.keys()
+    await hass.config_entries.async_setup(entry.entry_id)
+    await loses(users, "web")
+
+
+async def test_removing_the_router_cuts_all_of_its_forwards(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """And nothing of ours is left."""
+    entry, users = await connected(hass, at_home)
+    await hass.config_entries.async_remove(entry.entry_id)
+    await loses(users, *users)
+    assert not ours(at_home)
+
+
+async def test_disabling_or_stopping_cuts_nobody(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The rules stay as well, and what a reboot of Home Assistant finds is left."""
+    entry, users = await connected(hass, at_home)
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+    await asyncio.sleep(0.5)
+    assert await alive(users) == users.keys()
+
+
+@pytest.mark.parametrize("router_options", [RouterOptions(system="openwrt")])
+async def test_a_router_without_conntrack_is_told_of(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Once it matters: the forward is off, and who was connected still is."""
+    entry, users = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    assert issue(hass, "connections_stay_") is None
+    await turn(hass, "off", web)
+    await until(lambda: issue(hass, "connections_stay_") is not None)
+    told = issue(hass, "connections_stay_")
+    assert told is not None
+    assert told.translation_placeholders == {"router": "bypass"}
+    text = translations()[f"issues.{told.translation_key}.description"]
+    assert "opkg install conntrack" in text
+    assert "apt install conntrack" in text
+    assert not told.is_fixable
+    assert hass.states.get(web).state == STATE_OFF
+    assert not await passes(at_home)
+    assert await alive(users) == users.keys()
+
+
+async def test_the_repair_is_gone_with_its_reason(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The command is there, or nobody wishes that connections be closed."""
+    at_home.bypass.commands.hide("conntrack")
+    entry, _ = await connected(hass, at_home)
+
+    async def is_told() -> None:
+        switch = switch_of(hass, entry, "Web")
+        await turn(hass, "on", switch)
+        await turn(hass, "off", switch)
+        await until(lambda: issue(hass, "connections_stay_") is not None)
+
+    await is_told()
+    await choose(hass, entry, close_connections=False)
+    assert issue(hass, "connections_stay_") is None
+    await choose(hass, entry, close_connections=True)
+    await is_told()
+    at_home.bypass.commands.restore()
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert issue(hass, "connections_stay_") is None
+
+
+async def test_a_failure_to_close_hides_nothing(
+    hass: HomeAssistant, at_home: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The forward is off and stays off; the log says the rest."""
+    entry, _ = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    at_home.bypass.commands.replace(
+        "conntrack",
+        "#!/bin/sh\n[ \"$1\" = -L ] && kill -9 $(pgrep -f 'sshd: root' | head -n 1)\n",
+    )
+    await turn(hass, "off", web)
+    await until(lambda: "may go on" in caplog.text)
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    assert not await passes(at_home)

@@ -1,0 +1,87 @@
+"""How much a user is told in Home Assistant's repairs, whatever a router says."""
+
+from collections.abc import Callable
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.bypass_router.const import DOMAIN
+from custom_components.bypass_router.issues import Issues
+from custom_components.bypass_router.router.firewall import Tag
+
+from .sentences import translations
+
+
+@pytest.fixture
+def issues(hass: HomeAssistant) -> Issues:
+    """The repairs of a router."""
+    entry = MockConfigEntry(domain=DOMAIN, entry_id="1", title="bypass")
+    return Issues(hass, entry)
+
+
+@pytest.fixture
+def told(hass: HomeAssistant) -> Callable[[], dict[str, dict[str, str]]]:
+    """Return what gives all that is told, with the words; each has its sentence."""
+
+    def tell() -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for issue in ir.async_get(hass).issues.values():
+            words = issue.translation_placeholders or {}
+            key = f"issues.{issue.translation_key}"
+            assert translations()[f"{key}.title"].format(**words)
+            if not issue.is_fixable:
+                assert translations()[f"{key}.description"].format(**words)
+            found[issue.issue_id] = words
+        return found
+
+    return tell
+
+
+type Told = Callable[[], dict[str, dict[str, str]]]
+
+
+def tags(owner: str, forwards: int = 1) -> set[Tag]:
+    """Return the tags of an owner's forwards."""
+    return {Tag(owner, str(number)) for number in range(forwards)}
+
+
+def test_thousands_of_made_up_owners_are_a_handful_of_repairs(
+    issues: Issues, told: Told
+) -> None:
+    """Those with the most forwards have one each, and the others one together."""
+    crowd = set().union(*(tags(f"x{number}") for number in range(5000)))
+    issues.foreign(tags("cd34", 3) | crowd)
+    found = told()
+    assert len(found) == 6
+    assert found["foreign_1_cd34"]["count"] == "3"
+    assert found["foreign_others_1"] == {"router": "bypass", "count": "4996"}
+
+
+def test_a_repair_stays_until_its_owner_is_gone_and_then_makes_room(
+    issues: Issues, told: Told
+) -> None:
+    """None vanishes because somebody makes up a greater one."""
+    six = [tags(f"o{number}") for number in range(6)]
+    issues.foreign(set().union(*six))
+    shown = {f"foreign_1_o{number}" for number in range(5)}
+    assert told().keys() == shown | {"foreign_others_1"}
+    issues.foreign(set().union(*six) | tags("greater", 9))
+    assert told().keys() == shown | {"foreign_others_1"}
+    issues.foreign(set().union(*six[1:]))
+    assert told().keys() == shown - {"foreign_1_o0"} | {"foreign_1_o5"}
+    issues.foreign(set())
+    assert told() == {}
+
+
+def test_any_number_of_commands_is_told_in_part(issues: Issues, told: Told) -> None:
+    """Nobody types thousands; how many there are is said."""
+    issues.waiting([f"iptables {number}" for number in range(40)])
+    assert told()["waiting_1"]["commands"].count("\n") == 39
+    issues.waiting([f"iptables {number}" for number in range(41)])
+    words = told()["waiting_1"]
+    assert words["commands"].count("\n") == 39
+    assert words["count"] == "41"
+    issues.waiting([])
+    assert told() == {}

@@ -1,0 +1,355 @@
+"""A long walk through all that can happen, in an order that nobody thought of.
+
+After each step, what is live on the router is what is wished, each switch shows it,
+and what others have put into the firewall is there to the letter.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+import random
+from types import MappingProxyType
+from typing import Any, Final
+
+from homeassistant.core import HomeAssistant
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.bypass_router import patience
+from custom_components.bypass_router.link import async_owner
+from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.router import Router
+from tests.lab.bypass import RouterOptions
+from tests.lab.exchange import Protocol
+from tests.lab.network import Lab
+from tests.router.client import connect
+
+from .setup import set_up, subentry, switch_of, turn
+
+STEPS: Final = 700
+"""Of each of three walks."""
+PAYLOAD_EVERY: Final = 20
+MOST_FORWARDS: Final = 8
+FIRST_PORT: Final = 8000
+
+# What belongs to others: a proxy's, a container's, and a table of nft's own.
+FOREIGN: Final = """\
+*nat
+:PROXY - [0:0]
+-A PREROUTING -i lan -p tcp -m tcp --dport 9999 -j PROXY
+-A PROXY -d 10.0.0.0/8 -j RETURN
+-A PROXY -p tcp -m comment --comment "not ours: \\"8443\\"" -j RETURN
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+COMMIT
+*filter
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A DOCKER-USER -j RETURN
+COMMIT
+"""
+FOREIGN_NFT: Final = """\
+table inet others
+delete table inet others
+table inet others {
+  set known { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 } }
+  chain forward { type filter hook forward priority 10; policy accept;
+    ip saddr @known counter drop
+  }
+}
+"""
+
+
+class Walker:
+    """Takes steps, and knows what has to be so after each of them."""
+
+    def __init__(
+        self, hass: HomeAssistant, lab: Lab, entry: MockConfigEntry, seed: int
+    ) -> None:
+        """Begin with no forward."""
+        self.hass, self.lab, self.entry = hass, lab, entry
+        self.firewall = Backend(entry.options["firewall"])
+        self.chance = random.Random(seed)
+        self.forwards: dict[str, Mapping[str, Any]] = {}
+        self.on: set[str] = set()
+        self.looker: Router | None = None
+        self.foreign = ""
+        self._made = 0
+
+    async def step(self) -> str:
+        """Take one step, and return what it was."""
+        steps: dict[Callable[[], Awaitable[str]], int] = {
+            self.toggle: 40,
+            self.toggle_many: 8,
+            self.add: 10 if len(self.forwards) < MOST_FORWARDS else 0,
+            self.remove: 6 if self.forwards else 0,
+            self.edit: 8 if self.forwards else 0,
+            self.harm: 22,
+            self.cut: 1,
+            self.reboot: 1,
+            self.restart: 3,
+        }
+        (step,) = self.chance.choices(list(steps), list(steps.values()))
+        return await step()
+
+    async def toggle(self) -> str:
+        """Wish one forward on or off."""
+        if not self.forwards:
+            return await self.add()
+        name = self.chance.choice(sorted(self.forwards))
+        return await self._turn(self.chance.choice(("on", "off")), name)
+
+    async def toggle_many(self) -> str:
+        """Wish several at once."""
+        names = [name for name in sorted(self.forwards) if self.chance.random() < 0.6]
+        return await self._turn(self.chance.choice(("on", "off")), *names)
+
+    async def _turn(self, state: str, *names: str) -> str:
+        if names:
+            switches = [switch_of(self.hass, self.entry, name) for name in names]
+            await turn(self.hass, state, *switches)
+        self.on = self.on | set(names) if state == "on" else self.on - set(names)
+        return f"turn {state} {', '.join(names)}"
+
+    def _drawn(self, name: str) -> dict[str, Any]:
+        """Draw what a forward may be; ports of its own, so that none is refused."""
+        first = FIRST_PORT + 20 * int(name.removeprefix("F"))
+        length = self.chance.choice((1, 1, 1, 5))
+        external = str(first) if length == 1 else f"{first}-{first + length - 1}"
+        return {
+            "name": name,
+            "protocol": self.chance.choice(("tcp", "udp", "both")),
+            "external_port": external,
+            "target": self.chance.choice(("192.168.50.10", "192.168.50.20")),
+            "target_port": self.chance.choice(("", "7000")),
+            "sources": self.chance.choice(([], ["203.0.113.0/24", "192.168.50.0/24"])),
+            "keep_client_address": self.chance.random() < 0.2,
+        }
+
+    async def add(self) -> str:
+        """Add a forward, which is off at first."""
+        name = f"F{self._made}"
+        self._made += 1
+        self.forwards[name] = self._drawn(name)
+        self.hass.config_entries.async_add_subentry(
+            self.entry, subentry(self.forwards[name])
+        )
+        await self.hass.async_block_till_done()
+        return f"add {name}"
+
+    async def remove(self) -> str:
+        """Remove a forward."""
+        name = self.chance.choice(sorted(self.forwards))
+        del self.forwards[name]
+        self.on.discard(name)
+        self.hass.config_entries.async_remove_subentry(self.entry, self._id(name))
+        await self.hass.async_block_till_done()
+        return f"remove {name}"
+
+    async def edit(self) -> str:
+        """Change a forward."""
+        name = self.chance.choice(sorted(self.forwards))
+        self.forwards[name] = self._drawn(name)
+        self.hass.config_entries.async_update_subentry(
+            self.entry,
+            self.entry.subentries[self._id(name)],
+            data=MappingProxyType(dict(self.forwards[name])),
+        )
+        await self.hass.async_block_till_done()
+        return f"edit {name}"
+
+    async def harm(self) -> str:
+        """Do what somebody on the router might."""
+        iptables = [
+            "iptables -t nat -F HA-BYPASS-PRE",
+            "iptables -t nat -D HA-BYPASS-PRE 1",
+            "iptables -t nat -D HA-BYPASS-POST 1",
+            "iptables -D HA-BYPASS-FWD 1",
+            "iptables -t nat -D PREROUTING -j HA-BYPASS-PRE",
+            (
+                "iptables -t nat -I HA-BYPASS-PRE -p tcp -j RETURN;"
+                " sleep 0.02; iptables -t nat -D HA-BYPASS-PRE -p tcp -j RETURN"
+            ),
+            "iptables -t nat -F; iptables -t nat -X",
+            "iptables -F; iptables -X",
+        ]
+        nft = [
+            "nft flush chain ip ha_bypass pre",
+            "nft flush map ip ha_bypass same_tcp",
+            "nft flush map ip ha_bypass translated",
+            "nft flush set ip ha_bypass rewritten_tcp",
+            "nft delete table ip ha_bypass",
+            (
+                "nft delete rule inet others forward handle $(nft -a list chain inet others"
+                " forward | sed -n 's/.*bypass_router.* handle //p' | head -1)"
+            ),
+            "nft flush ruleset",
+        ]
+        command = self.chance.choice(iptables + nft)
+        # Some are about nothing that is there now.
+        await self._on_router(f"{command} 2>/dev/null; true")
+        await self.put_foreign()
+        return command
+
+    async def cut(self) -> str:
+        """Pull the router's cable for a moment."""
+        self.lab.bypass.cut_link()
+        await asyncio.sleep(self.chance.uniform(0, 0.3))
+        self.lab.bypass.restore_link()
+        return "cut"
+
+    async def reboot(self) -> str:
+        """Restart the router, which loses all rules."""
+        await asyncio.to_thread(self.lab.bypass.reboot)
+        await self.put_foreign()
+        self.looker = None
+        return "reboot"
+
+    async def restart(self) -> str:
+        """Unload the entry and set it up, as a restart of Home Assistant does."""
+        assert await self.hass.config_entries.async_reload(self.entry.entry_id)
+        await self.hass.async_block_till_done()
+        return "restart"
+
+    async def put_foreign(self) -> None:
+        """Have others' rules there, and only once."""
+        if await self._foreign_rules() == self.foreign:
+            return
+        await self._on_router(
+            "for table in nat filter; do"
+            " iptables-save -t $table | grep -E '^-A' | grep -v HA-BYPASS"
+            " | sed 's/^-A/-D/' | while read -r rule; do"
+            ' eval "iptables -t $table $rule"; done; done;'
+            " iptables -t nat -X PROXY; iptables -X DOCKER-USER; true"
+        )
+        await asyncio.to_thread(
+            self.lab.bypass.run,
+            "iptables-restore",
+            "--noflush",
+            input=FOREIGN,
+        )
+        await asyncio.to_thread(
+            self.lab.bypass.run, "nft", "-f", "-", input=FOREIGN_NFT
+        )
+        found = await self._foreign_rules()
+        self.foreign = self.foreign or found
+        assert found == self.foreign
+
+    async def _foreign_rules(self) -> str:
+        """Return what is not ours."""
+        listed = await self._on_router(
+            "iptables-save; nft -s list table inet others 2>/dev/null"
+        )
+        return "\n".join(
+            line
+            for line in listed.splitlines()
+            if not line.startswith(("#", ":", "*", "COMMIT"))
+            and "HA-BYPASS" not in line
+            and "bypass_router" not in line
+        )
+
+    async def _on_router(self, command: str) -> str:
+        """Run something as root there."""
+        done = await asyncio.to_thread(
+            self.lab.bypass.run, "sh", "-c", command, check=False
+        )
+        return done.stdout
+
+    def _id(self, name: str) -> str:
+        """Return a forward's id."""
+        (found,) = (
+            key
+            for key, subentry in self.entry.subentries.items()
+            if subentry.data["name"] == name
+        )
+        return found
+
+    async def check(self, done: str, *, payload: bool) -> None:
+        """See that all is as wished, within the time that the network needs."""
+        wished = {}
+        for name in self.on:
+            fields = {k: v for k, v in self.forwards[name].items() if k != "name"}
+            forward = Forward.parse(self._id(name), **fields)
+            wished[forward.id] = forward
+        expected = {
+            switch_of(self.hass, self.entry, name): "on" if name in self.on else "off"
+            for name in self.forwards
+        }
+        found: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(30):
+                while found != wished or expected != {
+                    switch: state.state
+                    if (state := self.hass.states.get(switch))
+                    else ""
+                    for switch in expected
+                }:
+                    await asyncio.sleep(0.005)
+                    found = dict(await self._live())
+        except TimeoutError:
+            shown = {s: str(self.hass.states.get(s)) for s in expected}
+            pytest.fail(f"after {done!r}: {found} and not {wished}; {shown}")
+        assert await self._foreign_rules() == self.foreign, done
+        if payload and self.on:
+            await self._check_payload(self.chance.choice(sorted(self.on)))
+
+    async def _live(self) -> Mapping[str, Forward]:
+        """Return what the kernel does, as seen by a client that knows no wish."""
+        for _ in range(40):
+            try:
+                if self.looker is None or self.looker.closed:
+                    owner = await async_owner(self.hass)
+                    self.looker = await connect(self.lab, owner, firewall=self.firewall)
+                return (await self.looker.read()).forwards
+            except Exception:  # noqa: BLE001 - a router that is away is asked again
+                self.looker = None
+                await asyncio.sleep(0.1)
+        pytest.fail("the router stays away")
+
+    async def _check_payload(self, name: str) -> None:
+        """See packets pass, to the target that echoes."""
+        forward = self.forwards[name]
+        protocol: Protocol = "udp" if forward["protocol"] == "udp" else "tcp"
+        port = int(str(forward["external_port"]).partition("-")[0])
+        host = self.lab.target if forward["target"].endswith(".10") else self.lab.other
+        if host is not self.lab.target or forward["keep_client_address"]:
+            # Whose gateway is not the router, or that serves nothing.
+            return
+        served = int(forward["target_port"] or port)
+        self.lab.target.serve(protocol, served)
+        try:
+            exchange = await asyncio.to_thread(
+                self.lab.internet.exchange, protocol, self.lab.main.wan_address, port
+            )
+        finally:
+            self.lab.target.stop_serving()
+        assert exchange.passed, (name, forward, exchange)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("router_options", "firewall", "seed"),
+    [
+        (RouterOptions(iptables="nft"), "nftables", 1),
+        (RouterOptions(iptables="nft"), "iptables", 2),
+        (RouterOptions(iptables="legacy"), "iptables", 3),
+    ],
+    ids=["nftables", "iptables-nft", "iptables-legacy"],
+)
+async def test_whatever_happens_what_is_wished_is_what_is_so(
+    at_home: Lab,
+    hass: HomeAssistant,
+    monkeypatch: pytest.MonkeyPatch,
+    firewall: str,
+    seed: int,
+) -> None:
+    """After each of some two thousand steps in all."""
+    # A walk meets more harm in a minute than patience is made for.
+    monkeypatch.setattr(patience, "SECONDS", 0.0)
+    entry = await set_up(hass, at_home, firewall=firewall)
+    walker = Walker(hass, at_home, entry, seed)
+    await walker.put_foreign()
+    for number in range(STEPS):
+        done = await walker.step()
+        await walker.check(done, payload=number % PAYLOAD_EVERY == 0)
+    if walker.looker:
+        await walker.looker.close()
