@@ -1,0 +1,155 @@
+"""When the counters of a router's rules are read, and what became of them.
+
+A router with `conntrack` tells of each connection that it translates. That is a hint,
+after which the counters are read, every few seconds at the most; nothing is asked while
+nothing comes. Without it, they are read once a minute, which is one round trip and one
+process on the router: a forward's rules tell nobody when they are used. That is done
+only while somebody wants to know and a forward is on.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+import logging
+import time
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers.event import async_track_time_interval
+
+from .counting import Tally
+from .router.errors import RouterError
+from .router.forward import Forward
+from .router.router import Router
+from .router.watch import Arrival
+from .totals import Totals
+
+_LOGGER = logging.getLogger(__name__)
+
+# Seconds between two readings while connections come.
+_PAUSE = 3.0
+_POLL = timedelta(minutes=1)
+
+
+class Counters:
+    """The connections of one router's forwards."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry[Any],
+        *,
+        router: Callable[[], Router | None],
+        forwards: Callable[[], Mapping[str, Forward]],
+    ) -> None:
+        """Take where to ask for the router while it is connected, and what is on."""
+        self._hass = hass
+        self._entry = entry
+        self._router = router
+        self._forwards = forwards
+        self._totals = Totals(hass, entry.entry_id)
+        self._tallies: dict[str, Tally] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._arrived: dict[str, float] = {}
+        self._asked = False
+        self._reading: asyncio.Task[None] | None = None
+        self.read = False
+        """Whether the router has told its counters since the start."""
+
+    async def async_start(self) -> None:
+        """Read what was counted before, and be ready to count on."""
+        ours = self._entry.subentries
+        stored = await self._totals.load()
+        self._tallies = {key: tally for key, tally in stored.items() if key in ours}
+        self._entry.async_on_unload(
+            async_track_time_interval(
+                self._hass, self._poll, _POLL, cancel_on_shutdown=True
+            )
+        )
+
+    async def async_stop(self) -> None:
+        """Write down what was counted."""
+        await self._totals.flush()
+
+    def tally(self, forward_id: str) -> Tally:
+        """Return what is known of a forward's connections."""
+        return self._tallies.get(forward_id, Tally())
+
+    @callback
+    def async_listen(self, update: Callable[[], None]) -> CALLBACK_TYPE:
+        """Call whenever something was counted."""
+        self._listeners.append(update)
+        self.async_read_soon()
+        return lambda: self._listeners.remove(update)
+
+    @callback
+    def async_arrived(self, arrival: Arrival) -> None:
+        """Take the hint that a connection came, perhaps by one of our forwards."""
+        for forward in self._forwards().values():
+            if (
+                forward.external.first <= arrival.port <= forward.external.last
+                and arrival.transport in forward.protocol.transports
+            ):
+                self._arrived[forward.id] = time.time()
+                self.async_read_soon()
+
+    @callback
+    def async_read_soon(self) -> None:
+        """Read the counters, unless that was done a moment ago: then in a moment."""
+        self._asked = True
+        if self._reading is None and self._listeners and self._router():
+            self._reading = self._entry.async_create_background_task(
+                self._hass,
+                self._read(),
+                f"{self._entry.title} counters",
+                eager_start=False,
+            )
+
+    @callback
+    def _poll(self, _: datetime) -> None:
+        """Read the counters of a router that does not tell when they change."""
+        router = self._router()
+        if router and not router.probe.tools.conntrack and self._forwards():
+            self.async_read_soon()
+
+    async def _read(self) -> None:
+        """Read as long as somebody asks for it, with pauses."""
+        try:
+            while self._asked and (router := self._router()):
+                self._asked = False
+                await self._read_once(router)
+                await asyncio.sleep(_PAUSE)
+        finally:
+            self._reading = None
+
+    async def _read_once(self, router: Router) -> None:
+        """Read the counters, and tell what is new."""
+        arrived, self._arrived = self._arrived, {}
+        try:
+            counts = await router.count()
+        except RouterError as err:
+            _LOGGER.debug("%s does not tell its counters: %s", self._entry.title, err)
+            self._arrived = arrived | self._arrived
+            return
+        now, boot = time.time(), router.probe.boot_id
+        # What the router does not name may be off, or it did not answer; its rules
+        # are not known to be gone.
+        tallies = {
+            key: self.tally(key).counted(counts[key], boot, arrived.get(key, now))
+            if key in counts
+            else self.tally(key)
+            for key in self._entry.subentries
+        }
+        before, first = self._tallies, not self.read
+        self.read, self._tallies = True, tallies
+        if tallies == before and not first:
+            return
+        for update in list(self._listeners):
+            update()
+        if all(
+            tally.continues(before.get(key, tally)) for key, tally in tallies.items()
+        ):
+            self._totals.save_soon(tallies)
+        else:
+            await self._totals.save_now(tallies)

@@ -1,0 +1,119 @@
+"""Has the doctor look at a forward, whatever state its router is in."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.util.hass_dict import HassKey
+
+from .const import DOMAIN
+from .forward_data import forward_or_none
+from .link import connect
+from .remembered import Remembered
+from .router.doctor import Diagnosis, await_visitor, diagnose, unreachable
+from .router.errors import RouterError
+from .router.forward import Forward
+from .router.router import Router
+
+_UNDER_WAY: HassKey[set[str]] = HassKey(f"{DOMAIN}.diagnoses_under_way")
+
+type OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the doctor said of a forward, and of which it was."""
+
+    forward: Forward
+    on: bool
+    """Whether it was on then."""
+    diagnosis: Diagnosis
+
+    def holds(self, forward: Forward | None, *, on: bool) -> bool:
+        """Tell whether the forward is still the one that was looked at."""
+        return (forward, on) == (self.forward, self.on)
+
+
+async def async_diagnose(
+    hass: HomeAssistant,
+    entry: ConfigEntry[Any],
+    forward_id: str,
+    watch: int = 0,
+    on_progress: OnProgress = lambda _left, _packets: None,
+) -> Diagnosis:
+    """Diagnose a forward; watch for somebody who tries from outside, if all is well.
+
+    Raises ServiceValidationError if that is under way, or makes no sense. That the
+    router can't be reached, or refuses, is part of the diagnosis.
+    """
+    subentry = entry.subentries.get(forward_id)
+    if subentry is None or (forward := forward_or_none(subentry)) is None:
+        raise _refused("forward_unreadable")
+    check_free(hass, forward_id)
+    under_way = hass.data.setdefault(_UNDER_WAY, set())
+    under_way.add(forward_id)
+    try:
+        remembered = Remembered(hass, entry.entry_id)
+        known = await remembered.of(forward)
+        diagnosis = await _diagnosis(hass, entry, forward, known, watch, on_progress)
+        if diagnosis.hardware and not diagnosis.causes:
+            await remembered.remember(forward, diagnosis.hardware, entry.subentries)
+    finally:
+        under_way.discard(forward_id)
+    if coordinator := getattr(entry, "runtime_data", None):
+        coordinator.async_diagnosed(forward, diagnosis)
+    return diagnosis
+
+
+def check_free(hass: HomeAssistant, forward_id: str) -> None:
+    """Raise ServiceValidationError if the forward is being diagnosed already."""
+    if forward_id in hass.data.get(_UNDER_WAY, ()):
+        raise _refused("diagnosis_under_way")
+
+
+async def _diagnosis(
+    hass: HomeAssistant,
+    entry: ConfigEntry[Any],
+    forward: Forward,
+    remembered: str | None,
+    watch: int,
+    on_progress: OnProgress,
+) -> Diagnosis:
+    """Ask the doctor."""
+    try:
+        async with _router_of(hass, entry) as router:
+            found = await diagnose(router, forward, remembered=remembered)
+            if watch and not found.causes:
+                visit = await await_visitor(router, forward, watch, on_progress)
+                found = replace(found, checks=(*found.checks, *visit.checks))
+            return found
+    except RouterError as err:
+        return unreachable(err)
+
+
+@asynccontextmanager
+async def _router_of(
+    hass: HomeAssistant, entry: ConfigEntry[Any]
+) -> AsyncIterator[Router]:
+    """Give the router that is connected, or connect for the time. Raises RouterError.
+
+    An entry whose set-up fails has no router, and it is then that a user asks why.
+    """
+    coordinator = getattr(entry, "runtime_data", None)
+    if coordinator and (router := coordinator.link.router):
+        yield router
+        return
+    router = await connect(hass, entry.data, entry.options)
+    try:
+        yield router
+    finally:
+        await router.close()
+
+
+def _refused(key: str) -> HomeAssistantError:
+    """Return the error for a user who asked for what can't be done."""
+    return ServiceValidationError(translation_domain=DOMAIN, translation_key=key)

@@ -1,0 +1,57 @@
+"""A diagnosis as a notification: what is going on, and in the end what came of it."""
+
+from typing import Any
+
+from homeassistant.components import persistent_notification
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant
+
+from .const import DOMAIN
+from .diagnosing import async_diagnose, check_free
+from .diagnosis_texts import async_texts, report
+
+# Seconds in which a person tries from outside.
+WATCHED = 60
+# Seconds between two sights of the remaining time, unless something happens.
+_STEP = 5
+
+
+async def async_diagnose_visibly(
+    hass: HomeAssistant, entry: ConfigEntry[Any], forward_id: str
+) -> None:
+    """Diagnose a forward, and ask to try from outside if nothing is wrong so far.
+
+    Raises ServiceValidationError as `async_diagnose` does.
+    """
+    texts = await async_texts(hass)
+    check_free(hass, forward_id)
+    subentry = entry.subentries[forward_id]
+    ports = str(subentry.data.get("external_port", ""))
+    title = texts.get("diagnosis_title", forward=subentry.title)
+    shown = -1
+
+    def notify(message: str) -> None:
+        """Show it in place of what was shown before."""
+        persistent_notification.async_create(
+            hass, message, title, f"{DOMAIN}_diagnosis_{forward_id}"
+        )
+
+    def on_progress(left: int, packets: int) -> None:
+        """Show how long it takes, and whether somebody came."""
+        nonlocal shown
+        if packets == shown and left % _STEP:
+            return
+        shown = packets
+        parts = [
+            texts.get("diagnosis_try", ports=ports, left=str(left)),
+            texts.get("diagnosis_packets", packets=str(packets)),
+        ]
+        notify("\n\n".join(parts))
+
+    notify(texts.get("diagnosis_running"))
+    try:
+        diagnosis = await async_diagnose(hass, entry, forward_id, WATCHED, on_progress)
+    except BaseException:
+        persistent_notification.async_dismiss(hass, f"{DOMAIN}_diagnosis_{forward_id}")
+        raise
+    notify(report(diagnosis, texts))

@@ -1,0 +1,163 @@
+"""What the doctor says: the steps of the path, and what is wrong at each.
+
+Two faults that look the same from the router and from Home Assistant have one cause,
+whose sentence has to name the possibilities:
+
+- `never_arrived`: the main router does not forward, or forwards elsewhere, or takes the
+  port itself, or the provider has NAT or blocks the port. No packet comes, that is all.
+- `port_closed`: the target's service is off, or listens at another port, or at the
+  target's loopback alone. The target refuses the connection in each case.
+- `no_answer`: the target's firewall drops everybody, or a machine in between does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """How a step of the path came off."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """Looked at, without a proof either way; `seen` has the word why, as `reason`."""
+    SKIPPED = "skipped"
+    """Not looked at: an earlier step failed, or it does not concern this forward."""
+
+
+class Step(StrEnum):
+    """The names of the checks, in the order of the path."""
+
+    CONNECTION = "connection"
+    """Home Assistant reaches the router over SSH."""
+    PRIVILEGES = "privileges"
+    """The account may look at the firewall, and change it."""
+    FORWARDING = "forwarding"
+    """The kernel passes packets on at all."""
+    CONNECTIONS = "connections"
+    """The kernel's table of connections has room."""
+    RULES = "rules"
+    """Our rules stand in the kernel, and are asked first."""
+    PROXY = "proxy"
+    """No transparent proxy takes the packets before they are passed on."""
+    PASSAGE = "passage"
+    """The router's firewall lets the packets pass (FORWARD)."""
+    REVERSE_PATH = "reverse_path"
+    """The router takes packets of internet clients from the LAN (rp_filter)."""
+    TARGET = "target"
+    """The target is there: ARP finds somebody at its address."""
+    PORT = "port"
+    """The target's service answers the router."""
+    ANSWERS = "answers"
+    """What the target answers to internet clients comes back by this router."""
+    THROUGH = "through"
+    """A probe of Home Assistant's own passes through the whole forward."""
+    ARRIVAL = "arrival"
+    """`await_visitor` alone: packets of a client reach the router."""
+    VISIT = "visit"
+    """`await_visitor` alone: the client is answered."""
+
+
+class Cause(StrEnum):
+    """Why a forward does not work."""
+
+    UNREACHABLE = "unreachable"
+    """The router can't be reached over SSH, or does not answer. seen: message."""
+    NOT_PRIVILEGED = "not_privileged"
+    """The account may not look at or change the firewall. seen: command, message."""
+    IP_FORWARD_OFF = "ip_forward_off"
+    """The router's kernel passes no packets on."""
+    CONNTRACK_FULL = "conntrack_full"
+    """No room for further connections. seen: count, limit."""
+    RULE_MISSING = "rule_missing"
+    """Our rules are not in the kernel, or in a backend that is not in use."""
+    RULE_SHADOWED = "rule_shadowed"
+    """Somebody's rule stands before ours and takes the packets."""
+    HIJACKED_BY_TPROXY = "hijacked_by_tproxy"
+    """A transparent proxy (TPROXY) takes the packets before our rules."""
+    DROPPED_IN_FORWARD = "dropped_in_forward"
+    """The router's firewall drops what the forward translates."""
+    RP_FILTER = "rp_filter"
+    """The router drops internet clients' packets, as they come by an interface that it
+    would not answer by. seen: interface."""
+    TARGET_DOWN = "target_down"
+    """Nobody has the target's address: it is off, or got another. seen: address."""
+    TARGET_MOVED = "target_moved"
+    """The device that was the target has another address now. seen: address (the
+    forward's), new_address, hardware."""
+    PORT_CLOSED = "port_closed"
+    """The target refuses: nothing listens there, or on another port, or on its loopback
+    alone. seen: address, port."""
+    TARGET_REFUSES = "target_refuses"
+    """The target answers some and not others: its own firewall drops the router's
+    address, or the clients'. seen: address, port, source."""
+    NO_ANSWER = "no_answer"
+    """The target is there, and is silent at the port to everybody: its own firewall
+    drops, or nothing answers. seen: address, port."""
+    GATEWAY_BYPASSES = "gateway_bypasses"
+    """With `keep_client_address`, the target answers through another router. seen:
+    address."""
+    NO_ROUTE = "no_route"
+    """The router has no default gateway, so answers to internet clients go nowhere."""
+    HIJACKED_BY_TUNNEL = "hijacked_by_tunnel"
+    """A proxy's rules of routing lead the answers into its tunnel. seen: interface."""
+    NEVER_ARRIVED = "never_arrived"
+    """No packet came to the router at the port while we watched: the main router does
+    not forward, or elsewhere, or takes the port itself, or the provider has NAT or
+    blocks it. seen: seconds, ports."""
+    SOURCE_EXCLUDED = "source_excluded"
+    """Packets came from a client that `sources` does not name. seen: source."""
+    DIED_ON_THE_WAY = "died_on_the_way"
+    """A client's packets came and were translated, and it got no answer. seen:
+    source."""
+
+
+class Reason(StrEnum):
+    """Why a check was skipped, or tells nothing: the word `reason` in its `seen`."""
+
+    EARLIER = "earlier"
+    """An earlier step failed, which hides this one."""
+    NOT_CONCERNED = "not_concerned"
+    """It does not matter for this forward."""
+    NO_TOOL = "no_tool"
+    """The router lacks what it would be asked by."""
+    NOT_PROVED = "not_proved"
+    """Our rules are not as they should be, and packets pass all the same."""
+    EXCLUDED = "excluded"
+    """Home Assistant is not among the forward's `sources`."""
+    ON_ROUTER = "on_router"
+    """Home Assistant runs on the router, or reaches it by another address."""
+    SILENCE = "silence"
+    """Nothing came back, which may be as it should: UDP has no handshake."""
+    RANGE = "range"
+    """The first port of the range is closed; the others may be open."""
+    NO_VISITOR = "no_visitor"
+    """No client from the internet was seen, and nothing else can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A step of the path, and what was found out about it."""
+
+    name: Step
+    """A translation key."""
+    status: Status
+    cause: Cause | None = None
+    """Set exactly if the check failed."""
+    seen: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Short printable words for the sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All steps of the path, in its order."""
+
+    checks: tuple[Check, ...]
+    hardware: str | None = None
+    """The target's hardware address, to be `remembered` by the next diagnosis."""
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """What is wrong, in the order of the path; nothing on a healthy one."""
+        return tuple(check.cause for check in self.checks if check.cause)

@@ -1,0 +1,228 @@
+"""Why a forward does not work: the walk along its path.
+
+What is asked stands in `facts` and `knocks`, and what it means in `judgement`. Nothing
+is changed on the router: it is looked at, the target is knocked at, and the kernel is
+made to ask for a silent target by ARP anew. While somebody tries from outside, rules
+that only count stand on the router; see `arrivals`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from .arrivals import Arrivals, watch_arrivals
+from .diagnosis import Cause, Check, Diagnosis, Reason, Status, Step
+from .errors import (
+    ConnectionLost,
+    FirewallFailed,
+    NotPrivileged,
+    RouterError,
+    printable,
+)
+from .facts import (
+    Facts,
+    doubts,
+    looks,
+    read_doubts,
+    read_looks,
+    with_neighbours,
+)
+from .firewall import Lack
+from .forward import Forward, Transport
+from .judgement import has_service, is_there, is_worth_it, judge, may_ask
+from .knocks import KNOCK_TIMEOUT, Answer, knock
+from .router import Router
+
+__all__ = [
+    "Cause",
+    "Check",
+    "Diagnosis",
+    "Reason",
+    "Status",
+    "Step",
+    "await_visitor",
+    "diagnose",
+    "unreachable",
+]
+
+# Seconds after which a router that had too many sessions has fewer.
+_PAUSES = (0.5, 2.0)
+
+type OnProgress = Callable[[int, int], None]
+"""Called each second with the seconds that are left, and the packets seen so far."""
+
+
+async def diagnose(
+    router: Router, forward: Forward, *, remembered: str | None = None
+) -> Diagnosis:
+    """Say why a forward does not work, if it does not. Takes a few seconds.
+
+    `remembered` is the target's hardware address as an earlier diagnosis found it.
+    Raises nothing of `RouterError`: what goes wrong is part of the answer.
+    """
+    async with router.visits:
+        try:
+            facts = await _find_out_patiently(router, forward, remembered)
+        except RouterError as err:
+            return unreachable(err)
+    return judge(facts, forward, router.probe, remembered)
+
+
+async def _find_out_patiently(
+    router: Router, forward: Forward, remembered: str | None
+) -> Facts:
+    """Ask all, and once more if a router under load has refused us a session.
+
+    Raises RouterError.
+    """
+    for pause in _PAUSES:
+        try:
+            return await _find_out(router, forward, remembered)
+        except ConnectionLost:
+            if router.closed:
+                raise
+        await asyncio.sleep(pause)
+    return await _find_out(router, forward, remembered)
+
+
+async def _find_out(router: Router, forward: Forward, remembered: str | None) -> Facts:
+    """Ask all that is to be judged. Raises RouterError."""
+    probe = router.probe
+    lacks, sections = await asyncio.gather(
+        router.lacks(forward), router.run(looks(forward, probe), KNOCK_TIMEOUT)
+    )
+    facts = replace(read_looks(sections, forward, probe), lacks=lacks)
+    if not has_service(facts):
+        facts = await _doubt(router, forward, facts)
+        if remembered not in (None, facts.hardware):
+            others = await router.neighbours()
+            facts = with_neighbours(facts, others, forward.target)
+    # The router's own service may answer where nothing of ours stands.
+    if (
+        Lack.MISSING not in lacks
+        and may_ask(facts, forward, probe)
+        and is_worth_it(facts)
+    ):
+        facts = await _try_it(router, forward, facts)
+    return facts
+
+
+async def _doubt(router: Router, forward: Forward, facts: Facts) -> Facts:
+    """Ask again about a target that did not answer, also from Home Assistant.
+
+    One after the other: some services take one connection at a time.
+    """
+    sections = await router.run(doubts(forward, router.probe), KNOCK_TIMEOUT)
+    facts = read_doubts(sections, facts, forward)
+    if has_service(facts) or not is_there(facts):
+        return facts
+    direct = await _knock_at(
+        forward, forward.target, forward.target_ports.first, facts.service
+    )
+    known = {
+        transport: direct[transport] if answer is Answer.UNKNOWN else answer
+        for transport, answer in facts.service.items()
+    }
+    return replace(facts, direct=direct, service=known)
+
+
+async def _try_it(router: Router, forward: Forward, facts: Facts) -> Facts:
+    """Knock at the forward itself, and see whether our rules were asked.
+
+    Once more if it fails, since a packet may get lost.
+    """
+    address, port = router.site.address.ip, forward.external.first
+    through: Mapping[Transport, Answer] = {}
+    counted: bool | None = None
+    for _ in range(2):
+        before = (await router.count()).get(forward.id)
+        through = await _knock_at(forward, address, port, facts.service)
+        after = (await router.count()).get(forward.id)
+        counted = None if before is None or after is None else after > before
+        if counted and any(answer.is_service for answer in through.values()):
+            break
+        if not has_service(facts):
+            break
+    return replace(facts, through=through, counted=counted)
+
+
+async def _knock_at(
+    forward: Forward,
+    address: IPv4Address,
+    port: int,
+    service: Mapping[Transport, Answer],
+) -> dict[Transport, Answer]:
+    """Knock from Home Assistant, over each transport that may be answered.
+
+    Of two, the one that the target does not serve tells nothing.
+    """
+    served = [transport for transport, it in service.items() if it.is_service]
+    transports = served or forward.protocol.transports
+    answers = await asyncio.gather(*(knock(it, address, port) for it in transports))
+    return dict(zip(transports, answers, strict=True))
+
+
+async def await_visitor(
+    router: Router, forward: Forward, seconds: int, on_progress: OnProgress
+) -> Diagnosis:
+    """Watch while somebody tries from outside, and say what became of it.
+
+    Ends early when a visitor was answered. If one came and was not, the path is
+    diagnosed as well, and its checks stand before those of the visit.
+    """
+    try:
+        found = await watch_arrivals(router, forward, seconds, on_progress)
+    except RouterError as err:
+        return unreachable(err)
+    arrival = _arrival(found, forward, seconds)
+    seen = {"source": found.source or "", "packets": str(found.admitted)}
+    if arrival.status is not Status.OK:
+        visit = Check(Step.VISIT, Status.SKIPPED, seen={"reason": Reason.EARLIER})
+        return Diagnosis((arrival, visit))
+    if found.answers:
+        return Diagnosis((arrival, Check(Step.VISIT, Status.OK, seen=seen)))
+    path = await diagnose(router, forward)
+    if path.causes:
+        visit = Check(Step.VISIT, Status.UNKNOWN, seen={"reason": Reason.EARLIER})
+    else:
+        visit = _failed_visit(found, forward, seen)
+    return Diagnosis((*path.checks, arrival, visit), path.hardware)
+
+
+def _arrival(found: Arrivals, forward: Forward, seconds: int) -> Check:
+    """Say whether packets of anybody came that the forward lets in."""
+    if not found.counting and not found.packets:
+        return Check(Step.ARRIVAL, Status.UNKNOWN, seen={"reason": Reason.NO_TOOL})
+    if not found.packets:
+        seen = {"seconds": str(seconds), "ports": str(forward.external)}
+        return Check(Step.ARRIVAL, Status.FAILED, Cause.NEVER_ARRIVED, seen)
+    seen = {"source": found.source or "", "packets": str(found.packets)}
+    if not found.admitted:
+        return Check(Step.ARRIVAL, Status.FAILED, Cause.SOURCE_EXCLUDED, seen)
+    return Check(Step.ARRIVAL, Status.OK, seen=seen)
+
+
+def _failed_visit(found: Arrivals, forward: Forward, seen: Mapping[str, str]) -> Check:
+    """Say why a visitor was not answered by a path on which nothing is wrong."""
+    if "udp" in forward.protocol.transports and not found.refusals:
+        return Check(Step.VISIT, Status.UNKNOWN, seen={"reason": Reason.SILENCE})
+    return Check(Step.VISIT, Status.FAILED, Cause.DIED_ON_THE_WAY, seen)
+
+
+def unreachable(error: RouterError) -> Diagnosis:
+    """Return the diagnosis where the router can't be asked, and the error why."""
+    words = {name: printable(word) for name, word in error.details.items()}
+    words.setdefault("message", printable(str(error)))
+    failing, cause = Step.CONNECTION, Cause.UNREACHABLE
+    if isinstance(error, NotPrivileged | FirewallFailed):
+        failing, cause = Step.PRIVILEGES, Cause.NOT_PRIVILEGED
+    checks = []
+    for step in Step:
+        if step is failing:
+            checks.append(Check(step, Status.FAILED, cause, words))
+        elif failing is Step.PRIVILEGES and step is Step.CONNECTION:
+            checks.append(Check(step, Status.OK))
+        elif step not in (Step.ARRIVAL, Step.VISIT):
+            checks.append(Check(step, Status.SKIPPED, seen={"reason": Reason.EARLIER}))
+    return Diagnosis(tuple(checks))

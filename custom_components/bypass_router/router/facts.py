@@ -1,0 +1,230 @@
+"""What a diagnosis asks of the router, and how the answers are read.
+
+Two scripts of fixed text. `looks` goes always, and starts few processes; `doubts` goes
+only where the target's service did not answer, and takes seconds: it makes the kernel
+ask by ARP anew, since what it remembers of a neighbour may be old.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
+import re
+
+from .firewall import Lack
+from .forward import Forward, Transport
+from .knocks import Answer, add_knock, read_knock
+from .neighbours import Neighbour
+from .probe import Probe
+from .script import Result, Script, quote
+from .visitors import Visitors, add_flows, visitors_of
+
+# Any internet client: a network for documentation, where nobody is.
+_CLIENT = IPv4Address("192.0.2.1")
+# Clients from there may come by another interface than the LAN's, such as a VPN's.
+_PRIVATE = tuple(
+    map(
+        IPv4Network,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+        ),
+    )
+)
+_NUMBER = re.compile(r"[0-9]{1,12}")
+_HARDWARE = re.compile(r"\slladdr\s((?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2})\s")
+_COUNTS = "/proc/sys/net/netfilter/nf_conntrack_"
+# As the kernel words it: EXDEV. 6.18 says EINVAL.
+_NOT_BY_THIS_WAY = ("Invalid cross-device link", "Invalid argument")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found out, before anybody judges. None: it could not be."""
+
+    lacks: frozenset[Lack] = frozenset()
+    """What our rules lack, by their text."""
+    ip_forward: bool | None = None
+    count: int = 0
+    """Of connections, and `limit` is how many the kernel remembers at most."""
+    limit: int = 0
+    """0 where nobody counts."""
+    filtered: bool = False
+    """Whether rp_filter drops what internet clients send."""
+    way_back: bool = True
+    """Whether there is a route for what the target answers to internet clients."""
+    home: IPv4Address | None = None
+    """Home Assistant, as the router sees it; None if that is not by the LAN address."""
+    on_link: bool = False
+    """Whether the target is a neighbour, whom ARP has to find."""
+    hardware: str | None = None
+    """The target's hardware address, in small letters."""
+    elsewhere: Mapping[str, IPv4Address] = field(default_factory=dict, hash=False)
+    """The other devices that the router knows, by hardware address."""
+    pinged: bool = False
+    """Whether the target answered a ping."""
+    service: Mapping[Transport, Answer] = field(default_factory=dict, hash=False)
+    """What the target answered the router."""
+    direct: Mapping[Transport, Answer] = field(default_factory=dict, hash=False)
+    """What it answered Home Assistant, where the router got nothing."""
+    through: Mapping[Transport, Answer] = field(default_factory=dict, hash=False)
+    """What Home Assistant was answered at the router's address, where it asked."""
+    counted: bool | None = None
+    """Whether our rules have translated what Home Assistant sent there."""
+    visitors: Visitors = field(default_factory=Visitors)
+
+
+def internet_client(forward: Forward) -> IPv4Address | None:
+    """Return somebody on the internet who may come in, or None if nobody may."""
+    if not forward.sources:
+        return _CLIENT
+    for network in forward.sources:
+        if not any(network.overlaps(private) for private in _PRIVATE):
+            return network.network_address
+    return None
+
+
+def looks(forward: Forward, probe: Probe) -> Script:
+    """Return the script whose output `read_looks` understands."""
+    address, interface = probe.address.ip, quote(probe.interface)
+    script = Script().run("forward", "cat /proc/sys/net/ipv4/ip_forward")
+    script.run("connections", f"cat {_COUNTS}count {_COUNTS}max")
+    script.run("home", """sh -c 'echo "$SSH_CONNECTION"'""")
+    settings = (f"/proc/sys/net/ipv4/conf/{at}/rp_filter" for at in ("all", interface))
+    script.run("filter", f"cat {' '.join(settings)}")
+    if client := internet_client(forward):
+        way = f"ip -4 route get {address} from {client} iif {interface}"
+        script.run("way", way)
+        if forward.target in probe.address.network:
+            back = f"ip -4 route get {client} from {forward.target} iif {interface}"
+            script.run("back", back)
+    script.run("target", f"ip -4 route get {forward.target}")
+    _add_knocks(script, forward)
+    script.run("neighbours", "ip -4 neigh")
+    if forward.keep_client_address:
+        tools = probe.tools
+        add_flows(script, forward, address, sudo=tools.sudo, tool=tools.conntrack)
+    # Again, after what takes time: a table that is full is so now and then.
+    script.run("connections.later", f"cat {_COUNTS}count {_COUNTS}max")
+    return script
+
+
+def doubts(forward: Forward, probe: Probe) -> Script:
+    """Return the script whose output `read_doubts` understands."""
+    root = "sudo -n " if probe.sudo else ""
+    target = forward.target
+    script = Script()
+    script.run(
+        "flush",
+        f"{root}ip -4 neigh flush to {target} dev {quote(probe.interface)}",
+    )
+    script.run("ping", f"ping -c 1 -W 1 {target}")
+    _add_knocks(script, forward)
+    return script.run("neighbours", "ip -4 neigh")
+
+
+def _add_knocks(script: Script, forward: Forward) -> None:
+    """Add a knock at the target for each transport."""
+    for transport in forward.protocol.transports:
+        add_knock(script, transport, forward.target, forward.target_ports.first)
+
+
+def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -> Facts:
+    """Return what was found out by `looks`."""
+    count, limit = max(
+        _counts(sections["connections"]), _counts(sections["connections.later"])
+    )
+    way, back = sections.get("way"), sections.get("back")
+    flows = sections.get("flows")
+    forwarding = sections["forward"]
+    return Facts(
+        ip_forward=forwarding.output == "1" if forwarding.ok else None,
+        count=count,
+        limit=limit,
+        filtered=way is not None and _is_filtered(way, sections["filter"]),
+        way_back=back is None or back.ok or "unreachable" not in back.output,
+        home=_home(sections["home"], probe),
+        on_link=_is_on_link(sections["target"]),
+        hardware=_hardware(sections["neighbours"], forward.target),
+        service=_knocked(sections, forward),
+        visitors=visitors_of(flows, forward, probe.address) if flows else Visitors(),
+    )
+
+
+def read_doubts(
+    sections: Mapping[str, Result], facts: Facts, forward: Forward
+) -> Facts:
+    """Return the facts with what was found out by `doubts`."""
+    return replace(
+        facts,
+        pinged=sections["ping"].ok,
+        hardware=_hardware(sections["neighbours"], forward.target),
+        service=_knocked(sections, forward),
+    )
+
+
+def with_neighbours(
+    facts: Facts, found: Collection[Neighbour], at: IPv4Address
+) -> Facts:
+    """Return the facts with where the other devices are."""
+    elsewhere = {it.hardware_address: it.address for it in found if it.address != at}
+    return replace(facts, elsewhere=elsewhere)
+
+
+def _counts(result: Result) -> tuple[int, int]:
+    """Return how many connections there are, and may be; 0 where nobody counts."""
+    match _NUMBER.findall(result.output) if result.ok else []:
+        case [count, limit]:
+            return int(count), int(limit)
+    return 0, 0
+
+
+def _knocked(
+    sections: Mapping[str, Result], forward: Forward
+) -> dict[Transport, Answer]:
+    """Return the answers to the knocks from the router."""
+    return {
+        transport: read_knock(sections[f"knock.{transport}"])
+        for transport in forward.protocol.transports
+    }
+
+
+def _is_filtered(way: Result, settings: Result) -> bool:
+    """Tell whether the kernel would drop what comes that way.
+
+    Where it names no reason, a filter has to be there.
+    """
+    return (
+        not way.ok
+        and any(words in way.output for words in _NOT_BY_THIS_WAY)
+        and any(line in ("1", "2") for line in settings.lines)
+    )
+
+
+def _home(connection: Result, probe: Probe) -> IPv4Address | None:
+    """Return Home Assistant's address, if it reaches the router by its LAN address."""
+    words = connection.output.split()
+    try:
+        client, server = IPv4Address(words[0]), IPv4Address(words[2])
+    except IndexError, ValueError:
+        return None
+    if server != probe.address.ip or client in probe.addresses:
+        return None
+    return client
+
+
+def _is_on_link(route: Result) -> bool:
+    """Tell whether a route leads to a neighbour."""
+    first = route.output.partition("\n")[0]
+    return route.ok and " via " not in first and not first.startswith("local")
+
+
+def _hardware(neighbours: Result, address: IPv4Address) -> str | None:
+    """Return the hardware address that a neighbour has."""
+    for line in neighbours.lines:
+        if line.startswith(f"{address} ") and (found := _HARDWARE.search(f"{line} ")):
+            return found[1].lower()
+    return None

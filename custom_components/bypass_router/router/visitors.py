@@ -1,0 +1,141 @@
+"""What the kernel's table of connections tells of a forward's clients.
+
+`conntrack` prints it; where there is none, most kernels show it as a file. A line names
+the request's addresses first, and then those of the answer that is waited for:
+
+    tcp 6 117 SYN_SENT src=CLIENT dst=ROUTER sport=… dport=8443 [UNREPLIED] src=TARGET …
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+import re
+
+from .forward import Forward, Transport
+from .script import Result, Script
+
+_FILE = "/proc/net/nf_conntrack"
+# As many lines as a target's own connections may take up, and more than enough.
+_MOST = 400
+_FLOW = re.compile(
+    r"(?:ipv4\s+2\s+)?(tcp|udp)\s+(?:6|17)\s+([0-9]{1,7})\s+(?:([A-Z_]{3,12})\s+)?"
+    r"src=([0-9.]{7,15}) dst=([0-9.]{7,15}) sport=([0-9]{1,5}) dport=([0-9]{1,5})\s"
+    r"(?:packets=[0-9]+ bytes=[0-9]+ )?(\[UNREPLIED\] )?"
+    r"src=([0-9.]{7,15}) dst="
+)
+# Seconds: of the kernel's own for a SYN that nobody answers, and how fresh one is.
+_SYN_TIMEOUT = 120
+_FRESH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A connection that the router's kernel knows."""
+
+    transport: Transport
+    left: int
+    """Seconds until it is forgotten."""
+    state: str
+    """Of TCP's; empty for UDP."""
+    source: IPv4Address
+    destination: IPv4Address
+    port: int
+    answered: bool
+    answerer: IPv4Address
+    """Who is to answer: the target, if it was translated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitors:
+    """What became of clients from outside of the LAN."""
+
+    known: bool = False
+    """Whether the table could be read at all."""
+    answered: bool = False
+    """Whether one was answered lately."""
+    unanswered: IPv4Address | None = None
+    """One whose request goes unanswered at this moment."""
+    leaves_here: bool = False
+    """Whether the target sends what it has for the internet by this router."""
+    excluded: IPv4Address | None = None
+    """One that came to the forward's ports, and was not translated."""
+
+
+def add_flows(
+    script: Script, forward: Forward, address: IPv4Address, *, sudo: bool, tool: bool
+) -> None:
+    """Add the command that prints the connections that concern a forward."""
+    root = "sudo -n " if sudo else ""
+    if tool:
+        listing = "; ".join(
+            f"{root}conntrack -L {match} 2>&1"
+            for match in (f"-d {address}", f"-s {forward.target}")
+        )
+    else:
+        patterns = f"-e 'dst={address} ' -e 'src={forward.target} '"
+        listing = f"{root}cat {_FILE} 2>&1 | grep -F {patterns}"
+        listing = f"ls {_FILE} >/dev/null && {listing}"
+    script.feed("flows", "sh -s", [f"{{ {listing}; }} | head -n {_MOST}"])
+
+
+def read_flows(result: Result) -> Iterator[Flow]:
+    """Yield the connections of such a listing."""
+    for line in result.lines:
+        if not (found := _FLOW.match(line)):
+            continue
+        kind, left, state, source, destination, _, port, lacking, answerer = (
+            found.groups()
+        )
+        try:
+            yield Flow(
+                "tcp" if kind == "tcp" else "udp",
+                int(left),
+                state or "",
+                IPv4Address(source),
+                IPv4Address(destination),
+                int(port),
+                answered=not lacking,
+                answerer=IPv4Address(answerer),
+            )
+        except ValueError:
+            continue
+
+
+def visitors_of(result: Result, forward: Forward, site: IPv4Interface) -> Visitors:
+    """Return what the table tells of a forward's clients from outside of the LAN."""
+    flows = list(read_flows(result))
+    lan = site.network
+    ours = [
+        flow
+        for flow in flows
+        if flow.destination == site.ip
+        and flow.source not in lan
+        and flow.transport in forward.protocol.transports
+        and forward.external.first <= flow.port <= forward.external.last
+    ]
+    translated = [flow for flow in ours if flow.answerer == forward.target]
+    # UDP is often left unanswered, and rightly so.
+    waiting = [
+        flow.source
+        for flow in translated
+        if flow.state == "SYN_SENT"
+        and not flow.answered
+        and flow.left >= _SYN_TIMEOUT - _FRESH
+    ]
+    return Visitors(
+        known=bool(flows) or "flow entries" in result.output or result.output == "",
+        answered=any(flow.answered for flow in translated),
+        unanswered=waiting[-1] if waiting else None,
+        leaves_here=any(_leaves(flow, forward, site) for flow in flows),
+        excluded=next((it.source for it in ours if it.answerer == site.ip), None),
+    )
+
+
+def _leaves(flow: Flow, forward: Forward, site: IPv4Interface) -> bool:
+    """Tell whether it is a connection that the target itself has made to elsewhere."""
+    return (
+        flow.source == forward.target
+        and flow.destination not in site.network
+        and not flow.destination.is_multicast
+        and flow.destination != IPv4Address("255.255.255.255")
+    )

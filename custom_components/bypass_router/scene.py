@@ -1,0 +1,162 @@
+"""What the picture of a forward shows, by the live state and the last diagnosis."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from .picture import Hop, Role, Scene, State, Station
+from .picture_words import Words, words_in
+from .router.diagnosis import Diagnosis, Status, Step
+from .router.forward import Forward
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known of a forward."""
+
+    title: str
+    forward: Forward
+    router: str
+    """The bypass router's address, or empty before it is known."""
+    connected: bool
+    on: bool
+    diagnosis: Diagnosis | None = None
+    """The last one, if it is of this forward as it is."""
+    remark: str = ""
+    """What that says of the first fault."""
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A part of the path: the checks that concern it, and which of them prove it."""
+
+    steps: Collection[Step]
+    proofs: Collection[Step]
+
+    def state(self, diagnosis: Diagnosis | None) -> State:
+        """Return how this part stands."""
+        checks = (
+            {check.name: check.status for check in diagnosis.checks}
+            if (diagnosis)
+            else {}
+        )
+        if any(checks.get(step) is Status.FAILED for step in self.steps):
+            return State.FAILED
+        if any(checks.get(step) is Status.OK for step in self.proofs):
+            return State.OK
+        return State.UNKNOWN
+
+
+# Nobody here sees where before the bypass router a packet got lost; what did arrive
+# has come all the way.
+_OUTSIDE: Final = _Place((), (Step.ARRIVAL, Step.VISIT))
+_ARRIVING: Final = _Place((Step.ARRIVAL,), (Step.ARRIVAL, Step.VISIT))
+_BYPASS: Final = _Place(
+    (
+        Step.CONNECTION,
+        Step.PRIVILEGES,
+        Step.FORWARDING,
+        Step.CONNECTIONS,
+        Step.RULES,
+        Step.PROXY,
+        Step.PASSAGE,
+        Step.REVERSE_PATH,
+    ),
+    (Step.RULES,),
+)
+_LEAVING: Final = _Place(
+    (Step.PASSAGE, Step.TARGET, Step.PORT, Step.ANSWERS, Step.THROUGH, Step.VISIT),
+    (Step.PORT, Step.THROUGH, Step.VISIT),
+)
+_TARGET: Final = _Place((Step.TARGET, Step.PORT), (Step.TARGET, Step.PORT, Step.VISIT))
+# What is passed through from end to end, or at least from the home.
+_WHOLE: Final = _Place((), (Step.THROUGH, Step.VISIT))
+
+
+def scene_of(situation: Situation) -> Scene:
+    """Return what is to be drawn."""
+    words = words_in(situation.language)
+    forward = situation.forward
+    state, word = _whole(situation, words)
+    diagnosis = situation.diagnosis if situation.connected and situation.on else None
+    outside = _OUTSIDE.state(diagnosis)
+    reached = f"{situation.router}:{forward.external}" if situation.router else ""
+    bypass = _BYPASS.state(diagnosis)
+    if not situation.connected:
+        bypass = State.FAILED
+    elif situation.on and bypass is State.UNKNOWN:
+        # Its rules were read back from the kernel.
+        bypass = State.OK
+    return Scene(
+        title=situation.title,
+        state=state,
+        word=word,
+        stations=(
+            Station(Role.CLIENT, words.client, _sources(forward, words), outside),
+            Station(
+                Role.MAIN, words.main_router, f"→ {reached}" if reached else "", outside
+            ),
+            Station(
+                Role.BYPASS,
+                words.bypass_router,
+                reached or str(forward.external),
+                bypass,
+            ),
+            Station(
+                Role.TARGET,
+                words.target,
+                f"{forward.target}:{forward.target_ports}",
+                _TARGET.state(diagnosis),
+            ),
+        ),
+        hops=tuple(
+            _hop(f"{_protocol(forward)} {ports}", state, words)
+            for ports, state in (
+                (forward.external, outside),
+                (forward.external, _ARRIVING.state(diagnosis)),
+                (forward.target_ports, _LEAVING.state(diagnosis)),
+            )
+        ),
+        remark=situation.remark if diagnosis and diagnosis.causes else "",
+        language=situation.language,
+    )
+
+
+def _whole(situation: Situation, words: Words) -> tuple[State, str]:
+    """Return how the forward stands as a whole, and the word for it."""
+    if not situation.connected:
+        return State.FAILED, words.away
+    if not situation.on:
+        return State.UNKNOWN, words.off
+    if situation.diagnosis and situation.diagnosis.causes:
+        return State.FAILED, words.broken
+    if _WHOLE.state(situation.diagnosis) is State.OK:
+        return State.OK, words.works
+    return State.OK, words.on
+
+
+def _hop(label: str, state: State, words: Words) -> Hop:
+    """Return a hop with the word for its state."""
+    word = {
+        State.OK: words.ok,
+        State.FAILED: words.failed,
+        State.UNKNOWN: words.unknown,
+    }[state]
+    return Hop(label, state, word)
+
+
+def _protocol(forward: Forward) -> str:
+    """Return the transports as people call them."""
+    return " + ".join(name.upper() for name in forward.protocol.transports)
+
+
+def _sources(forward: Forward, words: Words) -> str:
+    """Return who may come in."""
+    return (
+        ", ".join(
+            str(network.network_address) if network.prefixlen == 32 else str(network)  # noqa: PLR2004 - a single host
+            for network in forward.sources
+        )
+        or words.anyone
+    )

@@ -1,0 +1,107 @@
+"""How many connections the forwards have had, and how many forwards are on."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import override
+
+from homeassistant.components.sensor import SensorEntity
+from homeassistant.components.sensor.const import SensorDeviceClass, SensorStateClass
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.util.dt import utc_from_timestamp
+
+from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
+from .entity import ForwardEntity, RouterEntity, async_add_to_forwards
+
+# Nothing is asked of the router by an entity.
+PARALLEL_UPDATES = 0
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: BypassRouterConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the sensor of the router, and those of each forward."""
+    async_add_entities([ForwardsActive(entry.runtime_data)])
+    async_add_to_forwards(entry, async_add_entities, _sensors)
+
+
+def _sensors(
+    coordinator: BypassRouterCoordinator, forward_id: str
+) -> Iterator[ForwardEntity]:
+    """Return the sensors of a forward."""
+    yield Connections(coordinator, forward_id)
+    yield LastConnection(coordinator, forward_id)
+
+
+class ForwardsActive(RouterEntity, SensorEntity):
+    """How many forwards are in force as they are set up."""
+
+    _attr_state_class = SensorStateClass.MEASUREMENT
+
+    def __init__(self, coordinator: BypassRouterCoordinator) -> None:
+        """Name it."""
+        super().__init__(coordinator, "forwards_active")
+
+    @property
+    @override
+    def native_value(self) -> int:
+        """Count the switches that are on."""
+        live = self.coordinator.data.forwards
+        wanted = self.coordinator.forwards
+        return sum(live.get(key) == forward for key, forward in wanted.items())
+
+
+class _CountingSensor(ForwardEntity, SensorEntity):
+    """Tells of a forward's connections; as long as it is there, they are counted."""
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Hear of what is counted."""
+        await super().async_added_to_hass()
+        self.async_on_remove(
+            self.coordinator.counters.async_listen(self.async_write_ha_state)
+        )
+
+
+class Connections(_CountingSensor):
+    """How many connections there were, over all the lives of the rules.
+
+    Unknown until the router has told its counters: what was written down before may
+    be less than what was shown before, and would look as if it had begun anew.
+    """
+
+    _attr_state_class = SensorStateClass.TOTAL_INCREASING
+
+    def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
+        """Name it."""
+        super().__init__(coordinator, forward_id, "connections")
+
+    @property
+    @override
+    def native_value(self) -> int | None:
+        """Return the total."""
+        counters = self.coordinator.counters
+        return counters.tally(self._forward_id).total if counters.read else None
+
+
+class LastConnection(_CountingSensor):
+    """When the last connection came.
+
+    Where the router does not tell, when it was noticed, a minute later at the most;
+    of those that came while Home Assistant was away, when it was back.
+    """
+
+    _attr_device_class = SensorDeviceClass.TIMESTAMP
+
+    def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
+        """Name it."""
+        super().__init__(coordinator, forward_id, "last_connection")
+
+    @property
+    @override
+    def native_value(self) -> datetime | None:
+        """Return the moment; none if there was no connection yet."""
+        last = self.coordinator.counters.tally(self._forward_id).last
+        return None if last is None else utc_from_timestamp(last)

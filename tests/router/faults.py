@@ -1,0 +1,408 @@
+"""Faults of every kind, each seeded for real in the lab: the causes to be named."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+import sys
+from typing import Final, override
+
+from custom_components.bypass_router.router.diagnosis import Cause
+from custom_components.bypass_router.router.forward import Forward
+from tests.lab.hijacks import Hijack, NftTproxy, Tproxy, Tun
+from tests.lab.network import Lab
+from tests.lab.node import Node
+from tests.lab.proxies import Proxy
+
+WEB: Final = Forward.parse(
+    "01WEB",
+    protocol="tcp",
+    external_port="8443",
+    target="192.168.50.10",
+    target_port="443",
+)
+KEPT: Final = replace(WEB, id="02KEPT", keep_client_address=True)
+FOR_LAN: Final = Forward.parse(
+    "03LAN",
+    protocol="tcp",
+    external_port="8443",
+    target="192.168.50.10",
+    target_port="443",
+    sources=["192.168.50.0/24", "198.51.100.0/24"],
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong, after the forward was set."""
+
+    name: str
+    causes: tuple[Cause, ...]
+    """What is to be named, in the order of the path."""
+    seed: Callable[[Lab], object]
+    forward: Forward = WEB
+    visitor: bool = False
+    """Whether it shows only while somebody tries from outside."""
+    sudo: bool = False
+    """Whether it takes an account that has to ask `sudo`."""
+    remembers: bool = False
+    """Whether an earlier diagnosis was made."""
+    proxies: list[Proxy] = field(default_factory=list, compare=False)
+
+    @override
+    def __str__(self) -> str:
+        """What it is called in the table."""
+        return self.name
+
+    def __and__(self, other: Fault) -> Fault:
+        """Both at once."""
+
+        def seed(lab: Lab) -> None:
+            self.seed(lab)
+            other.seed(lab)
+
+        return replace(
+            self,
+            name=f"{self} and {other}",
+            causes=in_order(*self.causes, *other.causes),
+            seed=seed,
+            forward=self.forward if self.forward is not WEB else other.forward,
+            visitor=self.visitor or other.visitor,
+            remembers=self.remembers or other.remembers,
+        )
+
+
+def in_order(*causes: Cause) -> tuple[Cause, ...]:
+    """Return the causes in the order of the path."""
+    order = list(Cause)
+    return tuple(sorted(causes, key=order.index))
+
+
+def nft(node: Node, text: str) -> None:
+    """Add rules of nft."""
+    node.run("/mnt/sbin/nft" if node.name == "bypass" else "nft", "-f", "-", input=text)
+
+
+def _is_iptables(lab: Lab) -> bool:
+    """Tell whether the router is one whose firewall is iptables."""
+    return lab.options.iptables is not None and lab.options.system == "debian"
+
+
+def _iptables(lab: Lab, *arguments: str) -> None:
+    """Run its iptables."""
+    lab.bypass.real(f"iptables-{lab.options.iptables}", *arguments)
+
+
+def _lose_privileges(lab: Lab) -> None:
+    sudoers = lab.bypass.disk.path("/etc/sudoers")
+    lines = sudoers.read_text().splitlines()
+    kept = [line for line in lines if line.startswith("Defaults")]
+    lab.bypass.disk.write("/etc/sudoers", "\n".join([*kept, ""]), 0o440)
+
+
+def _lose_rules(lab: Lab) -> None:
+    """Do what the article's clean.sh does, or its like for nft."""
+    if _is_iptables(lab) and "HA-BYPASS-PRE" in lab.bypass.iptables_save():
+        _iptables(lab, "-t", "nat", "-F")
+    else:
+        lab.bypass.real("nft", "delete", "table", "ip", "ha_bypass")
+
+
+def _stand_before(lab: Lab) -> None:
+    """Send the port elsewhere, by a rule that is asked first."""
+    if _is_iptables(lab):
+        rule = "-p tcp --dport 8443 -j DNAT --to-destination 192.168.50.20:80"
+        _iptables(lab, "-t", "nat", "-I", "PREROUTING", *rule.split())
+    nft(
+        lab.bypass,
+        "table ip early { chain pre {\n"
+        "type nat hook prerouting priority -110; policy accept;\n"
+        "tcp dport 8443 dnat to 192.168.50.20:80\n}\n}",
+    )
+
+
+def _drop(lab: Lab) -> None:
+    """Begin to drop what is forwarded, by policy."""
+    if _is_iptables(lab):
+        _iptables(lab, "-F", "FORWARD")
+        _iptables(lab, "-P", "FORWARD", "DROP")
+    else:
+        nft(
+            lab.bypass,
+            "table inet strict { chain forward {\n"
+            "type filter hook forward priority 0; policy drop;\n}\n}",
+        )
+
+
+def _drop_unseen(lab: Lab) -> None:
+    """Drop it where none of our rules would have to stand."""
+    nft(
+        lab.bypass,
+        "table ip unseen { chain post {\n"
+        "type filter hook postrouting priority -200; policy accept;\n"
+        "ct status dnat drop\n}\n}",
+    )
+
+
+def _drop_internet(lab: Lab) -> None:
+    """Drop what is forwarded for clients of the internet, and nobody else's."""
+    nft(
+        lab.bypass,
+        "table ip unseen { chain post {\n"
+        "type filter hook postrouting priority -200; policy accept;\n"
+        "ip saddr 203.0.113.0/24 drop\n}\n}",
+    )
+
+
+def _default_elsewhere(lab: Lab) -> None:
+    """Make another interface the way to the internet, and be strict about it."""
+    lab.bypass.run(
+        *("/mnt/bin/ip" if lab.options.system != "debian" else "ip", "-batch", "-"),
+        input="link add other type veth peer name far\nlink set other up\n"
+        "link set far up\naddress add 10.9.9.1/24 dev other\n"
+        "route replace default via 10.9.9.2 dev other\n",
+    )
+    lab.bypass.sysctl("net.ipv4.conf.all.rp_filter", "1")
+
+
+def _firewall_of_target(rule: str) -> Callable[[Lab], None]:
+    """Return what adds a rule to the target's own firewall."""
+
+    def seed(lab: Lab) -> None:
+        nft(
+            lab.target,
+            "table ip own { chain input {\n"
+            "type filter hook input priority 0; policy accept;\n"
+            f"{rule}\n}}\n}}",
+        )
+
+    return seed
+
+
+def _serve_elsewhere(lab: Lab) -> None:
+    lab.target.stop_serving()
+    lab.target.serve("tcp", 444)
+
+
+_LOOPBACK: Final = (
+    "import socket, time; s = socket.socket(); s.bind(('127.0.0.1', 443)); s.listen();"
+    "print('ok', flush=True); time.sleep(1000)"
+)
+
+
+def _serve_loopback(lab: Lab) -> None:
+    lab.target.stop_serving()
+    lab.target.spawn(sys.executable, "-IS", "-c", _LOOPBACK)
+
+
+def _move(lab: Lab) -> None:
+    """Give the target another address, as a DHCP server would."""
+    lab.target.stop_serving()
+    lab.target.ip(
+        "address del 192.168.50.10/24 dev lan",
+        "address add 192.168.50.11/24 dev lan",
+        "route replace default via 192.168.50.2",
+    )
+    lab.target.exchange("udp", lab.bypass.address, 9, timeout=0.1)
+
+
+def _gateway(lab: Lab) -> None:
+    """Let the target answer by the main router; a client has just noticed."""
+    lab.target.use_gateway(lab.main.address)
+    visit(lab)
+
+
+def _refuse_internet(lab: Lab) -> None:
+    """Let the target take clients of the LAN only, and know its way out."""
+    _firewall_of_target("ip saddr != 192.168.50.0/24 tcp dport 443 drop")(lab)
+    lab.target.exchange("udp", lab.internet.address, 9, timeout=0.1)
+    visit(lab)
+
+
+def visit(lab: Lab) -> None:
+    """Let a client from the internet try."""
+    lab.internet.exchange("tcp", lab.main.wan_address, 8443, timeout=0.3)
+
+
+def _take(hijack: Callable[[Lab], Hijack]) -> Callable[[Lab], object]:
+    """Return what starts a proxy."""
+
+    def seed(lab: Lab) -> object:
+        if lab.options.system != "debian":
+            # Its package ip-full, which such proxies need.
+            lab.bypass.commands.link("ip", "bin/ip")
+        proxy = Proxy(hijack(lab))
+        proxy.start(lab.bypass)
+        return proxy
+
+    return seed
+
+
+def _tproxy(lab: Lab) -> Hijack:
+    return Tproxy(variant="legacy") if lab.options.iptables == "legacy" else NftTproxy()
+
+
+def _fill(lab: Lab) -> None:
+    """Let connections come from the LAN until the kernel remembers no more."""
+    count, most = (
+        int(lab.bypass.run("cat", f"/proc/sys/net/netfilter/nf_conntrack_{it}").stdout)
+        for it in ("count", "max")
+    )
+    lab.other.run(
+        *(sys.executable, "-IS", "-c", _FILLING),
+        *(lab.bypass.address, str(most - count + 2000)),
+        timeout=60,
+    )
+
+
+_FILLING: Final = """
+import socket, sys
+address, number = sys.argv[1], int(sys.argv[2])
+while number > 0:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setblocking(False)
+    for port in range(1024, 61024):
+        try:
+            s.sendto(b"", (address, port))
+        except (BlockingIOError, ConnectionRefusedError):
+            continue
+        number -= 1
+        if not number:
+            break
+    # Its port stays taken, so the next socket has another.
+    globals().setdefault("kept", []).append(s)
+"""
+
+UNREACHABLE: Final = Fault(
+    "the router's SSH server is gone",
+    (Cause.UNREACHABLE,),
+    lambda lab: lab.bypass.stop_ssh(),
+)
+NOT_PRIVILEGED: Final = Fault(
+    "sudo refuses", (Cause.NOT_PRIVILEGED,), _lose_privileges, sudo=True
+)
+FORWARD_OFF: Final = Fault(
+    "ip_forward is off",
+    (Cause.IP_FORWARD_OFF,),
+    lambda lab: lab.bypass.sysctl("net.ipv4.ip_forward", "0"),
+)
+FULL: Final = Fault("conntrack is full", (Cause.CONNTRACK_FULL,), _fill)
+MISSING: Final = Fault("the rules are gone", (Cause.RULE_MISSING,), _lose_rules)
+SHADOWED: Final = Fault(
+    "another rule is asked first", (Cause.RULE_SHADOWED,), _stand_before
+)
+TPROXY: Final = Fault("TPROXY", (Cause.HIJACKED_BY_TPROXY,), _take(_tproxy))
+DROPPED: Final = Fault("FORWARD drops", (Cause.DROPPED_IN_FORWARD,), _drop)
+DROPPED_UNSEEN: Final = Fault(
+    "something else drops", (Cause.DROPPED_IN_FORWARD,), _drop_unseen
+)
+RP_FILTER: Final = Fault("rp_filter", (Cause.RP_FILTER,), _default_elsewhere)
+DOWN: Final = Fault(
+    "the target is off", (Cause.TARGET_DOWN,), lambda lab: lab.target.cut_link()
+)
+MOVED: Final = Fault(
+    "the target has another address", (Cause.TARGET_MOVED,), _move, remembers=True
+)
+CLOSED: Final = Fault("another port", (Cause.PORT_CLOSED,), _serve_elsewhere)
+LOOPBACK: Final = Fault("its loopback only", (Cause.PORT_CLOSED,), _serve_loopback)
+REFUSES: Final = Fault(
+    "the target drops the router",
+    (Cause.TARGET_REFUSES,),
+    _firewall_of_target("ip saddr 192.168.50.2 tcp dport 443 drop"),
+)
+REFUSES_INTERNET: Final = Fault(
+    "the target drops the internet",
+    (Cause.TARGET_REFUSES,),
+    _refuse_internet,
+    forward=KEPT,
+)
+NO_ANSWER: Final = Fault(
+    "the target drops everybody",
+    (Cause.NO_ANSWER,),
+    _firewall_of_target("tcp dport 443 drop"),
+)
+GATEWAY: Final = Fault(
+    "the target's gateway is another",
+    (Cause.GATEWAY_BYPASSES,),
+    _gateway,
+    forward=KEPT,
+)
+NO_ROUTE: Final = Fault(
+    "no default route",
+    (Cause.NO_ROUTE,),
+    lambda lab: lab.bypass.ip("route del default"),
+)
+TUNNEL: Final = Fault("TUN", (Cause.HIJACKED_BY_TUNNEL,), _take(lambda _: Tun()))
+NEVER: Final = Fault(
+    "the main router forwards nothing",
+    (Cause.NEVER_ARRIVED,),
+    lambda lab: lab.main.clear_forwards(),
+    visitor=True,
+)
+EXCLUDED: Final = Fault(
+    "sources leaves the client out",
+    (Cause.SOURCE_EXCLUDED,),
+    lambda _: None,
+    forward=FOR_LAN,
+    visitor=True,
+)
+DIED: Final = Fault(
+    "only the internet is dropped",
+    (Cause.DIED_ON_THE_WAY,),
+    _drop_internet,
+    visitor=True,
+)
+VISITED: Final = Fault("nothing, and a visitor", (), lambda _: None, visitor=True)
+
+FAULTS: Final = (
+    UNREACHABLE,
+    NOT_PRIVILEGED,
+    FORWARD_OFF,
+    FULL,
+    MISSING,
+    SHADOWED,
+    TPROXY,
+    DROPPED,
+    DROPPED_UNSEEN,
+    RP_FILTER,
+    DOWN,
+    MOVED,
+    CLOSED,
+    LOOPBACK,
+    REFUSES,
+    REFUSES_INTERNET,
+    NO_ANSWER,
+    GATEWAY,
+    NO_ROUTE,
+    TUNNEL,
+    NEVER,
+    EXCLUDED,
+    DIED,
+    VISITED,
+)
+
+
+def pairs() -> Iterable[Fault]:
+    """Yield faults that come together; both are named but where one hides the other."""
+    yield FORWARD_OFF & CLOSED
+    yield FORWARD_OFF & DOWN
+    yield FORWARD_OFF & MISSING
+    yield MISSING & CLOSED
+    yield MISSING & DOWN
+    yield SHADOWED & CLOSED
+    yield DROPPED & CLOSED
+    yield DROPPED_UNSEEN & CLOSED
+    yield DROPPED & TUNNEL
+    yield TPROXY & CLOSED
+    yield RP_FILTER & CLOSED
+    yield RP_FILTER & REFUSES
+    yield NO_ROUTE & NO_ANSWER
+    yield TUNNEL & DOWN
+    # Nothing that comes later is asked while nothing comes at all.
+    yield replace(NEVER & CLOSED, causes=NEVER.causes)
+    # Our own rules for the firewall are gone with the rest, and come back with it.
+    yield replace(MISSING & DROPPED, causes=MISSING.causes)
+    # Nobody has the address: who would listen there can't be told.
+    yield replace(DOWN & CLOSED, causes=DOWN.causes)
+    # Our own packets are dropped as well, so the target is not blamed.
+    yield replace(FULL & NO_ANSWER, causes=FULL.causes)
+    # What a visitor meets is diagnosed as well.
+    yield replace(DIED & FORWARD_OFF, causes=FORWARD_OFF.causes)

@@ -1,0 +1,395 @@
+"""The doctor's judgement: what facts mean, and what they must not be taken for."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.bypass_router.router.diagnosis import (
+    Cause,
+    Check,
+    Diagnosis,
+    Reason,
+    Status,
+    Step,
+)
+from custom_components.bypass_router.router.doctor import unreachable
+from custom_components.bypass_router.router.errors import (
+    ConnectionLost,
+    NotPrivileged,
+)
+from custom_components.bypass_router.router.facts import (
+    Facts,
+    doubts,
+    internet_client,
+    looks,
+    read_looks,
+)
+from custom_components.bypass_router.router.firewall import Lack
+from custom_components.bypass_router.router.forward import Forward, Transport
+from custom_components.bypass_router.router.judgement import judge
+from custom_components.bypass_router.router.knocks import Answer, read_knock
+from custom_components.bypass_router.router.probe import Probe
+from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.tools import Tools
+from custom_components.bypass_router.router.visitors import Visitors, visitors_of
+
+PROBE = Probe(
+    address=IPv4Interface("192.168.50.2/24"),
+    interface="lan",
+    hardware_address=None,
+    uid=0,
+    tools=Tools(nft=True),
+    ip_forward=True,
+    boot_id="",
+    hostname="bypass",
+    system="Linux",
+    addresses=frozenset({IPv4Address("192.168.50.2")}),
+)
+HOME = IPv4Address("192.168.50.5")
+CLIENT = IPv4Address("203.0.113.10")
+HERE, THERE = "02:00:c0:a8:32:0a", "02:00:c0:a8:32:0b"
+
+
+def forward(
+    protocol: str = "tcp", ports: str = "8443", *, kept: bool = False
+) -> Forward:
+    """Return a forward to the target."""
+    return Forward.parse(
+        "01WEB",
+        protocol=protocol,
+        external_port=ports,
+        target="192.168.50.10",
+        keep_client_address=kept,
+    )
+
+
+WEB = forward()
+HEALTHY = Facts(
+    ip_forward=True,
+    count=10,
+    limit=1000,
+    home=HOME,
+    on_link=True,
+    hardware=HERE,
+    service={"tcp": Answer.CONNECTED},
+    through={"tcp": Answer.CONNECTED},
+    counted=True,
+)
+
+
+def named(facts: Facts, of: Forward = WEB, remembered: str | None = None) -> list[str]:
+    """Return the causes that are named."""
+    return [*judge(facts, of, PROBE, remembered).causes]
+
+
+def check(facts: Facts, step: Step, of: Forward = WEB) -> Check:
+    """Return one step."""
+    (found,) = (it for it in judge(facts, of, PROBE).checks if it.name is step)
+    return found
+
+
+def test_a_healthy_path_has_no_cause_and_teaches_the_targets_hardware_address() -> None:
+    """Each step is ok, in the order of the path."""
+    found = judge(HEALTHY, WEB, PROBE)
+    assert [it.name for it in found.checks] == list(Step)[:-2]
+    assert {it.status for it in found.checks} == {Status.OK}
+    assert (found.causes, found.hardware) == ((), HERE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"ip_forward": False}, "ip_forward_off"),
+        ({"count": 1000}, "conntrack_full"),
+        ({"count": 991}, "conntrack_full"),
+        ({"lacks": frozenset({Lack.MISSING}), "through": {}}, "rule_missing"),
+        ({"lacks": frozenset({Lack.SHADOWED}), "counted": False}, "rule_shadowed"),
+        ({"through": {"tcp": Answer.SILENT}, "counted": False}, "rule_shadowed"),
+        ({"lacks": frozenset({Lack.TAKEN}), "counted": False}, "hijacked_by_tproxy"),
+        ({"through": {"tcp": Answer.SILENT}}, "dropped_in_forward"),
+        ({"through": {"tcp": Answer.REFUSED}}, "dropped_in_forward"),
+        ({"lacks": frozenset({Lack.BLOCKED}), "through": {}}, "dropped_in_forward"),
+        ({"filtered": True}, "rp_filter"),
+        ({"way_back": False}, "no_route"),
+        ({"lacks": frozenset({Lack.DIVERTED})}, "hijacked_by_tunnel"),
+    ],
+)
+def test_one_fact_is_one_cause(changes: dict[str, Any], cause: str) -> None:
+    """Whatever else is well."""
+    assert named(replace(HEALTHY, **changes)) == [cause]
+
+
+SILENT = replace(
+    HEALTHY, service={"tcp": Answer.SILENT}, through={}, counted=None, hardware=None
+)
+REFUSED: dict[Transport, Answer] = {"tcp": Answer.REFUSED}
+
+
+def test_a_target_that_nobody_finds_is_down_or_has_moved() -> None:
+    """It has moved if the device that was there is somewhere else."""
+    assert named(SILENT) == ["target_down"]
+    moved = replace(SILENT, elsewhere={HERE: IPv4Address("192.168.50.11")})
+    assert named(moved, remembered=HERE) == ["target_moved"]
+    # Another device has its address, and nothing for us.
+    taken = replace(moved, hardware=THERE, service=REFUSED)
+    assert named(taken, remembered=HERE) == ["target_moved"]
+
+
+def test_what_answers_is_no_wrong_device() -> None:
+    """A machine may have several interfaces, and a new one."""
+    found = replace(
+        HEALTHY, hardware=THERE, elsewhere={HERE: IPv4Address("192.168.50.11")}
+    )
+    assert named(found, remembered=HERE) == []
+
+
+def test_silence_is_told_from_refusal() -> None:
+    """By whom the target answers."""
+    there = replace(SILENT, hardware=HERE)
+    assert named(there) == ["no_answer"]
+    assert named(replace(there, direct={"tcp": Answer.DATA})) == ["target_refuses"]
+    assert named(replace(there, service=REFUSED)) == ["port_closed"]
+
+
+def test_what_has_nothing_to_knock_with_blames_nobody() -> None:
+    """Nor does a target behind another router that answers no ping."""
+    unknown = replace(SILENT, hardware=HERE, service={"tcp": Answer.UNKNOWN})
+    assert named(unknown) == []
+    assert check(unknown, Step.PORT).seen["reason"] == Reason.NO_TOOL
+
+
+def test_silence_over_udp_blames_nobody() -> None:
+    """Most services say nothing to what they don't understand."""
+    udp = forward("udp")
+    silent: dict[Transport, Answer] = {"udp": Answer.SILENT}
+    facts = replace(HEALTHY, service=silent, through=silent)
+    assert named(facts, udp) == []
+    assert check(facts, Step.PORT, udp).seen["reason"] == Reason.SILENCE
+    # The target refuses UDP once a second at most.
+    refused = replace(facts, service={"udp": Answer.REFUSED}, through=silent)
+    assert named(refused, udp) == ["port_closed"]
+
+
+def test_of_two_transports_one_that_is_served_is_enough() -> None:
+    """People choose both when they don't know which."""
+    answers: dict[Transport, Answer] = {"tcp": Answer.CONNECTED, "udp": Answer.REFUSED}
+    assert named(replace(HEALTHY, service=answers), forward("both")) == []
+
+
+def test_a_closed_port_of_a_range_blames_nobody() -> None:
+    """Some open when they are needed."""
+    facts = replace(HEALTHY, service=REFUSED, through=REFUSED)
+    assert named(facts, forward(ports="6000-6010")) == []
+    assert named(facts) == ["port_closed"]
+
+
+@pytest.mark.parametrize("lack", [Lack.SHADOWED, Lack.TAKEN, Lack.BLOCKED])
+def test_packets_that_pass_prove_more_than_rules(lack: Lack) -> None:
+    """What stands before ours may have no say in it."""
+    assert named(replace(HEALTHY, lacks=frozenset({lack}))) == []
+
+
+@pytest.mark.parametrize("counted", [True, False, None])
+def test_a_probe_that_fails_for_a_reason_that_is_known_has_no_other(
+    counted: bool | None,
+) -> None:
+    """The first on the path is to blame."""
+    lost = replace(HEALTHY, through={"tcp": Answer.SILENT}, counted=counted)
+    assert named(replace(lost, ip_forward=False)) == ["ip_forward_off"]
+    assert named(replace(lost, count=1000)) == ["conntrack_full"]
+
+
+def test_a_full_table_takes_the_blame_for_the_targets_silence() -> None:
+    """The router's own packets are dropped as well."""
+    assert named(replace(SILENT, count=1000)) == ["conntrack_full"]
+
+
+KEPT = forward(kept=True)
+
+
+@pytest.mark.parametrize(
+    ("visitors", "cause"),
+    [
+        (Visitors(known=True), None),
+        (Visitors(), None),
+        (Visitors(known=True, answered=True, unanswered=CLIENT), None),
+        (Visitors(known=True, unanswered=CLIENT), "gateway_bypasses"),
+        (Visitors(known=True, unanswered=CLIENT, leaves_here=True), "target_refuses"),
+    ],
+)
+def test_clients_that_get_no_answer_tell_of_the_targets_gateway(
+    visitors: Visitors, cause: str | None
+) -> None:
+    """If the target answers clients of the LAN, and the forward keeps addresses."""
+    facts = replace(HEALTHY, visitors=visitors)
+    assert named(facts, KEPT) == ([cause] if cause else [])
+    assert named(facts) == []
+
+
+FLOW = (
+    "tcp      6 {left} {state} src={source} dst=192.168.50.2 sport=40000 dport=8443"
+    " {lacking}src=192.168.50.10 dst={source} sport=8443 dport=40000 mark=0 use=1"
+)
+
+
+def seen(*lines: str) -> Visitors:
+    """Return what a listing tells."""
+    return visitors_of(Result("\n".join(lines), 0), KEPT, PROBE.address)
+
+
+def flow(left: int = 118, state: str = "SYN_SENT", source: str = "203.0.113.10") -> str:
+    """Return a line of `conntrack -L`."""
+    lacking = "[UNREPLIED] " if state == "SYN_SENT" else ""
+    return FLOW.format(left=left, state=state, source=source, lacking=lacking)
+
+
+def test_only_a_fresh_request_from_outside_of_the_lan_counts() -> None:
+    """An older one may be of a time when the target was off."""
+    assert seen(flow()).unanswered == CLIENT
+    assert seen(f"ipv4     2 {flow()}").unanswered == CLIENT
+    assert seen(flow(left=60)).unanswered is None
+    assert seen(flow(source="192.168.50.20")).unanswered is None
+    assert seen(flow(state="ESTABLISHED")).answered
+
+
+def test_a_target_that_goes_out_by_this_router_has_it_as_its_gateway() -> None:
+    """As far as it is not talking to the LAN."""
+    line = (
+        "udp      17 28 src=192.168.50.10 dst={to} sport=5000 dport=53"
+        " src={to} dst=192.168.50.10 sport=53 dport=5000 mark=0 use=1"
+    )
+    assert seen(line.format(to="198.51.100.1")).leaves_here
+    assert not seen(line.format(to="192.168.50.2")).leaves_here
+
+
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        ("data\nstatus 0", Answer.DATA),
+        ("connected\nstatus 0", Answer.CONNECTED),
+        ("silent", Answer.SILENT),
+        ("bash: connect: Connection refused\nbash: line 1: …", Answer.REFUSED),
+        ("nc: can't connect to remote host (192.168.50.10): No route to host",
+         Answer.UNREACHABLE),
+        ("status 0", Answer.CONNECTED),
+        ("status 1", Answer.UNKNOWN),
+        ("unknown", Answer.UNKNOWN),
+        ("", Answer.UNKNOWN),
+        ("421 Too many connections refused", Answer.DATA),
+    ],
+)  # fmt: skip
+def test_a_knock_is_read(output: str, answer: Answer) -> None:
+    """Whatever the service says of itself is data."""
+    assert read_knock(Result(output, 0)) is answer
+
+
+@pytest.mark.parametrize(
+    ("sources", "client"),
+    [
+        ([], "192.0.2.1"),
+        (["192.168.50.0/24", "10.0.0.0/8"], None),
+        (["192.168.50.0/24", "203.0.113.0/24"], "203.0.113.0"),
+    ],
+)
+def test_the_internet_matters_only_where_it_may_come_in(
+    sources: list[str], client: str | None
+) -> None:
+    """A VPN's clients may come by another interface."""
+    found = internet_client(
+        Forward.parse(
+            "01WEB",
+            protocol="tcp",
+            external_port="8443",
+            target="192.168.50.10",
+            sources=sources,
+        )
+    )
+    assert found == (IPv4Address(client) if client else None)
+
+
+STATES = st.builds(
+    Facts,
+    lacks=st.frozensets(st.sampled_from(Lack)),
+    ip_forward=st.sampled_from([True, False, None]),
+    count=st.sampled_from([0, 10, 1000]),
+    limit=st.sampled_from([0, 1000]),
+    filtered=st.booleans(),
+    way_back=st.booleans(),
+    home=st.sampled_from([None, HOME, CLIENT]),
+    on_link=st.booleans(),
+    hardware=st.sampled_from([None, HERE, THERE]),
+    elsewhere=st.sampled_from([{}, {HERE: IPv4Address("192.168.50.11")}]),
+    pinged=st.booleans(),
+    service=st.fixed_dictionaries({"tcp": st.sampled_from(Answer)}),
+    direct=st.fixed_dictionaries({}, optional={"tcp": st.sampled_from(Answer)}),
+    through=st.fixed_dictionaries({}, optional={"tcp": st.sampled_from(Answer)}),
+    counted=st.sampled_from([True, False, None]),
+    visitors=st.builds(
+        Visitors,
+        known=st.booleans(),
+        answered=st.booleans(),
+        unanswered=st.sampled_from([None, CLIENT]),
+        leaves_here=st.booleans(),
+    ),
+)
+
+
+@given(STATES, st.booleans())
+def test_whatever_the_facts_a_step_has_a_cause_exactly_if_it_failed(
+    facts: Facts,
+    kept: bool,
+) -> None:
+    """Every step is there once, and one that tells nothing says why."""
+    found = judge(facts, forward(kept=kept), PROBE, HERE)
+    assert [it.name for it in found.checks] == list(Step)[:-2]
+    assert list(blameless(found)) == []
+
+
+def blameless(found: Diagnosis) -> Iterator[Check]:
+    """Yield checks that say too much or too little."""
+    for it in found.checks:
+        failed = it.status is Status.FAILED
+        vague = it.status in (Status.UNKNOWN, Status.SKIPPED)
+        if failed != (it.cause is not None) or vague != ("reason" in it.seen):
+            yield it
+
+
+@pytest.mark.parametrize(
+    ("error", "step", "cause"),
+    [
+        (ConnectionLost(message="gone"), Step.CONNECTION, Cause.UNREACHABLE),
+        (
+            NotPrivileged(command="nft", message="no"),
+            Step.PRIVILEGES,
+            Cause.NOT_PRIVILEGED,
+        ),
+    ],
+)
+def test_a_router_that_says_nothing_has_one_cause(
+    error: ConnectionLost | NotPrivileged, step: Step, cause: Cause
+) -> None:
+    """And its words."""
+    found = unreachable(error)
+    assert found.causes == (cause,)
+    (failed,) = (it for it in found.checks if it.status is Status.FAILED)
+    assert (failed.name, failed.seen["message"]) == (step, error.details["message"])
+    assert list(blameless(found)) == []
+
+
+@given(st.text(max_size=200), st.integers(0, 255))
+def test_nonsense_of_a_router_is_read_as_ignorance(output: str, status: int) -> None:
+    """Nothing breaks, and nothing is blamed on the target."""
+    labels = looks(KEPT, PROBE)
+    doubts(KEPT, PROBE)
+    names = [
+        *("forward", "connections", "home", "filter", "way", "back", "target"),
+        *("knock.tcp", "neighbours", "flows", "connections.later"),
+    ]
+    assert all(name in labels for name in names)
+    sections = {name: Result(output, status) for name in names}
+    facts = read_looks(sections, KEPT, PROBE)
+    assert isinstance(judge(facts, KEPT, PROBE), Diagnosis)

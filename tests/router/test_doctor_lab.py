@@ -1,0 +1,312 @@
+"""Each fault, seeded for real, is named by its cause, and a healthy path by none.
+
+The table of all faults on each kind of router is printed after the tests. A cell is a
+lab of its own; several run at once, since most of them wait for an answer.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import pytest_socket
+
+from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.diagnosis import Diagnosis, Status
+from custom_components.bypass_router.router.doctor import await_visitor, diagnose
+from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.router import Router
+from tests.lab.by_hand import all_rules
+from tests.lab.bypass import RouterOptions
+from tests.lab.fixtures import build
+from tests.lab.network import NETWORKS, Lab
+
+from .client import connect
+from .faults import FAULTS, Fault, pairs, visit
+from .kinds import SUDO_USER
+from .matrix import PROTOCOLS
+
+AT_ONCE = 6
+# Connections to a router; on each, two diagnoses are made at once.
+LINKS = 2
+WATCHED = 3
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of router."""
+
+    name: str
+    options: RouterOptions
+    backend: Backend = Backend.AUTO
+    without: tuple[str, ...] = ()
+
+
+KINDS = (
+    Kind("Debian, nftables", RouterOptions("nft")),
+    Kind(
+        "Debian, legacy, no nft",
+        RouterOptions("legacy"),
+        Backend.IPTABLES,
+        without=("nft", "conntrack"),
+    ),
+    Kind("OpenWrt", RouterOptions(system="openwrt")),
+)
+
+
+@dataclass(eq=False)
+class Table:
+    """A plugin of pytest that prints what was named, by fault and kind of router."""
+
+    named: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> None:
+        """Print the table."""
+        terminalreporter.section("What the doctor names, cause × router kind")
+        kinds = [kind.name for kind in KINDS]
+        rows = [["fault", *kinds]]
+        for fault, found in self.named.items():
+            rows.append([fault, *(found.get(kind, "-") for kind in kinds)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            padded = (
+                cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+            )
+            terminalreporter.write_line(" | ".join(padded).rstrip())
+
+
+@pytest.fixture(scope="module")
+def table(pytestconfig: pytest.Config) -> Table:
+    """The table, which is printed after all tests."""
+    table = Table()
+    pytestconfig.pluginmanager.register(table)
+    return table
+
+
+@pytest.fixture(autouse=True)
+def _sockets() -> None:
+    """Let labs be reached; Home Assistant's plugin forbids all sockets."""
+    pytest_socket.enable_socket()
+    pytest_socket.socket_allow_hosts(["127.0.0.1", *NETWORKS], allow_unix_socket=True)
+
+
+def seeded(fault: Fault, kind: Kind) -> Diagnosis:
+    """Return the diagnosis of a forward that has worked, after a fault came."""
+    with build(kind.options) as lab:
+        lab.bypass.commands.hide(*kind.without)
+        lab.target.serve("tcp", 443)
+        if fault.sudo:
+            assert SUDO_USER.password
+            lab.bypass.users.add(SUDO_USER.username, SUDO_USER.password, sudo="all")
+        with lab.home.enter():
+            return asyncio.run(_seeded(fault, kind, lab))
+
+
+async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
+    account = SUDO_USER if fault.sudo else None
+    router = await connect(lab, account=account, firewall=kind.backend)
+    seed = None
+    try:
+        await router.apply([fault.forward])
+        remembered = None
+        if fault.remembers:
+            healthy = await diagnose(router, fault.forward)
+            assert not healthy.causes
+            remembered = healthy.hardware
+        seed = await asyncio.to_thread(fault.seed, lab)
+        if not fault.visitor:
+            return await diagnose(router, fault.forward, remembered=remembered)
+
+        def progress(left: int, packets: int) -> None:
+            if left == WATCHED - 1:
+                visits.append(asyncio.create_task(asyncio.to_thread(visit, lab)))
+
+        visits: list[asyncio.Task[None]] = []
+        found = await await_visitor(router, fault.forward, WATCHED, progress)
+        await asyncio.gather(*visits)
+        await no_counting_rules(lab)
+        return found
+    finally:
+        await router.close()
+        if hasattr(seed, "stop"):
+            seed.stop()
+
+
+async def no_counting_rules(lab: Lab) -> None:
+    """Wait until nothing is left of what counts, or fail."""
+    async with asyncio.timeout(5):
+        while re.search(r"ha_bypass_watch|\.packets", all_rules(lab)):
+            await asyncio.sleep(0.05)
+
+
+def flaw(fault: Fault, kind: Kind, found: Diagnosis) -> str | None:
+    """Say what is wrong with a diagnosis, if anything is."""
+    wrong = [
+        str(check)
+        for check in found.checks
+        if (check.status is Status.FAILED) != (check.cause is not None)
+    ]
+    if found.causes == fault.causes and not wrong:
+        return None
+    checks = "\n  ".join(map(str, found.checks))
+    return f"{kind.name}, {fault}: named {[*found.causes]}\n  {checks}"
+
+
+def tried(faults: list[Fault], kind: Kind, table: Table) -> Iterator[str]:
+    """Yield what is wrong with the diagnosis of each fault."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for fault, found in zip(
+            faults, threads.map(lambda it: seeded(it, kind), faults), strict=True
+        ):
+            wrong = flaw(fault, kind, found)
+            named = ", ".join(found.causes) or "none"
+            table.named.setdefault(fault.name, {})[kind.name] = (
+                f"{named} (WRONG)" if wrong else named
+            )
+            if wrong:
+                yield wrong
+
+
+def possible(fault: Fault, kind: Kind) -> bool:
+    """Tell whether a fault can be made on a router: an OpenWrt has no sudo."""
+    return not (fault.sudo and kind.options.system != "debian")
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_each_fault_is_named_alone(kind: Kind, table: Table) -> None:
+    """And nothing else is blamed."""
+    faults = [fault for fault in FAULTS if possible(fault, kind)]
+    flaws = list(tried(faults, kind, table))
+    assert not flaws, "\n".join(flaws)
+
+
+def _healthy(name: str, protocol: str, ports: str, *sources: str) -> Forward:
+    """Return a forward that works, as long as the target's services run."""
+    external, _, target = ports.partition(" ")
+    return Forward.parse(
+        name,
+        protocol=protocol,
+        external_port=external,
+        target="192.168.50.10",
+        target_port=target,
+        sources=sources,
+        keep_client_address=name.startswith("KEPT"),
+    )
+
+
+HEALTHY = (
+    _healthy("TCP", "tcp", "8443 443"),
+    _healthy("UDP", "udp", "5000"),
+    _healthy("BOTH", "both", "8444 443"),
+    _healthy("BOTHudp", "both", "5001 5000"),
+    _healthy("RANGE", "tcp", "6000-6010 7000"),
+    _healthy("RANGEudp", "udp", "6000-6010 7000"),
+    _healthy("RANGEclosed", "tcp", "6100-6110"),
+    _healthy("SILENT", "tcp", "8001 2001"),
+    _healthy("CLOSES", "tcp", "8002 2002"),
+    _healthy("SILENTudp", "udp", "8003 2003"),
+    _healthy("SILENTboth", "both", "8004 2001"),
+    _healthy("HOME", "tcp", "8447 443", "192.168.50.0/24"),
+    _healthy("ABROAD", "tcp", "8448 443", "203.0.113.0/24", "198.51.100.7"),
+    _healthy("VPN", "tcp", "8449 443", "10.8.0.0/24"),
+    _healthy("KEPT", "tcp", "8450 443"),
+    _healthy("KEPTudp", "udp", "8450 5000"),
+)
+"""Each works: also those whose service says nothing, and where half is not served."""
+
+_SERVICES = """
+import select, socket
+def bound(kind, port):
+    s = socket.socket(socket.AF_INET, kind)
+    s.bind(("0.0.0.0", port))
+    return s
+silent, closing = (bound(socket.SOCK_STREAM, port) for port in (2001, 2002))
+mute = bound(socket.SOCK_DGRAM, 2003)
+for s in (silent, closing):
+    s.listen(1024)
+print("ok", flush=True)
+kept = []
+while True:
+    for s in select.select([silent, closing, mute], [], [])[0]:
+        if s is mute:
+            s.recv(1000)
+            continue
+        connection, _ = s.accept()
+        if s is silent:
+            kept = [*kept[-50:], connection]
+        else:
+            connection.close()
+"""
+# A thousand take two and a half minutes of two processors.
+DIAGNOSES = int(os.environ.get("DIAGNOSES", "240"))
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(300)
+def test_diagnoses_of_healthy_forwards_name_no_cause(table: Table) -> None:
+    """On all kinds of router, of services that talk, and of those that don't."""
+    with ThreadPoolExecutor(len(KINDS)) as threads:
+        found = [it for some in threads.map(healthy, KINDS) for it in some]
+    assert len(found) >= DIAGNOSES
+    blamed = {
+        f"{name}: {check.cause} {dict(check.seen)}"
+        for name, diagnosis in found
+        for check in diagnosis.checks
+        if check.cause
+    }
+    table.named[f"none, {len(found)} times"] = dict.fromkeys(
+        (kind.name for kind in KINDS), ", ".join(sorted(blamed)) or "none"
+    )
+    assert not blamed
+
+
+def healthy(kind: Kind) -> list[tuple[str, Diagnosis]]:
+    """Return an equal share of the diagnoses, on one kind of router."""
+    with build(kind.options) as lab:
+        lab.bypass.commands.hide(*kind.without)
+        for protocol in PROTOCOLS:
+            for ports in ("443" if protocol == "tcp" else "5000", "7000-7010"):
+                lab.target.serve(protocol, ports)
+        services = lab.target.spawn(
+            sys.executable, "-IS", "-c", _SERVICES, stdout=subprocess.PIPE
+        )
+        assert services.stdout.readline() == "ok\n"
+        with lab.home.enter():
+            return asyncio.run(_all_healthy(kind, lab))
+
+
+async def _all_healthy(kind: Kind, lab: Lab) -> list[tuple[str, Diagnosis]]:
+    """Diagnose several at once, over several connections."""
+    routers = [await connect(lab, firewall=kind.backend) for _ in range(LINKS)]
+    try:
+        await routers[0].apply(HEALTHY)
+        share = -(-DIAGNOSES // len(KINDS))
+        waiting = iter([HEALTHY[n % len(HEALTHY)] for n in range(share)])
+        found: list[tuple[str, Diagnosis]] = []
+
+        async def work(router: Router) -> None:
+            for forward in waiting:
+                diagnosis = await diagnose(router, forward)
+                found.append((forward.id, diagnosis))
+
+        await asyncio.gather(*(work(router) for router in routers * 2))
+        return found
+    finally:
+        await asyncio.gather(*(router.close() for router in routers))
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(300)
+def test_faults_that_come_together_are_both_named(table: Table) -> None:
+    """Or the first on the path alone, where it hides the other."""
+    flaws = list(tried(list(pairs()), KINDS[0], table))
+    assert not flaws, "\n".join(flaws)
