@@ -1,5 +1,6 @@
 """The commands by which a person removes all of ours, after the router was removed."""
 
+from pathlib import Path
 import re
 
 from homeassistant.core import HomeAssistant
@@ -132,3 +133,9 @@ async def test_what_stands_beside_a_proxy_goes_too(at_home: Lab, commands: str) 
     assert "192.168.50.98" in routing
     assert "lookup local" in routing
     assert "lookup default" in routing
+
+
+def test_the_readme_has_the_same_commands(commands: str) -> None:
+    """For who has lost the repair that shows them."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"```sh\n{commands}\n```" in readme

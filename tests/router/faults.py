@@ -1,7 +1,7 @@
 """Faults of every kind, each seeded for real in the lab: the causes to be named."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 import sys
 from typing import Final, override
 
@@ -37,7 +37,8 @@ class Fault:
     name: str
     causes: tuple[Cause, ...]
     """What is to be named, in the order of the path."""
-    seed: Callable[[Lab], object]
+    seed: Callable[[Lab], Proxy | None]
+    """Makes it; a proxy that was started is to be stopped."""
     forward: Forward = WEB
     visitor: bool = False
     """Whether it shows only while somebody tries from outside."""
@@ -45,7 +46,6 @@ class Fault:
     """Whether it takes an account that has to ask `sudo`."""
     remembers: bool = False
     """Whether an earlier diagnosis was made."""
-    proxies: list[Proxy] = field(default_factory=list, compare=False)
 
     @override
     def __str__(self) -> str:
@@ -55,9 +55,9 @@ class Fault:
     def __and__(self, other: Fault) -> Fault:
         """Both at once."""
 
-        def seed(lab: Lab) -> None:
-            self.seed(lab)
-            other.seed(lab)
+        def seed(lab: Lab) -> Proxy | None:
+            one, another = self.seed(lab), other.seed(lab)
+            return one or another
 
         return replace(
             self,
@@ -222,10 +222,10 @@ def visit(lab: Lab) -> None:
     lab.internet.exchange("tcp", lab.main.wan_address, 8443, timeout=0.3)
 
 
-def _take(hijack: Callable[[Lab], Hijack]) -> Callable[[Lab], object]:
+def _take(hijack: Callable[[Lab], Hijack]) -> Callable[[Lab], Proxy]:
     """Return what starts a proxy."""
 
-    def seed(lab: Lab) -> object:
+    def seed(lab: Lab) -> Proxy:
         if lab.options.system != "debian":
             # Its package ip-full, which such proxies need.
             lab.bypass.commands.link("ip", "bin/ip")

@@ -380,6 +380,29 @@ def test_a_router_that_says_nothing_has_one_cause(
     assert list(blameless(found)) == []
 
 
+def test_a_way_that_fails_is_a_filters_only_where_there_is_one() -> None:
+    """The kernel may refuse to say where a packet goes for other reasons."""
+
+    def filtered(way: Result, settings: str) -> bool:
+        names = ("forward", "connections", "home", "back", "target")
+        labels = (*names, "knock.tcp", "neighbours", "connections.later")
+        sections = dict.fromkeys(labels, Result("", 1))
+        sections |= {"way": way, "filter": Result(settings, 0)}
+        return read_looks(sections, WEB, PROBE).filtered
+
+    refused = Result("RTNETLINK answers: Invalid argument", 2)
+    assert filtered(refused, "0\n1")
+    assert not filtered(refused, "0\n0")
+    assert not filtered(Result('Object "from" is unknown', 255), "0\n1")
+    assert not filtered(Result("local 192.168.50.2 dev lo", 0), "1\n1")
+
+
+def test_rules_that_are_gone_take_the_blame_for_what_went_with_them() -> None:
+    """All come back together."""
+    facts = replace(HEALTHY, lacks=frozenset(Lack), through={}, counted=None)
+    assert named(facts) == ["rule_missing"]
+
+
 @given(st.text(max_size=200), st.integers(0, 255))
 def test_nonsense_of_a_router_is_read_as_ignorance(output: str, status: int) -> None:
     """Nothing breaks, and nothing is blamed on the target."""

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from threading import Lock
 
 import pytest
 import pytest_socket
@@ -35,6 +36,7 @@ AT_ONCE = 6
 # Connections to a router; on each, two diagnoses are made at once.
 LINKS = 2
 WATCHED = 3
+BUILDING = Lock()
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,24 @@ def _sockets() -> None:
     pytest_socket.socket_allow_hosts(["127.0.0.1", *NETWORKS], allow_unix_socket=True)
 
 
-def seeded(fault: Fault, kind: Kind) -> Diagnosis:
-    """Return the diagnosis of a forward that has worked, after a fault came."""
-    with build(kind.options) as lab:
-        lab.bypass.commands.hide(*kind.without)
-        lab.target.serve("tcp", 443)
-        if fault.sudo:
+def built(kind: Kind, *, sudo: bool = False) -> Lab:
+    """Return a lab with a router of a kind.
+
+    One after the other, as libcrypt hashes one password at a time.
+    """
+    with BUILDING:
+        lab = build(kind.options)
+        if sudo:
             assert SUDO_USER.password
             lab.bypass.users.add(SUDO_USER.username, SUDO_USER.password, sudo="all")
+    lab.bypass.commands.hide(*kind.without)
+    return lab
+
+
+def seeded(fault: Fault, kind: Kind) -> Diagnosis:
+    """Return the diagnosis of a forward that has worked, after a fault came."""
+    with built(kind, sudo=fault.sudo) as lab:
+        lab.target.serve("tcp", 443)
         with lab.home.enter():
             return asyncio.run(_seeded(fault, kind, lab))
 
@@ -112,7 +124,7 @@ def seeded(fault: Fault, kind: Kind) -> Diagnosis:
 async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
     account = SUDO_USER if fault.sudo else None
     router = await connect(lab, account=account, firewall=kind.backend)
-    seed = None
+    proxy = None
     try:
         await router.apply([fault.forward])
         remembered = None
@@ -120,7 +132,7 @@ async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
             healthy = await diagnose(router, fault.forward)
             assert not healthy.causes
             remembered = healthy.hardware
-        seed = await asyncio.to_thread(fault.seed, lab)
+        proxy = await asyncio.to_thread(fault.seed, lab)
         if not fault.visitor:
             return await diagnose(router, fault.forward, remembered=remembered)
 
@@ -135,8 +147,8 @@ async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
         return found
     finally:
         await router.close()
-        if hasattr(seed, "stop"):
-            seed.stop()
+        if proxy:
+            proxy.stop()
 
 
 async def no_counting_rules(lab: Lab) -> None:
@@ -271,8 +283,7 @@ def test_diagnoses_of_healthy_forwards_name_no_cause(table: Table) -> None:
 
 def healthy(kind: Kind) -> list[tuple[str, Diagnosis]]:
     """Return an equal share of the diagnoses, on one kind of router."""
-    with build(kind.options) as lab:
-        lab.bypass.commands.hide(*kind.without)
+    with built(kind) as lab:
         for protocol in PROTOCOLS:
             for ports in ("443" if protocol == "tcp" else "5000", "7000-7010"):
                 lab.target.serve(protocol, ports)

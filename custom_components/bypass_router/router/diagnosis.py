@@ -8,6 +8,16 @@ whose sentence has to name the possibilities:
 - `port_closed`: the target's service is off, or listens at another port, or at the
   target's loopback alone. The target refuses the connection in each case.
 - `no_answer`: the target's firewall drops everybody, or a machine in between does.
+- `rule_shadowed`: another rule takes the packets first, or drops them before ours.
+- `died_on_the_way`: something treats clients of the internet otherwise than Home
+  Assistant, whose own probe passes. Only packets on each machine could tell which.
+
+Some steps need what not every router has. Without `conntrack`, and without the kernel's
+list of connections as a file, nobody knows whether internet clients are answered: with
+`keep_client_address`, the step `answers` is then unknown. Without bash, UDP is knocked
+at by Home Assistant alone; without `nc` as well, TCP too. Where Home Assistant is not
+among `sources`, or runs on the router, no probe goes through the forward, and the rules
+are judged by their text.
 """
 
 from collections.abc import Mapping
@@ -65,7 +75,8 @@ class Cause(StrEnum):
     UNREACHABLE = "unreachable"
     """The router can't be reached over SSH, or does not answer. seen: message."""
     NOT_PRIVILEGED = "not_privileged"
-    """The account may not look at or change the firewall. seen: command, message."""
+    """The account may not look at the firewall, or the firewall's command fails. seen:
+    command, message."""
     IP_FORWARD_OFF = "ip_forward_off"
     """The router's kernel passes no packets on."""
     CONNTRACK_FULL = "conntrack_full"

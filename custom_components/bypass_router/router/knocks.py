@@ -22,8 +22,8 @@ _BANNER = 0.3
 _REPLY = 0.7
 _PAYLOAD = b"\r\n\r\n"
 _PRINTERS = (PortRange(515, 515), PortRange(9100, 9109))
-# Nobody connects in time to a router whose clock or processor stands still.
-KNOCK_TIMEOUT: Final = 15
+# For a whole script with a knock for each transport.
+KNOCK_TIMEOUT: Final = 20
 
 
 class Answer(StrEnum):
