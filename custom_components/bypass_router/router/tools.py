@@ -193,7 +193,7 @@ def _variants(
     in_use = (
         sections["names"].ok and bool(sections["names"].lines)
         if name == "legacy"
-        else any(line.startswith("-A ") for line in sections[f"nat.{name}"].lines)
+        else _translates(sections, name)
     )
     if not (version.ok and in_use):
         return iptables, None
