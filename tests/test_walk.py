@@ -179,8 +179,9 @@ class Walker:
             "nft flush set ip ha_bypass rewritten_tcp",
             "nft delete table ip ha_bypass",
             (
-                "nft delete rule inet others forward handle $(nft -a list chain inet others"
-                " forward | sed -n 's/.*bypass_router.* handle //p' | head -1)"
+                "nft delete rule inet others forward handle"
+                " $(nft -a list chain inet others forward"
+                " | sed -n 's/.*bypass_router.* handle //p' | head -1)"
             ),
             "nft flush ruleset",
         ]
