@@ -26,7 +26,7 @@ from tests.router.client import connect
 
 from .setup import set_up, subentry, switch_of, turn
 
-STEPS: Final = 700
+STEPS: Final = 670
 """Of each of three walks."""
 PAYLOAD_EVERY: Final = 20
 MOST_FORWARDS: Final = 8
