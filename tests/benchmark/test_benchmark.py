@@ -36,6 +36,7 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.lab
+@pytest.mark.timeout(400)
 def test_each_number_is_measured_and_judged() -> None:
     """One round gives all rows, for both variants; counts are right at any speed."""
     done = benchmark("--quick", "--json", "-")
