@@ -283,9 +283,10 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
             title = router.probe.hostname or self._account[CONF_HOST]
             return self.async_create_entry(title=title, data=data)
         entry = self._changed_entry
+        # One that is loaded sees the change by itself, and begins to reload at once.
+        sees = entry.state is ConfigEntryState.LOADED
         done = self.async_update_and_abort(entry, data=data)
-        if entry.state is not ConfigEntryState.LOADED:
-            # One that is loaded sees the change by itself.
+        if not sees:
             self.hass.config_entries.async_schedule_reload(entry.entry_id)
         return done
 
