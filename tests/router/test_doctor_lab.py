@@ -259,7 +259,7 @@ while True:
             connection.close()
 """
 # A thousand take two and a half minutes of two processors.
-DIAGNOSES = int(os.environ.get("DIAGNOSES", "150"))
+DIAGNOSES = int(os.environ.get("DIAGNOSES", "90"))
 
 
 @pytest.mark.lab
