@@ -24,9 +24,10 @@ from homeassistant.runner import create_event_loop
 from tests.lab.network import Lab
 from tests.lab.requirements import LabUnavailable
 
-from .bench import QUICK, VARIANTS, Size, bench
+from .bench import QUICK, Size, bench
 from .figures import MeasurementFailed, Row, details, table
 from .measurements import MEASUREMENTS
+from .variants import VARIANTS
 
 # Seconds for all of it, the minute of --long aside.
 _LIMIT: Final = 170
@@ -42,10 +43,15 @@ _FAULTS: Final = (
 )
 
 
+def say(text: str) -> None:
+    """Tell how far it is; stdout is for the numbers."""
+    print(text, file=sys.stderr, flush=True)
+
+
 async def measure(
     lab: Lab, names: Sequence[str], size: Size, folder: Path
 ) -> list[Row]:
-    """Take these measurements, for each variant of iptables."""
+    """Take these measurements, for each way to have rules."""
     rows: list[Row] = []
     async with bench(lab, size, folder) as equipment:
         for variant in VARIANTS:
@@ -54,7 +60,9 @@ async def measure(
                 began = time.monotonic()
                 rows += await MEASUREMENTS[name](equipment, variant)
                 took = time.monotonic() - began
-                print(f"{name}, {variant}: {took:.1f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{name}, {variant.name}: {took:.1f} s", file=sys.stderr, flush=True
+                )
     order = list(MEASUREMENTS)
     return sorted(rows, key=lambda row: order.index(row.name))
 
@@ -107,10 +115,10 @@ def main() -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except TimeoutError:
-        print(f"benchmark: not done within {limit:g} s", file=sys.stderr)
+        say(f"benchmark: not done within {limit:g} s")
         return 1
     except _FAULTS as err:
-        print(f"benchmark: {err}", file=sys.stderr)
+        say(f"benchmark: {err}")
         return 1
     about["seconds"] = round(time.monotonic() - began)
     stored = json.dumps(

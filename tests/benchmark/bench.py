@@ -10,30 +10,16 @@ from typing import Final
 import asyncssh
 from homeassistant.core import HomeAssistant
 
-from tests.lab.bypass import IptablesKind
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 
 from .console import Console
-from .home import FIRST_PORT, TARGET_PORT, Entry, home_assistant
+from .home import TARGET_PORT, Entry, home_assistant
 from .traffic import Call, Traffic
-
-VARIANTS: Final[tuple[IptablesKind, ...]] = ("nft", "legacy")
+from .variants import VARIANTS, Variant
 
 _RULES: Final = "/root/rules"
 _COUNT: Final = "/run/restores"
-# One that no forward of ours has.
-_SHELL_PORT: Final = FIRST_PORT - 1
-_JUMPS: Final = (
-    ("nat", "PREROUTING", "HA-BYPASS-PRE"),
-    ("nat", "POSTROUTING", "HA-BYPASS-POST"),
-    ("filter", "FORWARD", "HA-BYPASS-FWD"),
-)
-_CLEAN: Final = "\n".join(
-    f"iptables -t {table} -D {builtin} -j {chain};"
-    f" iptables -t {table} -F {chain}; iptables -t {table} -X {chain}"
-    for table, builtin, chain in _JUMPS
-)
 
 
 @dataclass(frozen=True)
@@ -65,14 +51,20 @@ class Bench:
     traffic: Traffic
     size: Size
     key: asyncssh.SSHKey
+    variant: Variant = VARIANTS[0]
+    """What the router has its rules by; `use` changes it."""
 
-    async def use(self, variant: IptablesKind) -> None:
-        """Let the router have this variant of iptables from a new boot on."""
-        self.lab.bypass.use_iptables(variant)
-        kept = f"{REAL_COMMANDS}/replaced/iptables-restore"
+    async def use(self, variant: Variant) -> None:
+        """Let the router have its rules this way from a new boot on."""
+        self.lab.bypass.use_iptables(variant.iptables)
+        program = variant.loader.split()[0]
+        self._real = f"{REAL_COMMANDS}/replaced/{program}"
         self.lab.bypass.commands.replace(
-            "iptables-restore", f'#!/bin/sh\necho >>{_COUNT}\nexec {kept} "$@"\n'
+            program,
+            f'#!/bin/sh\ncase "$*" in {variant.counted}) echo >>{_COUNT} ;; esac\n'
+            f'exec {self._real} "$@"\n',
         )
+        self.variant = variant
         await self.reboot()
 
     async def reboot(self) -> None:
@@ -83,7 +75,7 @@ class Bench:
     async def entry(self, number: int) -> AsyncIterator[Entry]:
         """Have the router in Home Assistant meanwhile, with forwards that are on."""
         key = self.key.export_private_key().decode()
-        entry = Entry(self.hass, self.lab, key, number)
+        entry = Entry(self.hass, self.lab, key, number, self.variant.firewall)
         await entry.create()
         try:
             yield entry
@@ -118,15 +110,15 @@ class Bench:
         """Load the rules of a change at the router; return the seconds it took."""
         assert change.restored
         self.lab.bypass.disk.write(_RULES, change.restored)
-        real = f"{REAL_COMMANDS}/replaced/iptables-restore"
-        return console.time(f"{real} --noflush --wait 5 <{_RULES}")
+        arguments = self.variant.loader.partition(" ")[2]
+        return console.time(f"{self._real} {arguments} <{_RULES}")
 
     def clean(self, console: Console) -> None:
         """Take our chains away, as they are not there after a boot."""
-        console.output(_CLEAN)
+        console.output(self.variant.clean)
 
     def restores(self, console: Console) -> int:
-        """Return how often iptables-restore has run on the router since it booted."""
+        """Return how often rules were loaded on the router since it booted."""
         return int(console.output(f"cat {_COUNT} 2>/dev/null | wc -l"))
 
 
@@ -147,25 +139,10 @@ async def bench(lab: Lab, size: Size, folder: Path) -> AsyncIterator[Bench]:
     )
     traffic = Traffic()
     commands = {
-        f"forward_{state}": f"{ssh} '{_by_hand(lab, change)}'"
-        for state, change in (("on", "-I"), ("off", "-D"))
+        f"{variant.firewall}_{state}": f"{ssh} '{command}'"
+        for variant in VARIANTS
+        for state, command in variant.by_hand(lab).items()
     }
     with traffic.noted():
         async with home_assistant(commands) as hass:
             yield Bench(lab, hass, traffic, size, key)
-
-
-def _by_hand(lab: Lab, change: str) -> str:
-    """Return the commands that people have in a `shell_command`."""
-    router, target = lab.bypass.address, lab.target.address
-    service = f"{target}:{TARGET_PORT}"
-    asked = f"-d {router} -p tcp --dport {_SHELL_PORT}"
-    forwarded = f"-d {target} -p tcp --dport {TARGET_PORT}"
-    return " && ".join(
-        f"iptables {command}"
-        for command in (
-            f"-t nat {change} PREROUTING {asked} -j DNAT --to-destination {service}",
-            f"-t nat {change} POSTROUTING {forwarded} -j SNAT --to-source {router}",
-            f"{change} FORWARD {forwarded} -j ACCEPT",
-        )
-    )

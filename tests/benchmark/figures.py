@@ -123,7 +123,7 @@ def ratio(measured: Sample, compared: Sample) -> float:
 
 def table(rows: Iterable[Row], *, markdown: bool = False) -> Iterator[str]:
     """Return the lines of the table."""
-    head = ["what", "iptables", "median [p90]", "compared with", "", "aim", "met"]
+    head = ["what", "rules by", "median [p90]", "compared with", "", "aim", "met"]
     cells = [head, *(row.cells for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in (cells[0], ["-" * width for width in widths], *cells[1:]):

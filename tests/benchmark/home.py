@@ -68,7 +68,12 @@ class Entry:
     """The lab's bypass router in Home Assistant, with so many forwards."""
 
     def __init__(
-        self, hass: HomeAssistant, lab: Lab, private_key: str, number: int
+        self,
+        hass: HomeAssistant,
+        lab: Lab,
+        private_key: str,
+        number: int,
+        firewall: str,
     ) -> None:
         """Prepare it as the forms store it; `create` adds it."""
         self._hass = hass
@@ -83,8 +88,8 @@ class Entry:
             discovery_keys=MappingProxyType({}),
             domain=DOMAIN,
             minor_version=1,
-            # What the aims are about, also where another firewall is there.
-            options={"firewall": "iptables"},
+            # What is measured, also where the choice would be another.
+            options={"firewall": firewall},
             source=SOURCE_USER,
             subentries_data=[_forward(index) for index in range(number)],
             title="bypass",
@@ -152,7 +157,7 @@ class Entry:
     async def until_on(self) -> float:
         """Wait until all switches are on, and return since when."""
         # Seldom, as looking at a thousand switches takes time from those watched.
-        await wait_for(lambda: not self._off(), period=0.05)
+        await wait_for("state on", lambda: not self._off(), period=0.05)
         return max(self._changed(switch) for switch in self.switches)
 
     def _off(self) -> list[str]:
@@ -175,11 +180,18 @@ class Entry:
             )
 
 
-async def wait_for(what: Callable[[], object], *, period: float = 0.002) -> None:
-    """Look every so many seconds until something is so; raises TimeoutError."""
-    async with asyncio.timeout(_LIMIT):
-        while not what():
-            await asyncio.sleep(period)
+async def wait_for(
+    name: str, what: Callable[[], object], *, period: float = 0.002
+) -> None:
+    """Look every so many seconds until something is so; raises MeasurementFailed."""
+    try:
+        async with asyncio.timeout(_LIMIT):
+            while not what():
+                await asyncio.sleep(period)
+    except TimeoutError:
+        raise MeasurementFailed(
+            f"After {_LIMIT} s there was still no {name}."
+        ) from None
 
 
 def _forward(index: int) -> ConfigSubentryData:

@@ -1,4 +1,4 @@
-"""The measurements, each of one variant of iptables; they return lines of the table.
+"""The measurements, each of one way to have rules; they return lines of the table.
 
 What is compared is measured in the same rounds, one after the other.
 """
@@ -11,23 +11,23 @@ from typing import Final
 
 import asyncssh
 
-from tests.lab.bypass import IptablesKind
-
 from .bench import Bench
 from .figures import MeasurementFailed, Row, Sample, milliseconds, ratio, rounds
 from .home import FIRST_PORT, Entry, wait_for
 from .outage import Flows, outage
 from .traffic import Call
+from .variants import Variant
 
-type Measurement = Callable[[Bench, IptablesKind], Awaitable[list[Row]]]
+type Measurement = Callable[[Bench, Variant], Awaitable[list[Row]]]
 
 # Seconds for which packets are watched beyond what is waited for.
 _LINGER: Final = 0.1
 # Seconds without a word after which the router has nothing left to do.
 _SETTLED: Final = 1.0
 _STATES: Final = ("off", "on")
-# Seconds beyond the time to load the rules, until packets pass again.
-_LONGEST_OUTAGE: Final = {"nft": 0.1, "legacy": 2.0}
+# Seconds beyond the time to load the rules, until packets pass again: where the
+# router says what changed, and where it is looked at.
+_LONGEST_OUTAGE: Final = {True: 0.1, False: 2.0}
 
 
 class _Lists(dict[str, list[float]]):
@@ -53,7 +53,7 @@ async def run_script(connection: asyncssh.SSHClientConnection, text: str) -> flo
     return ended - began
 
 
-async def measure_switch(bench: Bench, variant: IptablesKind) -> list[Row]:
+async def measure_switch(bench: Bench, variant: Variant) -> list[Row]:
     """From the service call to the state that was read back."""
     seen = _Lists()
     texts: dict[str, str] = {}
@@ -73,7 +73,7 @@ async def measure_switch(bench: Bench, variant: IptablesKind) -> list[Row]:
     return [row for state in _STATES for row in _switch_rows(variant, state, seen)]
 
 
-def _switch_rows(variant: IptablesKind, state: str, seen: _Lists) -> list[Row]:
+def _switch_rows(variant: Variant, state: str, seen: _Lists) -> list[Row]:
     """Judge one direction; a kernel takes longer to remove a rule than to add it."""
     measured, script, hand, shell = (
         Sample(seen[f"{way} {state}"]) for way in ("ours", "script", "hand", "shell")
@@ -83,7 +83,7 @@ def _switch_rows(variant: IptablesKind, state: str, seen: _Lists) -> list[Row]:
     return [
         Row(
             "switch",
-            variant,
+            variant.name,
             what,
             measured,
             f"{slower:.2f}×",
@@ -96,7 +96,7 @@ def _switch_rows(variant: IptablesKind, state: str, seen: _Lists) -> list[Row]:
         ),
         Row(
             "switch",
-            variant,
+            variant.name,
             what,
             measured,
             f"{faster:.1f}× faster",
@@ -141,15 +141,18 @@ async def _turn_by_shell(bench: Bench, seen: _Lists) -> None:
     for state in ("on", "off") * bench.size.toggles:
         began = time.perf_counter()
         answer = await bench.hass.services.async_call(
-            "shell_command", f"forward_{state}", blocking=True, return_response=True
+            "shell_command",
+            f"{bench.variant.firewall}_{state}",
+            blocking=True,
+            return_response=True,
         )
         seen.add(f"shell {state}", time.perf_counter() - began)
         if not answer or answer["returncode"]:
             raise MeasurementFailed(f"The shell_command failed: {answer}")
 
 
-async def measure_flush(bench: Bench, variant: IptablesKind) -> list[Row]:
-    """From `iptables -t nat -F` until packets pass again."""
+async def measure_flush(bench: Bench, variant: Variant) -> list[Row]:
+    """From a flush by somebody else until packets pass again."""
     out, bare = [], []
     parts = _Lists()
     async with bench.entry(bench.size.home) as entry:
@@ -161,8 +164,8 @@ async def measure_flush(bench: Bench, variant: IptablesKind) -> list[Row]:
                 await bench.traffic.quiet()
                 bench.traffic.forget()
                 began = time.perf_counter()
-                await asyncio.to_thread(console.time, "iptables -t nat -F")
-                await wait_for(lambda: bench.traffic.changes)
+                await asyncio.to_thread(console.time, variant.flush)
+                await wait_for("change", lambda: bench.traffic.changes)
                 await asyncio.sleep(_LINGER)
                 lost, passed = outage(await asyncio.to_thread(flows.stop), began)
                 out.append(passed - lost)
@@ -174,16 +177,16 @@ async def measure_flush(bench: Bench, variant: IptablesKind) -> list[Row]:
                 # Home Assistant holds back after five in a minute: a new start.
                 await entry.unload()
                 for _ in range(2):
-                    console.time("iptables -t nat -F")
+                    console.time(variant.flush)
                     bare.append(bench.bare_restore(console, change))
                 await entry.load()
     measured, alone = Sample(out), Sample(bare)
     beyond = measured.median - alone.median
-    limit = _LONGEST_OUTAGE[variant]
+    limit = _LONGEST_OUTAGE[variant.monitored]
     return [
         Row(
             "flush",
-            variant,
+            variant.name,
             "flush, until packets pass again",
             measured,
             f"+{milliseconds(beyond)} ms",
@@ -197,7 +200,7 @@ async def measure_flush(bench: Bench, variant: IptablesKind) -> list[Row]:
     ]
 
 
-async def measure_reboot(bench: Bench, variant: IptablesKind) -> list[Row]:
+async def measure_reboot(bench: Bench, variant: Variant) -> list[Row]:
     """From the connection to a router that has restarted until all forwards are on."""
     seen = _Lists()
     parts = _Lists()
@@ -225,7 +228,7 @@ async def measure_reboot(bench: Bench, variant: IptablesKind) -> list[Row]:
     return [
         Row(
             "reboot",
-            variant,
+            variant.name,
             f"{what}transactions",
             counted,
             "",
@@ -236,7 +239,7 @@ async def measure_reboot(bench: Bench, variant: IptablesKind) -> list[Row]:
         *(
             Row(
                 "reboot",
-                variant,
+                variant.name,
                 f"{what}{which}",
                 measured,
                 f"{ratio(measured, bare):.1f}×",
@@ -262,7 +265,7 @@ async def _reboot_once(bench: Bench, entry: Entry, seen: _Lists, parts: _Lists) 
     traffic.forget()
     began = time.perf_counter()
     await bench.reboot()
-    await wait_for(lambda: traffic.opened)
+    await wait_for("connection", lambda: traffic.opened)
     live = await entry.until_on()
     await traffic.quiet()
     _, passed = outage(await asyncio.to_thread(flows.stop), began)
@@ -279,7 +282,7 @@ async def _reboot_once(bench: Bench, entry: Entry, seen: _Lists, parts: _Lists) 
     return change
 
 
-async def measure_quiet(bench: Bench, variant: IptablesKind) -> list[Row]:
+async def measure_quiet(bench: Bench, variant: Variant) -> list[Row]:
     """How many processes the router starts while nothing happens."""
     async with bench.entry(bench.size.home) as entry:
         # As it is for most of the time: not just set up, and not just changed.
@@ -292,22 +295,21 @@ async def measure_quiet(bench: Bench, variant: IptablesKind) -> list[Row]:
             await asyncio.sleep(bench.size.quiet)
             # The last number is this look's own.
             started = console.processes() - before - 1
-    monitored = variant == "nft"
     return [
         Row(
             "quiet",
-            variant,
+            variant.name,
             f"{bench.size.quiet:g} quiet seconds, processes started",
             Sample([started], ""),
             f"{started / bench.size.quiet * 60:.0f} a minute",
             started,
-            "0" if monitored else "",
-            started == 0 if monitored else None,
+            "0" if variant.monitored else "",
+            started == 0 if variant.monitored else None,
         )
     ]
 
 
-async def measure_setup(bench: Bench, variant: IptablesKind) -> list[Row]:
+async def measure_setup(bench: Bench, variant: Variant) -> list[Row]:
     """Setting up a router whose forwards are all in force, as at a start."""
     took, trips = [], []
     parts = _Lists()
@@ -330,7 +332,7 @@ async def measure_setup(bench: Bench, variant: IptablesKind) -> list[Row]:
     return [
         Row(
             "setup",
-            variant,
+            variant.name,
             f"set up {bench.size.many} forwards",
             Sample(took),
             "",
@@ -341,7 +343,7 @@ async def measure_setup(bench: Bench, variant: IptablesKind) -> list[Row]:
         ),
         Row(
             "setup",
-            variant,
+            variant.name,
             f"set up {bench.size.many} forwards, round trips",
             Sample(trips, ""),
             "",

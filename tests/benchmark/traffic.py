@@ -13,7 +13,10 @@ from custom_components.bypass_router.router.session import Session
 
 # Seconds; our own change is reported by the router, and looked at, within less.
 _QUIET = 0.08
-_RESTORED = re.compile(r"iptables-restore[^\n]*<<'(\S+)'\n(.*?\n)\1\n", re.DOTALL)
+_RESTORED = re.compile(
+    r"(?:iptables-restore|nft -f -)[^\n]*<<'(\S+)'\n(.*?\n)\1\n", re.DOTALL
+)
+_ARRIVAL = re.compile(r" *\[NEW\] ")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Call:
 
     @property
     def restored(self) -> str | None:
-        """What the script feeds to iptables-restore; None if it changes nothing."""
+        """What the script feeds to the loader of rules; None if it changes nothing."""
         found = _RESTORED.search(self.text)
         return found[2] if found else None
 
@@ -37,7 +40,7 @@ class Call:
 
 
 class Traffic:
-    """Notes each connection, each script and each line that a watcher prints."""
+    """Notes each connection, each script, and what a watcher tells of rules."""
 
     def __init__(self) -> None:
         """Start with nothing seen."""
@@ -97,8 +100,10 @@ class Traffic:
             self.watchers.append(time.perf_counter())
             async with aclosing(stream(session, *args)) as lines:
                 async for line in lines:
-                    self._last = time.perf_counter()
-                    self.heard.append(self._last)
+                    # A connection that comes is no news of the rules.
+                    if not _ARRIVAL.match(line):
+                        self._last = time.perf_counter()
+                        self.heard.append(self._last)
                     yield line
 
         with (
