@@ -48,6 +48,8 @@ _VISITS = 2
 TRANSACTIONS_KEPT = 20
 # Seconds. A form waits for it, which can do without.
 NEIGHBOURS_TIMEOUT = 5
+# Seconds for which it is still news what was read together with the rules.
+_FRESH = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ class Router:
         self.visits = asyncio.Semaphore(_VISITS)
         """Held by whoever runs scripts beside those of this class, for a while."""
         self._snapshot: Snapshot | None = None
+        self._looked = False
+        self._beside: dict[str, Mapping[str, Result]] = {}
+        self._beside_until = 0.0
         self._own_reports: list[str] = []
         self.reports = probe.tools.listens
         """Whether changes are reported with the program that made them."""
@@ -230,13 +235,12 @@ class Router:
         """Return how many connections each forward has had, by its id.
 
         Since its rules were set: a restart of the router, or whoever removes the
-        rules, begins anew. One round trip, and one process on the router.
+        rules, begins anew. One round trip, and one process on the router; none just
+        after the rules were read for the first time.
         """
         async with self._lock:
-            ruleset = self.ruleset
-            script = Script()
-            ruleset.add_count(script)
-            return ruleset.read_counts(await self._session.run(script))
+            sections = await self._ask("count", self._add_count)
+            return self.ruleset.read_counts(sections)
 
     async def close_connections(self, forwards: Collection[Forward]) -> int:
         """End what is still connected by these forwards, which are no longer live.
@@ -258,12 +262,13 @@ class Router:
         return read_listeners(sections, self.site.address.ip)
 
     async def hand_made(self) -> list[HandMade]:
-        """Return the forwards that a person has made here by hand."""
-        script = Script()
+        """Return the forwards that a person has made here by hand.
+
+        One round trip; none just after the rules were read for the first time.
+        """
+        async with self._lock:
+            sections = await self._ask("hand-made", self._add_hand_made)
         found = listings(self.probe.tools)
-        for listing in found:
-            listing.add_to(script)
-        sections = await self._session.run(script)
         return read_hand_made(sections, found, Place(self.site, self.probe.interface))
 
     @asynccontextmanager
@@ -373,6 +378,7 @@ class Router:
             return None, await self._read(ruleset)
         script = Script()
         plan.add_to(script)
+        self._beside.clear()
         started, clock = time.time(), time.monotonic()
         outcome = "given up"
         refused: FirewallFailed | None = None
@@ -395,6 +401,26 @@ class Router:
             self.transactions.append(Transaction(started, seconds, plan.size, outcome))
         return refused, snapshot
 
+    def _add_count(self, script: Script) -> None:
+        """Ask for the rules' counters."""
+        self.ruleset.add_count(script)
+
+    def _add_hand_made(self, script: Script) -> None:
+        """Ask for the rules that a person may have made."""
+        for listing in listings(self.probe.tools):
+            listing.add_to(script)
+
+    async def _ask(
+        self, name: str, add: Callable[[Script], None]
+    ) -> Mapping[str, Result]:
+        """Return the answers that were given with the rules a moment ago, or ask."""
+        sections = self._beside.pop(name, None)
+        if sections is None or time.monotonic() > self._beside_until:
+            script = Script()
+            add(script)
+            sections = await self._session.run(script)
+        return sections
+
     async def _read(self, ruleset: Ruleset) -> Snapshot:
         """Look at the rules, without changing any."""
         return (await self._run(Script(), ruleset))[1]
@@ -404,13 +430,23 @@ class Router:
     ) -> tuple[Mapping[str, Result], Snapshot]:
         """Run a script and read the rules back, in one round trip."""
         ruleset.add_read(script)
+        of_rules = script.labels
+        first = not self._looked
+        if first:
+            # What is asked at the start anyway needs no round trip of its own.
+            self._add_count(script)
+            self._add_hand_made(script)
         # Until the answer is there, nobody knows what the rules are.
         self._snapshot = None
         sections = await self._session.run(script)
+        if first:
+            self._looked = True
+            self._beside = dict.fromkeys(("count", "hand-made"), sections)
+            self._beside_until = time.monotonic() + _FRESH
         self.listing = {
             label: result.output
             for label, result in sections.items()
-            if not label.startswith("apply")
+            if label in of_rules and not label.startswith("apply")
         }
         snapshot = ruleset.read(sections).without_retired()
         if ruleset is self.ruleset:
