@@ -6,6 +6,7 @@ and what others have put into the firewall is there to the letter.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+import os
 import random
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,7 +27,7 @@ from tests.router.client import connect
 
 from .setup import set_up, subentry, switch_of, turn
 
-STEPS: Final = 670
+STEPS: Final = int(os.environ.get("STEPS", "670"))
 """Of each of three walks."""
 PAYLOAD_EVERY: Final = 20
 MOST_FORWARDS: Final = 8

@@ -1,6 +1,7 @@
 """Home Assistant is killed, and still knows how many connections there were."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 import time
 
 import pytest
@@ -10,9 +11,38 @@ from .fixtures import Live
 PORT = 8443
 
 
+@dataclass(frozen=True)
+class Web:
+    """A forward that is on, and its entities; a kill may have changed their names.
+
+    Home Assistant writes those down only some seconds after they were given.
+    """
+
+    live: Live
+    subentry_id: str
+
+    @property
+    def switch(self) -> str:
+        """What turns it on and off."""
+        return self.live.flows.switch(self.subentry_id)
+
+    @property
+    def sensor(self) -> str:
+        """The number of its connections, as soon as there are entities."""
+        assert self.switch
+        (found,) = (
+            str(entity["entity_id"])
+            for entity in self.live.home_assistant.command(
+                "config/entity_registry/list"
+            )
+            if entity["unique_id"] == f"{self.subentry_id}_connections"
+        )
+        return found
+
+
 @pytest.fixture
-def forward(live: Live) -> Iterator[tuple[str, str]]:
-    """A forward that is on: its switch, and the sensor of its connections."""
+def web(live: Live) -> Iterator[Web]:
+    """Add it, and turn it on."""
     lab = live.lab
     lab.target.serve("tcp", PORT)
     router = live.flows.add_router(
@@ -27,12 +57,7 @@ def forward(live: Live) -> Iterator[tuple[str, str]]:
     )
     live.home_assistant.stored_entries(added.subentry_id)
     live.home_assistant.call("switch", "turn_on", entity_id=added.entity_id)
-    (sensor,) = (
-        entity["entity_id"]
-        for entity in live.home_assistant.command("config/entity_registry/list")
-        if entity["unique_id"] == f"{added.subentry_id}_connections"
-    )
-    yield added.entity_id, sensor
+    yield Web(live, added.subentry_id)
     live.flows.remove_router(router.entry_id)
     lab.target.stop_serving()
 
@@ -43,46 +68,38 @@ def come(live: Live, times: int) -> None:
         assert live.lab.internet.exchange("tcp", live.lab.main.wan_address, PORT).passed
 
 
-def test_no_connection_is_forgotten_by_a_kill(
-    live: Live, forward: tuple[str, str]
-) -> None:
+def test_no_connection_is_forgotten_by_a_kill(live: Live, web: Web) -> None:
     """Neither those before it, which no file has, nor those while it was away."""
-    switch, sensor = forward
     come(live, 2)
-    live.home_assistant.wait_state(sensor, "2")
+    live.home_assistant.wait_state(web.sensor, "2")
     live.home_assistant.kill()
     come(live, 3)
     live.home_assistant.start()
-    live.home_assistant.wait_state(switch, "on")
-    live.home_assistant.wait_state(sensor, "5")
+    live.home_assistant.wait_state(web.switch, "on")
+    live.home_assistant.wait_state(web.sensor, "5")
 
 
-def test_a_restart_of_both_keeps_the_total(
-    live: Live, forward: tuple[str, str]
-) -> None:
+def test_a_restart_of_both_keeps_the_total(live: Live, web: Web) -> None:
     """What was counted is written down when Home Assistant stops."""
-    switch, sensor = forward
     come(live, 4)
-    live.home_assistant.wait_state(sensor, "4")
+    live.home_assistant.wait_state(web.sensor, "4")
     live.home_assistant.stop()
     live.lab.bypass.reboot()
     live.home_assistant.start()
-    live.home_assistant.wait_state(switch, "on", 20)
+    live.home_assistant.wait_state(web.switch, "on", 20)
     come(live, 1)
-    live.home_assistant.wait_state(sensor, "5")
+    live.home_assistant.wait_state(web.sensor, "5")
 
 
-def test_the_sensor_never_shows_less_than_before(
-    live: Live, forward: tuple[str, str]
-) -> None:
+def test_the_sensor_never_shows_less_than_before(live: Live, web: Web) -> None:
     """That would look as if it had begun anew, and be counted twice in statistics."""
-    _, sensor = forward
     come(live, 2)
-    live.home_assistant.wait_state(sensor, "2")
+    live.home_assistant.wait_state(web.sensor, "2")
     live.home_assistant.kill()
     live.home_assistant.start()
+    sensor = web.sensor
     seen: set[str | None] = set()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while "2" not in seen and time.monotonic() < deadline:
         seen.add(live.home_assistant.state(sensor))
     assert seen <= {"2", "unknown", "unavailable", None}
