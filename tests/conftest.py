@@ -1,6 +1,5 @@
 """What all tests share."""
 
-import asyncio
 import os
 
 from hypothesis import settings
@@ -15,9 +14,10 @@ assert custom_components.bypass_router.__doc__
 
 # Time per example depends on what else the machine does. CI draws the same ones
 # each time; a developer's machine is where new ones are found.
-settings.register_profile(
-    "tests", deadline=None, max_examples=60, derandomize="CI" in os.environ
-)
+for name, examples in (("tests", 60), ("fast", 10)):
+    settings.register_profile(
+        name, deadline=None, max_examples=examples, derandomize="CI" in os.environ
+    )
 settings.load_profile("tests")
 
 
@@ -27,14 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-async def enable_event_loop_debug(request: pytest.FixtureRequest) -> None:
-    """Have asyncio's debug mode where it is cheap; the plugin has it everywhere.
+def enable_event_loop_debug() -> None:
+    """Leave asyncio's debug mode to PYTHONASYNCIODEBUG; the plugin has it always.
 
     It takes note of the whole stack at each future, which is half of the time that a
     test in the lab works.
     """
-    if not request.node.get_closest_marker("lab"):
-        asyncio.get_running_loop().set_debug(True)
 
 
 @pytest.fixture(autouse=True)

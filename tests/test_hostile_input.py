@@ -158,7 +158,7 @@ SECTION = "config_subentries.forward"
 
 # One Home Assistant for all examples: each has a router of its own.
 drawn = settings(
-    max_examples=150,
+    max_examples=2 * settings().max_examples,
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

@@ -163,6 +163,7 @@ def test_firewalld_accepts_what_is_translated_unless_it_is_strict(lab: Lab) -> N
 
 @pytest.mark.parametrize("kind", ["docker", "docker-28"])
 @pytest.mark.parametrize("iptables", ["nft", "legacy"])
+@pytest.mark.lab
 def test_dockerd_stands_first_again_when_it_restarts(
     kind: FirewallKind, iptables: IptablesKind
 ) -> None:
@@ -286,6 +287,7 @@ def machine() -> dict[str, str]:
     ],
     ids=["ufw", "firewalld", "firewalld-iptables", "docker", "openwrt"],
 )
+@pytest.mark.lab
 def test_nothing_of_it_is_on_the_machine(router_options: RouterOptions) -> None:
     """Neither rules nor files, while it runs and afterwards."""
     before = machine()
@@ -295,6 +297,7 @@ def test_nothing_of_it_is_on_the_machine(router_options: RouterOptions) -> None:
     assert machine() == before
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize(
     ("options", "command"),
     [

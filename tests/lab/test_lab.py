@@ -231,6 +231,7 @@ def test_the_router_can_not_harm_the_host(lab: Lab) -> None:
         assert not Path(own, "mine-in-the-lab").exists()
 
 
+@pytest.mark.lab
 def test_nothing_is_left_of_a_lab_whose_process_was_killed() -> None:
     """Not a process and not a namespace, without anyone's cleaning up."""
     with subprocess.Popen(
