@@ -1,16 +1,13 @@
 """What is wished, what is so, and how the two are brought together."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from collections.abc import Coroutine
 import logging
 import time
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import (
     ConfigEntryAuthFailed,
     ConfigEntryError,
@@ -18,7 +15,6 @@ from homeassistant.exceptions import (
     HomeAssistantError,
 )
 from homeassistant.helpers import device_registry as dr
-from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .closing import Closing
@@ -35,6 +31,7 @@ from .forward_flow import forward_of
 from .issues import Issues
 from .journal import Journal
 from .link import UNMENDABLE, Link
+from .next_look import NextLook
 from .patience import Patience
 from .router.choice import Backend
 from .router.diagnosis import Diagnosis
@@ -51,41 +48,19 @@ from .router.firewall import Live
 from .router.forward import Forward, InvalidForward
 from .router.router import Router
 from .router.watch import Change
+from .rules_events import RulesEvents, RulesEventType
 from .wishes import Wishes
 
 _LOGGER = logging.getLogger(__name__)
 
 # Seconds in which a router must have told what it does, once it is connected.
 _FIRST_LOOK = 60.0
-# Seconds until a router that gave an odd answer, or refused a change unasked, is
-# looked at again: at first, and at the most.
-_FIRST_RETRY = 1.0
-_LAST_RETRY = 60.0
 # Seconds that a report of a change may take longer than the sight of it.
 _REPORT_DELAY = 0.5
 # Seconds that a router is left alone at the most which tells of changes all the time.
 _LONGEST_PAUSE = 1.0
 
 type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
-
-
-class RulesEventType(StrEnum):
-    """What can happen to the rules without anybody here asking for it."""
-
-    REMOVED = "rules_removed"
-    RESTORED = "rules_restored"
-    RESTARTED = "router_restarted"
-
-
-@dataclass(frozen=True, slots=True)
-class RulesEvent:
-    """Something happened to the rules of these forwards."""
-
-    type: RulesEventType
-    forwards: tuple[str, ...]
-    """The ids of the forwards concerned."""
-    cause: str | None = None
-    """The program on the router that did it, where it is known."""
 
 
 def translated[E: HomeAssistantError](kind: type[E], err: RouterError) -> E:
@@ -142,6 +117,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.findings: dict[str, Finding] = {}
         """What the doctor said of each forward, when it was asked last."""
         self.journal = Journal()
+        self.events = RulesEvents(self.journal)
         self._issues = Issues(hass, entry)
         self._closing = Closing(entry.title, self._issues)
         self._firewall = _firewall_of(entry)
@@ -157,12 +133,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._looking: asyncio.Task[None] | None = None
         self._settled: asyncio.Future[None] | None = None
         self._patience = Patience()
-        self._retry_delay = _FIRST_RETRY
+        self._next_look = NextLook(hass, lambda: self.async_heard(Change()))
         self._fighting = False
         self._culprit: str | None = None
-        self._later: CALLBACK_TYPE | None = None
-        self._tell: Callable[[RulesEvent], None] | None = None
-        self._untold: list[RulesEvent] = []
 
     async def async_start(self) -> None:
         """Connect, and bring about what was wished before.
@@ -183,7 +156,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if key in self._wishes.saved
         }
         self._settled = self.hass.loop.create_future()
-        self.config_entry.async_on_unload(self._forget_later)
+        self.config_entry.async_on_unload(self._next_look.async_forget)
         try:
             router = await self.link.open()
             self._issues.host_key_accepted()
@@ -302,18 +275,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def wished(self) -> frozenset[str]:
         """The ids of the forwards that are to be in force."""
         return frozenset(self._wished)
-
-    @callback
-    def async_listen(self, tell: Callable[[RulesEvent], None]) -> CALLBACK_TYPE:
-        """Tell of what happens to the rules, and of what has happened already."""
-        self._tell = tell
-        while self._untold:
-            tell(self._untold.pop(0))
-
-        def forget() -> None:
-            self._tell = None
-
-        return forget
 
     @override
     async def _async_update_data(self) -> Live:
@@ -472,7 +433,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if self._give_up_start(err) or router.closed:
                 return
             self.async_set_update_error(translated(HomeAssistantError, err))
-            self._retry()
+            self._next_look.async_retry()
         else:
             if self._settled and not self._settled.done():
                 self._settled.set_result(None)
@@ -500,7 +461,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             await self._wishes.save(wished)
         if gone & wished and (wait := self._patience.left(time.monotonic())):
             self._fighting = True
-            self._look_later(wait)
+            self._next_look.async_plan(wait)
         elif router.differs(self._chosen(wished)):
             if gone & wished:
                 self._patience.spend(time.monotonic())
@@ -509,13 +470,13 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         restored = gone & wished - self._missing(wished, live)
         cause = None
         if restarted:
-            self._fire(RulesEventType.RESTARTED, gone)
+            self.events.async_fire(RulesEventType.RESTARTED, gone)
         elif gone:
             cause = await self._find_cause(router)
             self._culprit = cause or self._culprit
-            self._fire(RulesEventType.REMOVED, gone, cause)
+            self.events.async_fire(RulesEventType.REMOVED, gone, cause)
         if restored:
-            self._fire(RulesEventType.RESTORED, restored, cause)
+            self.events.async_fire(RulesEventType.RESTORED, restored, cause)
         if self._fighting:
             # Not every removal's report is told from those of our own changes.
             self._issues.fight(self._culprit)
@@ -542,7 +503,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             raise
         except RouterError as err:
             _LOGGER.warning("%s: %s", self.name, translated(HomeAssistantError, err))
-            self._retry()
+            self._next_look.async_retry()
             return await router.read()
 
     async def _apply(
@@ -577,7 +538,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         there = wished - self._missing(wished, live)
         self._in_force = {key: self.forwards[key] for key in there}
         if there == wished:
-            self._retry_delay = _FIRST_RETRY
+            self._next_look.async_all_well()
         self._issues.foreign(live.foreign)
         self._issues.waiting([])
         if not self._patience.left(time.monotonic()):
@@ -601,36 +562,3 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def _chosen(self, ids: frozenset[str]) -> list[Forward]:
         """Return the forwards of these ids."""
         return [forward for key, forward in self.forwards.items() if key in ids]
-
-    def _fire(
-        self, kind: RulesEventType, forwards: frozenset[str], cause: str | None = None
-    ) -> None:
-        """Tell what happened, as soon as somebody listens."""
-        event = RulesEvent(kind, tuple(sorted(forwards)), cause)
-        self.journal.note(event.type, event.forwards, event.cause)
-        if self._tell:
-            self._tell(event)
-        else:
-            self._untold.append(event)
-
-    def _retry(self) -> None:
-        """Look at the router again, ever more seldom until all is as wished."""
-        self._look_later(self._retry_delay)
-        self._retry_delay = min(self._retry_delay * 2, _LAST_RETRY)
-
-    def _look_later(self, seconds: float) -> None:
-        """Look at the router again by ourselves."""
-        self._forget_later()
-
-        @callback
-        def look(_: datetime) -> None:
-            self._later = None
-            self.async_heard(Change())
-
-        self._later = async_call_later(self.hass, seconds, look)
-
-    def _forget_later(self) -> None:
-        """Don't look later."""
-        if self._later:
-            self._later()
-            self._later = None

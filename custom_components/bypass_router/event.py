@@ -16,13 +16,9 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.start import async_at_started
 
 from .const import DOMAIN
-from .coordinator import (
-    BypassRouterConfigEntry,
-    BypassRouterCoordinator,
-    RulesEvent,
-    RulesEventType,
-)
+from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import RouterEntity
+from .rules_events import RulesEvent, RulesEventType
 
 PARALLEL_UPDATES = 0
 
@@ -65,7 +61,7 @@ class RulesEventEntity(RouterEntity, EventEntity):
     @callback
     def _listen(self) -> None:
         """Hear of what happens as long as we are there."""
-        self.async_on_remove(self.coordinator.async_listen(self._happened))
+        self.async_on_remove(self.coordinator.events.async_listen(self._happened))
 
     @callback
     def _happened(self, event: RulesEvent) -> None:
