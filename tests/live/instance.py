@@ -198,6 +198,12 @@ class HomeAssistant:
             "auth/long_lived_access_token", client_name="Lab", lifespan=365
         )
 
+    @property
+    def token(self) -> str:
+        """What lets a client in."""
+        assert self._client.token is not None, "Home Assistant was never started"
+        return self._client.token
+
     def stop(self) -> None:
         """End it by SIGTERM, so that it writes all down; raises if it can't end."""
         self._signal("TERM")
@@ -289,9 +295,16 @@ class HomeAssistant:
 
         Others complain of what this machine lacks, such as ffmpeg.
         """
-        bad = (part for part in _RECORD.split(self.log()) if _BAD.match(part))
         return [
-            record.strip()
-            for record in bad
+            record
+            for record in self.bad_records()
             if _OURS.search(record) and not _EXPECTED.search(record)
         ]
+
+    def bad_records(self, after: int = 0) -> list[str]:
+        """Return all warnings and errors, whoever they concern.
+
+        `after` is how long the log was when those of interest began.
+        """
+        records = _RECORD.split(self.log()[after:])
+        return [record.strip() for record in records if _BAD.match(record)]
