@@ -8,7 +8,7 @@ import pytest
 # Imported at collection, or Home Assistant does not find the integration.
 import custom_components.bypass_router
 
-pytest_plugins = ["tests.lab.fixtures", "tests.live.fixtures"]
+pytest_plugins = ["tests.lab.fixtures", "tests.live.fixtures", "tests.summary"]
 
 assert custom_components.bypass_router.__doc__
 

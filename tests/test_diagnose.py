@@ -25,15 +25,28 @@ from custom_components.bypass_router.router.diagnosis import (
 )
 from tests.lab.network import Lab
 
+from .router.faults import MOVED
 from .sentences import translations
-from .setup import WEB, add_entry, forward_id, passes, set_up, switch_of, turn, until
+from .setup import (
+    GAME,
+    WEB,
+    add_entry,
+    forward_id,
+    passes,
+    set_up,
+    switch_of,
+    turn,
+    until,
+)
 from .test_translations import LANGUAGES, words
 
 # What the doctor says in each case, beside the cause itself.
 SEEN = {
     Cause.UNREACHABLE: {"message"},
     Cause.NOT_PRIVILEGED: {"command", "message"},
+    Cause.FIREWALL_UNUSABLE: {"message"},
     Cause.CONNTRACK_FULL: {"count", "limit"},
+    Cause.OTHER_BACKEND_FIRST: {"other"},
     Cause.RP_FILTER: {"interface"},
     Cause.TARGET_DOWN: {"address"},
     Cause.TARGET_MOVED: {"address", "new_address", "hardware"},
@@ -151,6 +164,16 @@ def test_what_a_router_says_is_shown_and_does_nothing() -> None:
     assert "http:" not in said
     answer = response(Diagnosis((check,)), texts_in())
     assert bad in answer["checks"][0]["seen"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("cause", [Cause.SOURCE_EXCLUDED, Cause.DIED_ON_THE_WAY])
+def test_of_a_visitor_whose_address_is_not_known_it_is_said_why(
+    cause: Cause, language: str
+) -> None:
+    """Without nft, the router only counts."""
+    found = Diagnosis((Check(Step.ARRIVAL, Status.FAILED, cause, {"packets": "1"}),))
+    assert "nftables" in report(found, texts_in(language)).splitlines()[0]
 
 
 def test_a_word_that_nobody_told_is_no_accident() -> None:
@@ -285,6 +308,42 @@ async def test_a_target_is_known_again_by_its_hardware_address(
     assert stored == {"address": "192.168.50.10", "hardware": "02:00:c0:a8:32:0a"}
     await hass.config_entries.async_remove(entry.entry_id)
     assert key not in hass_storage
+
+
+async def test_a_target_that_moves_is_found_again_without_an_earlier_diagnosis(
+    hass: HomeAssistant, at_home: Lab, hass_storage: dict[str, Any]
+) -> None:
+    """Which device it is, was learnt when the forward was switched on."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB)
+    switch = switch_of(hass, entry, "Web")
+    await turn(hass, "on", switch)
+    await until(lambda: f"{DOMAIN}.{entry.entry_id}.targets" in hass_storage, 5)
+    await asyncio.to_thread(MOVED.seed, at_home)
+    found = await diagnose(hass, switch)
+    assert found["causes"] == ["target_moved"]
+    (failed,) = (check for check in found["checks"] if check["status"] == "failed")
+    assert "192.168.50.11" in failed["do"]
+
+
+async def test_another_device_at_the_targets_address_is_not_learnt(
+    hass: HomeAssistant, at_home: Lab, hass_storage: dict[str, Any]
+) -> None:
+    """What was known stays, also when Home Assistant starts anew."""
+    entry = await set_up(hass, at_home, WEB, GAME)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    key = f"{DOMAIN}.{entry.entry_id}.targets"
+    await until(lambda: key in hass_storage, 5)
+    at_home.target.cut_link()
+    at_home.other.ip("address add 192.168.50.10/24 dev lan")
+    at_home.bypass.ip("neigh del 192.168.50.10 dev lan")
+    await hass.config_entries.async_reload(entry.entry_id)
+    await turn(hass, "on", switch_of(hass, entry, "Game"))
+    await until(lambda: len(hass_storage[key]["data"]) == 2, 5)
+    stored = hass_storage[key]["data"]
+    web, game = (stored[forward_id(entry, name)] for name in ("Web", "Game"))
+    assert web["hardware"] == "02:00:c0:a8:32:0a"
+    assert game["hardware"] == "02:00:c0:a8:32:14"
 
 
 async def test_an_entry_that_was_never_set_up_can_be_asked(

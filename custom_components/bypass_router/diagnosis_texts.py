@@ -52,8 +52,10 @@ class Texts:
     def sentences(self, check: Check) -> dict[str, str]:
         """Return what was `seen`, what it `means`, and what to `do`."""
         if check.cause:
+            # Not every router can tell a visitor's address.
+            words = {"source": self.get("diagnosis_somebody"), **check.seen}
             return {
-                part: self.get(f"cause_{check.cause}_{part}", **check.seen)
+                part: self.get(f"cause_{check.cause}_{part}", **words)
                 for part in ("seen", "means", "do")
             }
         reason = check.seen.get("reason")

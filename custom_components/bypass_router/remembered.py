@@ -1,4 +1,4 @@
-"""The hardware addresses of targets that were found healthy, on disk.
+"""The hardware addresses of targets, on disk.
 
 By them, a device that got another address is found again.
 """

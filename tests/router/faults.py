@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+import subprocess
 import sys
 from typing import Final, override
 
@@ -46,6 +47,8 @@ class Fault:
     """Whether it takes an account that has to ask `sudo`."""
     remembers: bool = False
     """Whether an earlier diagnosis was made."""
+    of_iptables: bool = False
+    """Whether it takes both variants of iptables, and is nothing to our nft table."""
 
     @override
     def __str__(self) -> str:
@@ -83,7 +86,7 @@ def nft(node: Node, text: str) -> None:
 
 def _is_iptables(lab: Lab) -> bool:
     """Tell whether the router is one whose firewall is iptables."""
-    return lab.options.iptables is not None and lab.options.system == "debian"
+    return lab.options.iptables is not None
 
 
 def _iptables(lab: Lab, *arguments: str) -> None:
@@ -106,17 +109,47 @@ def _lose_rules(lab: Lab) -> None:
         lab.bypass.real("nft", "delete", "table", "ip", "ha_bypass")
 
 
+_ELSEWHERE: Final = "-p tcp --dport 8443 -j DNAT --to-destination 192.168.50.20:80"
+
+
 def _stand_before(lab: Lab) -> None:
     """Send the port elsewhere, by a rule that is asked first."""
     if _is_iptables(lab):
-        rule = "-p tcp --dport 8443 -j DNAT --to-destination 192.168.50.20:80"
-        _iptables(lab, "-t", "nat", "-I", "PREROUTING", *rule.split())
+        _iptables(lab, "-t", "nat", "-I", "PREROUTING", *_ELSEWHERE.split())
+    if lab.options.iptables == "legacy":
+        return
     nft(
         lab.bypass,
         "table ip early { chain pre {\n"
         "type nat hook prerouting priority -110; policy accept;\n"
         "tcp dport 8443 dnat to 192.168.50.20:80\n}\n}",
     )
+
+
+_ANSWERING: Final = (
+    "import socket; s = socket.create_server(('', 80)); print('ok', flush=True)\n"
+    "while True: s.accept()[0].sendall(b'elsewhere')"
+)
+
+
+def _stand_before_in_other_variant(lab: Lab) -> None:
+    """Send the port elsewhere by the other variant of iptables; somebody answers there.
+
+    Of two chains with one priority, the kernel asks that first which was made last.
+    """
+    service = lab.other.spawn(
+        sys.executable, "-IS", "-c", _ANSWERING, stdout=subprocess.PIPE
+    )
+    assert service.stdout
+    assert service.stdout.readline() == "ok\n"
+    other = "nft" if lab.options.iptables == "legacy" else "legacy"
+    jump = ("-t", "nat", "-I", "PREROUTING", *_ELSEWHERE.split())
+    lab.bypass.real(f"iptables-{other}", *jump)
+
+
+def _remove_firewall(lab: Lab) -> None:
+    """Let its packages be removed; the rules stay in the kernel."""
+    lab.bypass.commands.hide("nft", "ip*tables*", "x*tables*")
 
 
 def _drop(lab: Lab) -> None:
@@ -279,6 +312,9 @@ UNREACHABLE: Final = Fault(
 NOT_PRIVILEGED: Final = Fault(
     "sudo refuses", (Cause.NOT_PRIVILEGED,), _lose_privileges, sudo=True
 )
+FIREWALL_GONE: Final = Fault(
+    "the firewall was uninstalled", (Cause.FIREWALL_UNUSABLE,), _remove_firewall
+)
 FORWARD_OFF: Final = Fault(
     "ip_forward is off",
     (Cause.IP_FORWARD_OFF,),
@@ -288,6 +324,12 @@ FULL: Final = Fault("conntrack is full", (Cause.CONNTRACK_FULL,), _fill)
 MISSING: Final = Fault("the rules are gone", (Cause.RULE_MISSING,), _lose_rules)
 SHADOWED: Final = Fault(
     "another rule is asked first", (Cause.RULE_SHADOWED,), _stand_before
+)
+SHADOWED_BY_OTHER: Final = Fault(
+    "the other variant of iptables is asked first",
+    (Cause.OTHER_BACKEND_FIRST,),
+    _stand_before_in_other_variant,
+    of_iptables=True,
 )
 TPROXY: Final = Fault("TPROXY", (Cause.HIJACKED_BY_TPROXY,), _take(_tproxy))
 DROPPED: Final = Fault("FORWARD drops", (Cause.DROPPED_IN_FORWARD,), _drop)
@@ -355,10 +397,12 @@ VISITED: Final = Fault("nothing, and a visitor", (), lambda _: None, visitor=Tru
 FAULTS: Final = (
     UNREACHABLE,
     NOT_PRIVILEGED,
+    FIREWALL_GONE,
     FORWARD_OFF,
     FULL,
     MISSING,
     SHADOWED,
+    SHADOWED_BY_OTHER,
     TPROXY,
     DROPPED,
     DROPPED_UNSEEN,

@@ -19,7 +19,11 @@ from custom_components.bypass_router.router.diagnosis import (
 from custom_components.bypass_router.router.doctor import unreachable
 from custom_components.bypass_router.router.errors import (
     ConnectionLost,
+    FirewallFailed,
+    FirewallMissing,
+    FirewallNotThere,
     NotPrivileged,
+    RouterError,
 )
 from custom_components.bypass_router.router.facts import (
     Facts,
@@ -49,6 +53,8 @@ PROBE = Probe(
     system="Linux",
     addresses=frozenset({IPv4Address("192.168.50.2")}),
 )
+# What iptables-legacy says where the kernel has only the other variant.
+NO_MODULE = "can't initialize iptables table `nat': Table does not exist"
 HOME = IPv4Address("192.168.50.5")
 CLIENT = IPv4Address("203.0.113.10")
 HERE, THERE = "02:00:c0:a8:32:0a", "02:00:c0:a8:32:0b"
@@ -109,6 +115,8 @@ def test_a_healthy_path_has_no_cause_and_teaches_the_targets_hardware_address() 
         ({"lacks": frozenset({Lack.MISSING}), "through": {}}, "rule_missing"),
         ({"lacks": frozenset({Lack.SHADOWED}), "counted": False}, "rule_shadowed"),
         ({"through": {"tcp": Answer.SILENT}, "counted": False}, "rule_shadowed"),
+        ({"counted": False}, "rule_shadowed"),
+        ({"counted": False, "other_backend": "iptables-nft"}, "other_backend_first"),
         ({"lacks": frozenset({Lack.TAKEN}), "counted": False}, "hijacked_by_tproxy"),
         ({"through": {"tcp": Answer.SILENT}}, "dropped_in_forward"),
         ({"through": {"tcp": Answer.REFUSED}}, "dropped_in_forward"),
@@ -159,7 +167,7 @@ def test_what_has_nothing_to_knock_with_blames_nobody() -> None:
     """Nor does a target behind another router that answers no ping."""
     unknown = replace(SILENT, hardware=HERE, service={"tcp": Answer.UNKNOWN})
     assert named(unknown) == []
-    assert check(unknown, Step.PORT).seen["reason"] == Reason.NO_TOOL
+    assert check(unknown, Step.PORT).seen["reason"] == Reason.NO_KNOCKER
 
 
 def test_silence_over_udp_blames_nobody() -> None:
@@ -228,6 +236,12 @@ def test_clients_that_get_no_answer_tell_of_the_targets_gateway(
     facts = replace(HEALTHY, visitors=visitors)
     assert named(facts, KEPT) == ([cause] if cause else [])
     assert named(facts) == []
+
+
+def test_without_a_list_of_connections_it_is_said_what_is_not_told() -> None:
+    """Whether the target answers by another router, for one."""
+    found = check(replace(HEALTHY, visitors=Visitors()), Step.ANSWERS, KEPT)
+    assert found.seen["reason"] == Reason.NO_FLOWS
 
 
 FLOW = (
@@ -328,6 +342,7 @@ STATES = st.builds(
     direct=st.fixed_dictionaries({}, optional={"tcp": st.sampled_from(Answer)}),
     through=st.fixed_dictionaries({}, optional={"tcp": st.sampled_from(Answer)}),
     counted=st.sampled_from([True, False, None]),
+    other_backend=st.sampled_from([None, "iptables-legacy"]),
     visitors=st.builds(
         Visitors,
         known=st.booleans(),
@@ -359,24 +374,33 @@ def blameless(found: Diagnosis) -> Iterator[Check]:
 
 
 @pytest.mark.parametrize(
-    ("error", "step", "cause"),
+    ("error", "cause", "message"),
     [
-        (ConnectionLost(message="gone"), Step.CONNECTION, Cause.UNREACHABLE),
+        (ConnectionLost(message="gone"), Cause.UNREACHABLE, "gone"),
+        (NotPrivileged(command="nft", message="no"), Cause.NOT_PRIVILEGED, "no"),
         (
-            NotPrivileged(command="nft", message="no"),
-            Step.PRIVILEGES,
-            Cause.NOT_PRIVILEGED,
+            FirewallFailed(command="iptables -t nat -S", message=NO_MODULE),
+            Cause.FIREWALL_UNUSABLE,
+            NO_MODULE,
         ),
+        (
+            FirewallNotThere(firewall="nftables"),
+            Cause.FIREWALL_UNUSABLE,
+            "nftables",
+        ),
+        (FirewallMissing(), Cause.FIREWALL_UNUSABLE, "firewall_missing"),
     ],
 )
 def test_a_router_that_says_nothing_has_one_cause(
-    error: ConnectionLost | NotPrivileged, step: Step, cause: Cause
+    error: RouterError, cause: Cause, message: str
 ) -> None:
-    """And its words."""
+    """And its words. Only one that is reached can refuse, or lack something."""
     found = unreachable(error)
     assert found.causes == (cause,)
     (failed,) = (it for it in found.checks if it.status is Status.FAILED)
-    assert (failed.name, failed.seen["message"]) == (step, error.details["message"])
+    reached = cause is not Cause.UNREACHABLE
+    assert failed.name is (Step.PRIVILEGES if reached else Step.CONNECTION)
+    assert failed.seen["message"] == message
     assert list(blameless(found)) == []
 
 

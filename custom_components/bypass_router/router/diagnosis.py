@@ -8,16 +8,24 @@ whose sentence has to name the possibilities:
 - `port_closed`: the target's service is off, or listens at another port, or at the
   target's loopback alone. The target refuses the connection in each case.
 - `no_answer`: the target's firewall drops everybody, or a machine in between does.
-- `rule_shadowed`: another rule takes the packets first, or drops them before ours.
+- `rule_shadowed`: another rule takes the packets first, or drops them before ours. If
+  it is none that our backend shows, and another backend translates, it is
+  `other_backend_first`.
 - `died_on_the_way`: something treats clients of the internet otherwise than Home
   Assistant, whose own probe passes. Only packets on each machine could tell which.
 
-Some steps need what not every router has. Without `conntrack`, and without the kernel's
-list of connections as a file, nobody knows whether internet clients are answered: with
-`keep_client_address`, the step `answers` is then unknown. Without bash, UDP is knocked
-at by Home Assistant alone; without `nc` as well, TCP too. Where Home Assistant is not
-among `sources`, or runs on the router, no probe goes through the forward, and the rules
-are judged by their text.
+Some steps need what not every router has, and say so by their reason:
+
+- `no_flows`: without `conntrack`, and without the kernel's list of connections as a
+  file, nobody knows whether internet clients are answered. With `keep_client_address`,
+  neither `gateway_bypasses` nor a target that refuses the internet is told then.
+- `no_knocker`: without bash, UDP is knocked at by Home Assistant alone; without `nc` as
+  well, TCP too.
+- `no_counter`: what has neither `nft` nor iptables counts no visitors. Without `nft`,
+  nobody knows a visitor's address: `seen` then has no `source`.
+
+Where Home Assistant is not among `sources`, or runs on the router, no probe goes
+through the forward, and the rules are judged by their text.
 """
 
 from collections.abc import Mapping
@@ -75,16 +83,21 @@ class Cause(StrEnum):
     UNREACHABLE = "unreachable"
     """The router can't be reached over SSH, or does not answer. seen: message."""
     NOT_PRIVILEGED = "not_privileged"
-    """The account may not look at the firewall, or the firewall's command fails. seen:
-    command, message."""
+    """The account may not look at the firewall. seen: command, message."""
+    FIREWALL_UNUSABLE = "firewall_unusable"
+    """The firewall's command is gone, or fails, as where `iptables` is the legacy
+    variant and the kernel has only the other. seen: message."""
     IP_FORWARD_OFF = "ip_forward_off"
     """The router's kernel passes no packets on."""
     CONNTRACK_FULL = "conntrack_full"
     """No room for further connections. seen: count, limit."""
     RULE_MISSING = "rule_missing"
-    """Our rules are not in the kernel, or in a backend that is not in use."""
+    """Our rules are not in the kernel."""
     RULE_SHADOWED = "rule_shadowed"
     """Somebody's rule stands before ours and takes the packets."""
+    OTHER_BACKEND_FIRST = "other_backend_first"
+    """Our rules stand in one backend of the firewall, and the kernel asks another's
+    rules first. seen: other."""
     HIJACKED_BY_TPROXY = "hijacked_by_tproxy"
     """A transparent proxy (TPROXY) takes the packets before our rules."""
     DROPPED_IN_FORWARD = "dropped_in_forward"
@@ -145,6 +158,12 @@ class Reason(StrEnum):
     """The first port of the range is closed; the others may be open."""
     NO_VISITOR = "no_visitor"
     """No client from the internet was seen, and nothing else can tell."""
+    NO_KNOCKER = "no_knocker"
+    """The router has nothing to knock with: neither bash nor, for TCP, `nc`."""
+    NO_FLOWS = "no_flows"
+    """Neither `conntrack` nor a file tells of the router's connections."""
+    NO_COUNTER = "no_counter"
+    """The router has nothing that counts packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +177,26 @@ class Check:
     """Set exactly if the check failed."""
     seen: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Short printable words for the sentence."""
+
+
+def ok(step: Step, **seen: str) -> Check:
+    """Return a step that came off."""
+    return Check(step, Status.OK, seen=seen)
+
+
+def failed(step: Step, cause: Cause, **seen: str) -> Check:
+    """Return a step that failed, and why."""
+    return Check(step, Status.FAILED, cause, seen)
+
+
+def unknown(step: Step, reason: Reason) -> Check:
+    """Return a step that proves nothing, and why."""
+    return Check(step, Status.UNKNOWN, seen={"reason": reason})
+
+
+def skipped(step: Step, reason: Reason) -> Check:
+    """Return a step that was not looked at, and why."""
+    return Check(step, Status.SKIPPED, seen={"reason": reason})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,29 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from .arrivals import Arrivals, watch_arrivals
-from .diagnosis import Cause, Check, Diagnosis, Reason, Status, Step
+from .backends import backends_script, read_backends
+from .diagnosis import (
+    Cause,
+    Check,
+    Diagnosis,
+    Reason,
+    Status,
+    Step,
+    failed,
+    ok,
+    skipped,
+    unknown,
+)
 from .errors import (
     ConnectionLost,
     FirewallFailed,
+    FirewallMissing,
+    FirewallNotThere,
     NotPrivileged,
     RouterError,
     printable,
 )
+from .evidence import has_service, is_there, is_worth_it, may_ask
 from .facts import (
     Facts,
     doubts,
@@ -30,7 +45,7 @@ from .facts import (
 )
 from .firewall import Lack
 from .forward import Forward, Transport
-from .judgement import has_service, is_there, is_worth_it, judge, may_ask
+from .judgement import judge
 from .knocks import KNOCK_TIMEOUT, Answer, knock
 from .router import Router
 
@@ -89,9 +104,10 @@ async def _find_out_patiently(
 async def _find_out(router: Router, forward: Forward, remembered: str | None) -> Facts:
     """Ask all that is to be judged. Raises RouterError."""
     probe = router.probe
-    lacks, sections = await asyncio.gather(
-        router.lacks(forward), router.run(looks(forward, probe), KNOCK_TIMEOUT)
-    )
+    # One after the other: dropbear up to 2024.85 may end the whole connection when one
+    # session ends while another begins.
+    lacks = await router.lacks(forward)
+    sections = await router.run(looks(forward, probe), KNOCK_TIMEOUT)
     facts = replace(read_looks(sections, forward, probe), lacks=lacks)
     if not has_service(facts):
         facts = await _doubt(router, forward, facts)
@@ -144,7 +160,10 @@ async def _try_it(router: Router, forward: Forward, facts: Facts) -> Facts:
             break
         if not has_service(facts):
             break
-    return replace(facts, through=through, counted=counted)
+    other = None
+    if counted is False:
+        other = read_backends(await router.run(backends_script()), router.firewall)
+    return replace(facts, through=through, counted=counted, other_backend=other)
 
 
 async def _knock_at(
@@ -176,15 +195,14 @@ async def await_visitor(
     except RouterError as err:
         return unreachable(err)
     arrival = _arrival(found, forward, seconds)
-    seen = {"source": found.source or "", "packets": str(found.admitted)}
+    seen = _seen(found, found.admitted)
     if arrival.status is not Status.OK:
-        visit = Check(Step.VISIT, Status.SKIPPED, seen={"reason": Reason.EARLIER})
-        return Diagnosis((arrival, visit))
+        return Diagnosis((arrival, skipped(Step.VISIT, Reason.EARLIER)))
     if found.answers:
-        return Diagnosis((arrival, Check(Step.VISIT, Status.OK, seen=seen)))
+        return Diagnosis((arrival, ok(Step.VISIT, **seen)))
     path = await diagnose(router, forward)
     if path.causes:
-        visit = Check(Step.VISIT, Status.UNKNOWN, seen={"reason": Reason.EARLIER})
+        visit = unknown(Step.VISIT, Reason.EARLIER)
     else:
         visit = _failed_visit(found, forward, seen)
     return Diagnosis((*path.checks, arrival, visit), path.hardware)
@@ -193,36 +211,44 @@ async def await_visitor(
 def _arrival(found: Arrivals, forward: Forward, seconds: int) -> Check:
     """Say whether packets of anybody came that the forward lets in."""
     if not found.counting and not found.packets:
-        return Check(Step.ARRIVAL, Status.UNKNOWN, seen={"reason": Reason.NO_TOOL})
+        return unknown(Step.ARRIVAL, Reason.NO_COUNTER)
     if not found.packets:
         seen = {"seconds": str(seconds), "ports": str(forward.external)}
-        return Check(Step.ARRIVAL, Status.FAILED, Cause.NEVER_ARRIVED, seen)
-    seen = {"source": found.source or "", "packets": str(found.packets)}
+        return failed(Step.ARRIVAL, Cause.NEVER_ARRIVED, **seen)
+    seen = _seen(found, found.packets)
     if not found.admitted:
-        return Check(Step.ARRIVAL, Status.FAILED, Cause.SOURCE_EXCLUDED, seen)
-    return Check(Step.ARRIVAL, Status.OK, seen=seen)
+        return failed(Step.ARRIVAL, Cause.SOURCE_EXCLUDED, **seen)
+    return ok(Step.ARRIVAL, **seen)
+
+
+def _seen(found: Arrivals, packets: int) -> dict[str, str]:
+    """Return what is known of a visitor; some routers can't tell the address."""
+    seen = {"packets": str(packets)}
+    return {"source": found.source, **seen} if found.source else seen
 
 
 def _failed_visit(found: Arrivals, forward: Forward, seen: Mapping[str, str]) -> Check:
     """Say why a visitor was not answered by a path on which nothing is wrong."""
     if "udp" in forward.protocol.transports and not found.refusals:
-        return Check(Step.VISIT, Status.UNKNOWN, seen={"reason": Reason.SILENCE})
-    return Check(Step.VISIT, Status.FAILED, Cause.DIED_ON_THE_WAY, seen)
+        return unknown(Step.VISIT, Reason.SILENCE)
+    return failed(Step.VISIT, Cause.DIED_ON_THE_WAY, **seen)
 
 
 def unreachable(error: RouterError) -> Diagnosis:
     """Return the diagnosis where the router can't be asked, and the error why."""
     words = {name: printable(word) for name, word in error.details.items()}
-    words.setdefault("message", printable(str(error)))
+    words.setdefault("message", words.get("firewall", printable(str(error))))
     failing, cause = Step.CONNECTION, Cause.UNREACHABLE
-    if isinstance(error, NotPrivileged | FirewallFailed):
+    if isinstance(error, NotPrivileged):
         failing, cause = Step.PRIVILEGES, Cause.NOT_PRIVILEGED
+    elif isinstance(error, FirewallFailed | FirewallMissing | FirewallNotThere):
+        failing, cause = Step.PRIVILEGES, Cause.FIREWALL_UNUSABLE
     checks = []
     for step in Step:
         if step is failing:
-            checks.append(Check(step, Status.FAILED, cause, words))
+            checks.append(failed(step, cause, **words))
         elif failing is Step.PRIVILEGES and step is Step.CONNECTION:
-            checks.append(Check(step, Status.OK))
+            checks.append(ok(step))
         elif step not in (Step.ARRIVAL, Step.VISIT):
-            checks.append(Check(step, Status.SKIPPED, seen={"reason": Reason.EARLIER}))
+            checks.append(skipped(step, Reason.EARLIER))
     return Diagnosis(tuple(checks))

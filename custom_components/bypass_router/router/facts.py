@@ -74,6 +74,9 @@ class Facts:
     """What Home Assistant was answered at the router's address, where it asked."""
     counted: bool | None = None
     """Whether our rules have translated what Home Assistant sent there."""
+    other_backend: str | None = None
+    """Another backend of the firewall that translates, where that explains something.
+    """
     visitors: Visitors = field(default_factory=Visitors)
 
 
@@ -148,7 +151,7 @@ def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -
         way_back=back is None or back.ok or "unreachable" not in back.output,
         home=_home(sections["home"], probe),
         on_link=_is_on_link(sections["target"]),
-        hardware=_hardware(sections["neighbours"], forward.target),
+        hardware=hardware_of(sections["neighbours"], forward.target),
         service=_knocked(sections, forward),
         visitors=visitors_of(flows, forward, probe.address) if flows else Visitors(),
     )
@@ -161,7 +164,7 @@ def read_doubts(
     return replace(
         facts,
         pinged=sections["ping"].ok,
-        hardware=_hardware(sections["neighbours"], forward.target),
+        hardware=hardware_of(sections["neighbours"], forward.target),
         service=_knocked(sections, forward),
     )
 
@@ -222,7 +225,7 @@ def _is_on_link(route: Result) -> bool:
     return route.ok and " via " not in first and not first.startswith("local")
 
 
-def _hardware(neighbours: Result, address: IPv4Address) -> str | None:
+def hardware_of(neighbours: Result, address: IPv4Address) -> str | None:
     """Return the hardware address that a neighbour has."""
     for line in neighbours.lines:
         if line.startswith(f"{address} ") and (found := _HARDWARE.search(f"{line} ")):

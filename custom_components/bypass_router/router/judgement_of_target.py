@@ -1,0 +1,116 @@
+"""The judgement of the target: is it there, does it serve, and answer through us?"""
+
+from ipaddress import IPv4Address
+
+from .diagnosis import Cause, Check, Reason, Status, Step, failed, ok, skipped, unknown
+from .evidence import Evidence, best, has_service, is_there
+from .facts import internet_client
+from .firewall import Lack
+from .knocks import Answer
+
+
+def judge_target(case: Evidence) -> Check:
+    """Judge whether somebody is at the target's address, and the right one."""
+    facts, address = case.facts, str(case.forward.target)
+    hardware = facts.hardware
+    if not has_service(facts) and (new := _moved_to(case)):
+        return failed(
+            Step.TARGET,
+            Cause.TARGET_MOVED,
+            address=address,
+            new_address=str(new),
+            hardware=case.remembered or "",
+        )
+    if facts.on_link and is_there(facts):
+        return ok(Step.TARGET, **({"hardware": hardware} if hardware else {}))
+    if facts.pinged or best(facts).is_host:
+        return ok(Step.TARGET)
+    if not facts.on_link:
+        return unknown(Step.TARGET, Reason.SILENCE)
+    if case.full:
+        # Our own packets were dropped, so nobody was asked by ARP.
+        return unknown(Step.TARGET, Reason.EARLIER)
+    return failed(Step.TARGET, Cause.TARGET_DOWN, address=address)
+
+
+def _moved_to(case: Evidence) -> IPv4Address | None:
+    """Return where the device is now that an earlier diagnosis found here."""
+    if case.remembered is None or case.remembered == case.facts.hardware:
+        return None
+    return case.facts.elsewhere.get(case.remembered)
+
+
+def judge_port(case: Evidence, target: Check) -> Check:
+    """Judge whether the target's service answers the router."""
+    if has_service(case.facts):
+        return ok(Step.PORT, answer=best(case.facts))
+    if target.status is Status.FAILED:
+        return skipped(Step.PORT, Reason.EARLIER)
+    seen = {
+        "address": str(case.forward.target),
+        "port": str(case.forward.target_ports.first),
+    }
+    direct = case.facts.direct.get("tcp", Answer.UNKNOWN)
+    if Lack.TAKEN in case.facts.lacks:
+        # What answers the router's own knock may be taken as well.
+        return (
+            _closed_port(case, direct, seen)
+            if direct is Answer.REFUSED
+            else unknown(Step.PORT, Reason.EARLIER)
+        )
+    if not case.full and direct.is_service:
+        source = str(case.probe.address.ip)
+        return failed(Step.PORT, Cause.TARGET_REFUSES, **seen, source=source)
+    return _closed_port(case, best(case.facts), seen)
+
+
+def _closed_port(case: Evidence, answer: Answer, seen: dict[str, str]) -> Check:
+    """Judge a target that has a service for nobody."""
+    if answer is Answer.REFUSED and len(case.forward.external) == 1:
+        return failed(Step.PORT, Cause.PORT_CLOSED, **seen)
+    if answer is Answer.REFUSED:
+        return unknown(Step.PORT, Reason.RANGE)
+    if case.full:
+        return unknown(Step.PORT, Reason.EARLIER)
+    if answer is Answer.UNKNOWN:
+        return unknown(Step.PORT, Reason.NO_KNOCKER)
+    if "udp" in case.forward.protocol.transports:
+        return unknown(Step.PORT, Reason.SILENCE)
+    return failed(Step.PORT, Cause.NO_ANSWER, **seen)
+
+
+def judge_answers(case: Evidence, port: Check) -> Check:
+    """Judge whether what the target answers to the internet comes back by us."""
+    client = internet_client(case.forward)
+    if client is None:
+        return skipped(Step.ANSWERS, Reason.NOT_CONCERNED)
+    if not case.facts.way_back:
+        return failed(Step.ANSWERS, Cause.NO_ROUTE)
+    if case.missing:
+        return skipped(Step.ANSWERS, Reason.EARLIER)
+    if Lack.DIVERTED in case.facts.lacks:
+        return failed(Step.ANSWERS, Cause.HIJACKED_BY_TUNNEL)
+    if not case.forward.keep_client_address:
+        return ok(Step.ANSWERS)
+    return _kept(case, port)
+
+
+def _kept(case: Evidence, port: Check) -> Check:
+    """Judge by clients whose own address the target sees."""
+    visitors = case.facts.visitors
+    if visitors.answered or (visitors.leaves_here and not visitors.unanswered):
+        return ok(Step.ANSWERS)
+    if not visitors.known:
+        return unknown(Step.ANSWERS, Reason.NO_FLOWS)
+    if visitors.unanswered is None:
+        return unknown(Step.ANSWERS, Reason.NO_VISITOR)
+    if port.status is not Status.OK or case.full or case.facts.filtered:
+        return unknown(Step.ANSWERS, Reason.EARLIER)
+    seen = {
+        "address": str(case.forward.target),
+        "port": str(case.forward.target_ports.first),
+        "source": str(visitors.unanswered),
+    }
+    if visitors.leaves_here:
+        return failed(Step.ANSWERS, Cause.TARGET_REFUSES, **seen)
+    return failed(Step.ANSWERS, Cause.GATEWAY_BYPASSES, **seen)

@@ -1,0 +1,39 @@
+"""Which devices the targets are, asked while they are there.
+
+A device that got another address is found again by its hardware address, if that was
+known. A ping has the router ask for it by ARP, whether or not the ping is answered.
+"""
+
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address
+
+from .facts import hardware_of
+from .script import Result, Script
+
+MOST = 16
+"""Targets that are asked for at once."""
+
+# All at once, so that those which are off cost one second together. Where there is no
+# ping, one datagram to the port that discards does the same.
+_ASK = """\
+ask() {
+  if command -v ping; then ping -c 1 -W 1 "$1"
+  elif command -v bash; then bash -c 'echo >"/dev/udp/$0/9"' "$1"; sleep 1
+  fi
+} >/dev/null 2>&1
+for it; do ask "$it" & done; wait"""
+
+
+def whereabouts_script(targets: Collection[IPv4Address]) -> Script:
+    """Return the script whose output `read_whereabouts` understands."""
+    shell = " ".join(("sh -s", *map(str, targets)))
+    script = Script().feed("ask", shell, _ASK.splitlines())
+    return script.run("neighbours", "ip -4 neigh")
+
+
+def read_whereabouts(
+    sections: Mapping[str, Result], targets: Collection[IPv4Address]
+) -> Mapping[IPv4Address, str]:
+    """Return the hardware addresses of the targets that were found."""
+    found = {it: hardware_of(sections["neighbours"], it) for it in targets}
+    return {target: hardware for target, hardware in found.items() if hardware}

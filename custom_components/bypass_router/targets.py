@@ -1,0 +1,87 @@
+"""Learns which devices the targets are, as soon as their forwards are on.
+
+Nothing is learnt anew of a target that is known: if another device takes its address,
+the doctor shall see that. A diagnosis that finds all well says otherwise.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address
+import logging
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+
+from .remembered import Remembered
+from .router.errors import RouterError
+from .router.forward import Forward
+from .router.router import Router
+from .router.whereabouts import MOST, read_whereabouts, whereabouts_script
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Targets:
+    """The targets of one entry's forwards, as devices."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry[Any],
+        *,
+        router: Callable[[], Router | None],
+        forwards: Callable[[], Mapping[str, Forward]],
+    ) -> None:
+        """Take where to ask for the router while it is connected, and what is on."""
+        self._hass = hass
+        self._entry = entry
+        self._router = router
+        self._forwards = forwards
+        # Each is asked for once: one that is off is no reason to ask again and again.
+        self._asked: set[tuple[str, IPv4Address]] = set()
+        self._learning: asyncio.Task[None] | None = None
+
+    @callback
+    def async_learn_soon(self) -> None:
+        """Ask for targets that were not asked for yet."""
+        if self._learning is None and self._router() and self._new():
+            self._learning = self._entry.async_create_background_task(
+                self._hass,
+                self._learn(),
+                f"{self._entry.title} targets",
+                eager_start=False,
+            )
+
+    def _new(self) -> list[Forward]:
+        """Return the forwards whose targets were not asked for yet."""
+        on = self._forwards().values()
+        return [it for it in on if (it.id, it.target) not in self._asked][:MOST]
+
+    async def _learn(self) -> None:
+        """Ask as long as there is somebody to ask for."""
+        try:
+            while (router := self._router()) and (new := self._new()):
+                self._asked.update((it.id, it.target) for it in new)
+                await self._ask(router, new)
+        except RouterError as err:
+            _LOGGER.debug("%s does not tell its targets: %s", self._entry.title, err)
+        finally:
+            self._learning = None
+
+    async def _ask(self, router: Router, forwards: list[Forward]) -> None:
+        """Ask for the targets that are not known. Raises RouterError."""
+        # Not kept: a diagnosis writes the same file.
+        known = Remembered(self._hass, self._entry.entry_id)
+        unknown = [it for it in forwards if await known.of(it) is None]
+        if not unknown:
+            return
+        targets = sorted({it.target for it in unknown})
+        async with router.visits:
+            sections = await router.run(whereabouts_script(targets))
+        found = read_whereabouts(sections, targets)
+        known = Remembered(self._hass, self._entry.entry_id)
+        for forward in unknown:
+            if forward.target in found and await known.of(forward) is None:
+                ids = self._entry.subentries
+                await known.remember(forward, found[forward.target], ids)
