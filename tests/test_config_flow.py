@@ -543,6 +543,12 @@ def add_user(shell: str = "/bin/sh") -> Callable[[Lab], object]:
     return lambda lab: lab.bypass.users.add("guest", GUEST, shell)
 
 
+def user_without_iptables(lab: Lab) -> None:
+    """Add the same to a router of nftables alone."""
+    hide("iptables*")(lab)
+    add_user()(lab)
+
+
 def authorize_protected(lab: Lab) -> None:
     """Let the key with the passphrase in."""
     lab.bypass.users.authorize(PUBLIC_OF_PROTECTED_KEY)
@@ -607,6 +613,13 @@ FAULTS = {
         address={"username": "guest"},
         secret={"password": GUEST},
         words=("iptables",),
+    ),
+    "no privilege, nft alone": Fault(
+        "not_privileged",
+        user_without_iptables,
+        address={"username": "guest"},
+        secret={"password": GUEST},
+        words=("nft -c -f -",),
     ),
     "iptables fails": Fault(
         "firewall_failed",

@@ -9,6 +9,10 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.issues import Issues
+from custom_components.bypass_router.router.errors import (
+    ClosingRefused,
+    ConnectionsStay,
+)
 from custom_components.bypass_router.router.firewall import Tag
 
 from .sentences import translations
@@ -85,3 +89,15 @@ def test_any_number_of_commands_is_told_in_part(issues: Issues, told: Told) -> N
     assert words["count"] == "41"
     issues.waiting([])
     assert told() == {}
+
+
+def test_whether_conntrack_is_missing_or_refused_is_told(
+    issues: Issues, told: Told
+) -> None:
+    """One is installed, the other allowed."""
+    issues.connections_stay(ConnectionsStay())
+    assert told() == {"connections_stay_1": {"router": "bypass"}}
+    issues.connections_stay(ClosingRefused(command="conntrack -D"))
+    assert told() == {
+        "connections_stay_1": {"router": "bypass", "command": "conntrack -D"}
+    }

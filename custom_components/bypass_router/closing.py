@@ -43,8 +43,8 @@ class Closing:
         """End what is still connected by forwards that are no longer in force."""
         try:
             await router.close_connections(forwards)
-        except ConnectionsStay:
-            self._issues.connections_stay()
+        except ConnectionsStay as err:
+            self._issues.connections_stay(err)
         except RouterError as err:
             _LOGGER.warning(
                 "%s: connections of forwards that are off may go on: %s",

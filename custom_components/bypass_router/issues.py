@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
-from .router.errors import HostKeyChanged
+from .router.errors import ClosingRefused, ConnectionsStay, HostKeyChanged
 from .router.firewall import Tag
 from .router.iptables import FWD, MANGLE, POST, PRE
 from .router.nftables import TABLE
@@ -124,16 +124,18 @@ class Issues:
         """The rules have been left alone for a while."""
         ir.async_delete_issue(self._hass, DOMAIN, f"fight_{self._entry.entry_id}")
 
-    def connections_stay(self) -> None:
-        """A forward was turned off, and the router can't end its connections."""
+    def connections_stay(self, err: ConnectionsStay) -> None:
+        """A forward was turned off, and its connections can't be ended."""
         ir.async_create_issue(
             self._hass,
             DOMAIN,
             f"connections_stay_{self._entry.entry_id}",
             is_fixable=False,
             severity=ir.IssueSeverity.WARNING,
-            translation_key="connections_stay",
-            translation_placeholders={"router": self._entry.title},
+            translation_key="closing_refused"
+            if isinstance(err, ClosingRefused)
+            else "connections_stay",
+            translation_placeholders={"router": self._entry.title, **err.details},
         )
 
     def connections_end(self) -> None:
@@ -252,6 +254,8 @@ for i in iptables iptables-nft iptables-legacy; do
     esac
     while $i -w -t $t -D $b -j $o; do :; done
     $i -w -t $t -F $o && $i -w -t $t -X $o || :
+    $i -w -t $t -X HA-BYPASS-MADE-TABLE || :
+    $i -w -t $t -X HA-BYPASS-MADE-$b && $i -w -t $t -X $b || :
   done
 done 2>/dev/null
 if command -v nft >/dev/null; then

@@ -178,6 +178,7 @@ KINDS: Final = (
     *_debian("rules in both variants", "nft", "legacy", rules_in=("nft", "legacy")),
     *_debian("rules in legacy only", "nft", rules_in=("legacy",)),
     *_debian("rules in nft only", "legacy", rules_in=("nft",)),
+    *_debian("no rules", "legacy", rules_in=("nft",), masquerade=False),
     *_debian(
         "drop in both variants", "nft", firewall="drop", rules_in=("nft", "legacy")
     ),

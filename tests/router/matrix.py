@@ -30,15 +30,21 @@ _PATIENCE: Final = {True: 4.0, False: 0.12}
 
 
 class Reason(StrEnum):
-    """Why the kernel can't do what is asked for."""
+    """Why what is asked for can't be done."""
 
     OTHER_WAY = (
         "The target answers its client through the main router, which never saw the"
         " request come by: to the client, that is a stranger's packet."
     )
-    KERNELS_CHAINS = (
-        "iptables makes the chains at the kernel's hooks when they are first used, and"
-        " leaves them behind, empty. The rest is the same."
+    UNSEEN_CHAINS = (
+        "iptables makes the kernel's chains when they are first used, and shows them"
+        " whether they are there or not. Without nft, nobody knows which of them were"
+        " there before, and so they are left behind, empty. The rest is the same."
+    )
+    LEGACY_TABLES = (
+        "The kernel makes a table of iptables-legacy when it is first used, and gives"
+        " it up with the module or the network namespace alone. It is left behind,"
+        " empty. The rest is the same."
     )
 
 

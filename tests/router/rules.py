@@ -14,9 +14,9 @@ from custom_components.bypass_router.router.forward import (
     normal_sources,
 )
 from custom_components.bypass_router.router.iptables import HOOKS
-from custom_components.bypass_router.router.iptables_chains import (
+from custom_components.bypass_router.router.iptables_chains import Iptables
+from custom_components.bypass_router.router.iptables_state import (
     Entrance,
-    Iptables,
     IptablesState,
 )
 from custom_components.bypass_router.router.rule import Rule

@@ -37,10 +37,8 @@ from custom_components.bypass_router.router.iptables import (
     Hook,
     rules_of,
 )
-from custom_components.bypass_router.router.iptables_chains import (
-    Iptables,
-    IptablesState,
-)
+from custom_components.bypass_router.router.iptables_chains import Iptables
+from custom_components.bypass_router.router.iptables_state import IptablesState
 from custom_components.bypass_router.router.listeners import read_listeners
 from custom_components.bypass_router.router.probe import read_probe
 from custom_components.bypass_router.router.rule import Rule, listed
@@ -51,7 +49,7 @@ from .rules import SITE, forward_sets, planned, seen
 from .test_probe import DEBIAN
 from .test_tools import results
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 2 * settings().max_examples))
 FIREWALL = Iptables(SITE, sudo=False)
 # Seconds of the processor's time for one input of a usual length.
 BOUND = 1.0

@@ -19,11 +19,12 @@ from custom_components.bypass_router.router.iptables import (
     forward_of,
     rules_of,
 )
-from custom_components.bypass_router.router.iptables_chains import (
+from custom_components.bypass_router.router.iptables_chains import Iptables
+from custom_components.bypass_router.router.iptables_state import (
     Entrance,
-    Iptables,
     IptablesState,
 )
+from custom_components.bypass_router.router.legacy import NO_TABLE
 from custom_components.bypass_router.router.rule import Rule
 from custom_components.bypass_router.router.script import Result
 
@@ -352,6 +353,23 @@ def test_an_absent_chain_is_absent_in_either_variants_words() -> None:
     )
     assert FIREWALL.read(sections()) == EMPTY
     assert FIREWALL.read(sections(chain_HA_BYPASS_PRE=nft)) == EMPTY
+
+
+def test_a_table_that_is_not_there_is_not_made_by_a_look() -> None:
+    """It is as if its chains were empty; all others are looked at as ever."""
+    legacy = Iptables(SITE, sudo=True, variant="legacy", absent={"nat"})
+    looks = legacy.looks(heard=False)
+    guarded = [look for look in looks if NO_TABLE in look]
+    assert guarded == [look for look in looks if "-t nat" in look]
+    assert len(guarded) == 4
+    absent = Result(NO_TABLE, 0)
+    found = sections(
+        entrance_HA_BYPASS_PRE=absent,
+        chain_HA_BYPASS_PRE=absent,
+        entrance_HA_BYPASS_POST=absent,
+        chain_HA_BYPASS_POST=absent,
+    )
+    assert legacy.read(found) == EMPTY
 
 
 def test_a_native_nft_rule_beside_our_jump_does_not_hide_it() -> None:

@@ -191,14 +191,14 @@ def untrue(live: Live, flaws: Mapping[Cell, str | None]) -> str:
 
 def leftover(router: Router, before: str) -> Reason | None:
     """Return why more than before is left by this firewall, if that can't be helped."""
-    tools = router.probe.tools
-    looked_at = {found.variant for found in (tools.iptables, tools.other) if found}
-    made = set()
-    if "legacy" in looked_at:
-        made |= {"legacy nat", "legacy filter"}
-    if router.firewall.endswith("(nf_tables)"):
-        made |= {"nft ip nat PREROUTING", "nft ip nat POSTROUTING"}
-    return None if made <= kernels_chains(before) else Reason.KERNELS_CHAINS
+    hooks = "nat PREROUTING", "nat POSTROUTING", "filter FORWARD"
+    if router.firewall.endswith("(legacy)"):
+        made, reason = {"legacy nat", "legacy filter"}, Reason.LEGACY_TABLES
+    elif router.firewall.endswith("(nf_tables)") and not router.probe.tools.nft:
+        made, reason = {f"nft ip {hook}" for hook in hooks}, Reason.UNSEEN_CHAINS
+    else:
+        return None
+    return None if made <= kernels_chains(before) else reason
 
 
 def difference(before: list[str], after: list[str]) -> str:

@@ -15,9 +15,9 @@ from custom_components.bypass_router.router.iptables import (
     Hook,
     rules_of,
 )
-from custom_components.bypass_router.router.iptables_chains import (
+from custom_components.bypass_router.router.iptables_chains import Iptables
+from custom_components.bypass_router.router.iptables_state import (
     Entrance,
-    Iptables,
     IptablesState,
 )
 from custom_components.bypass_router.router.nft_gates import Gates
@@ -249,14 +249,19 @@ def test_none_is_taken_after_a_command_that_failed() -> None:
     steps = tuple(Step(phase, f"do {phase}", ("x",)) for phase in Phase)
     plan, script = Plan(steps), Script()
     plan.add_to(script)
-    assert script.text.count('if [ "$status" = 0 ]; then') == 2
+    assert script.text.count('if [ "$status" = 0 ]; then') == 3
     failed = Result("no", 1)
     sections = {"apply.0": Result("", 0), "apply.1": failed}
     assert plan.failed(sections) == ("do 1", failed)
-    assert (
-        plan.failed(dict.fromkeys(("apply.0", "apply.1", "apply.2"), Result("", 0)))
-        is None
-    )
+    done = dict.fromkeys(("apply.0", "apply.1", "apply.2"), Result("", 0))
+    assert plan.failed(done | {"apply.3": failed}) is None
+
+
+def test_what_is_left_over_is_tidied_up_in_the_wake_of_a_change_alone() -> None:
+    """By itself it is no reason to change anything, and by no other's transaction."""
+    tidy = Step(Phase.TIDY, "iptables-restore", ("*nat", "-X PREROUTING", "COMMIT"))
+    assert not Plan((tidy,))
+    assert Plan((replace(tidy, phase=Phase.WITHDRAW), tidy))
 
 
 def test_what_people_read_names_no_retired_rules() -> None:

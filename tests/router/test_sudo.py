@@ -1,8 +1,9 @@
 """An account that is not root: all by sudo, only what is documented, or nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 import re
 import time
@@ -11,16 +12,23 @@ import pytest
 
 from custom_components.bypass_router.router import watch as watch_module
 from custom_components.bypass_router.router.account_key import generate_key
+from custom_components.bypass_router.router.choice import Backend
 from custom_components.bypass_router.router.credentials import Credentials
+from custom_components.bypass_router.router.diagnosis import Cause, Check, Status, Step
+from custom_components.bypass_router.router.doctor import await_visitor, diagnose
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
+    ClosingRefused,
+    ConnectionsStay,
     NotPrivileged,
 )
 from custom_components.bypass_router.router.firewall import Live
 from custom_components.bypass_router.router.privilege import refused_by_sudo
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.script import Result
-from custom_components.bypass_router.router.watch import Change
+from custom_components.bypass_router.router.watch import Arrival, Change
+from tests.client import Connection
+from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.user_namespace import single_user
 
@@ -40,6 +48,11 @@ Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 admin ALL = (ALL) ALL
 """
 FILE = "/etc/sudoers.d/bypass-router"
+BESIDE_OR_ALONE = pytest.mark.parametrize(
+    "router_options",
+    [RouterOptions(), RouterOptions(iptables=None)],
+    ids=["beside iptables", "alone"],
+)
 
 
 def documented(language: str) -> list[str]:
@@ -47,16 +60,30 @@ def documented(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", SECURITY, re.DOTALL)
 
 
-(SUDOERS,) = documented("sudoers")
-# As sudoers has them, with a backslash before what means something there.
-LINES = re.findall(r"/usr/sbin/(?:[^,\\\n]|\\=)+(?<! )", SUDOERS)
-COMMANDS = frozenset(line.replace("\\", "") for line in LINES)
+BY_NFT, BY_IPTABLES, REST = documented("sudoers")
+SUDOERS = BY_IPTABLES + REST
+FOR_NFT = BY_NFT + REST
 
 
-def without(part: str) -> str:
+def lines_of(sudoers: str) -> list[str]:
+    """Return the commands, each as sudoers has it."""
+    return re.findall(r"/usr/sbin/[^,\n]+", sudoers.replace("\\\n", ""))
+
+
+def allows(line: str, command: str) -> bool:
+    """Tell whether a command is one of those that a line of sudoers means."""
+    path, _, arguments = line.partition(" ")
+    if not arguments.startswith("^"):
+        return line.replace("\\", "") == command
+    program, _, given = command.partition(" ")
+    return program == path and bool(re.fullmatch(arguments, given))
+
+
+def without(part: str, sudoers: str = SUDOERS) -> str:
     """Return the documented lines, with the commands that have this part taken back."""
-    taken = ", ".join(f"!{line}" for line in LINES if part in line)
-    return f"{SUDOERS}{NAME} ALL = (root) {taken}\n"
+    taken = ", ".join(f"!{line}" for line in lines_of(sudoers) if part in line)
+    assert taken
+    return f"{sudoers}{NAME} ALL = (root) {taken}\n"
 
 
 @pytest.fixture
@@ -64,6 +91,7 @@ def own(at_home: Lab) -> Lab:
     """The lab, with the account on the router that SECURITY.md has one make."""
     if single_user():
         pytest.skip("a second user on the router needs root, or a range of ids")
+    at_home.target.serve("tcp", 443)
     bypass = at_home.bypass
     # Sudo comes with a user who may do all.
     bypass.users.add("admin", PASSWORD, sudo="all")
@@ -82,14 +110,24 @@ def allow(lab: Lab, sudoers: str) -> None:
 
 @asynccontextmanager
 async def connected(
-    lab: Lab, credentials: Credentials = ACCOUNT
+    lab: Lab,
+    credentials: Credentials = ACCOUNT,
+    firewall: Backend = Backend.IPTABLES,
 ) -> AsyncIterator[Router]:
     """The router, connected with the account, and closed afterwards."""
-    router = await connect(lab, account=credentials)
+    router = await connect(lab, account=credentials, firewall=firewall)
     try:
         yield router
     finally:
         await router.close()
+
+
+async def refused(lab: Lab, firewall: Backend) -> str:
+    """Return the command that the account needs for a look, and may not run."""
+    with pytest.raises(NotPrivileged) as caught:
+        async with connected(lab, firewall=firewall) as router:
+            await router.read()
+    return caught.value.details["command"]
 
 
 @asynccontextmanager
@@ -114,7 +152,6 @@ async def passes(lab: Lab) -> bool:
 
 async def works(lab: Lab, router: Router) -> None:
     """See that a forward comes and goes with its traffic, and that nothing stays."""
-    lab.target.serve("tcp", 443)
     before = lab.bypass.iptables_save()
     assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
     assert await passes(lab)
@@ -161,9 +198,98 @@ def as_account(lab: Lab, command: str, before: str = "true") -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@contextmanager
+def tunnel(lab: Lab) -> Iterator[None]:
+    """Have the router send into a tunnel what is for the internet, as proxies do."""
+    lab.bypass.run(
+        "sh",
+        "-ec",
+        "ip link add tunnel type veth peer name away;"
+        " ip link set away up; ip link set tunnel up;"
+        " ip route add default dev tunnel table 2022;"
+        " ip rule add pref 9002 lookup main suppress_prefixlength 0;"
+        " ip rule add pref 9003 not iif lo lookup 2022",
+    )
+    yield
+    lab.bypass.run("sh", "-ec", "ip rule del pref 9003; ip rule del pref 9002")
+
+
+async def hears_who_comes(lab: Lab, router: Router) -> None:
+    """See that a connection is heard of, soon after somebody has begun to come."""
+
+    async def arrival() -> Arrival:
+        async for told in router.watch():
+            if isinstance(told, Arrival):
+                return told
+        raise AssertionError
+
+    heard = asyncio.create_task(arrival())
+    async with asyncio.timeout(5):
+        while not heard.done():
+            assert await passes(lab)
+            await asyncio.sleep(0.1)
+    assert await heard == Arrival("tcp", 8443)
+
+
+async def closes(lab: Lab, router: Router) -> int:
+    """Open a connection, turn the forward off, and close what is open."""
+    await router.apply([WEB])
+    user = await asyncio.to_thread(Connection, lab)
+    await router.apply([])
+    try:
+        closed = await router.close_connections([WEB])
+    except ConnectionsStay:
+        assert await asyncio.to_thread(user.lives)
+        raise
+    assert not await asyncio.to_thread(user.lives)
+    return closed
+
+
+async def visited(router: Router) -> Check:
+    """Wait for a visitor who does not come, and return what is said of it."""
+    found = await await_visitor(router, WEB, 1, lambda *_: None)
+    return next(check for check in found.checks if check.name is Step.ARRIVAL)
+
+
+async def nothing_counts(lab: Lab) -> None:
+    """Wait until nothing is left of what counts, or fail."""
+    async with asyncio.timeout(5):
+        while re.search(
+            r"ha_bypass_watch|\.packets", lab.bypass.run("nft", "list ruleset").stdout
+        ):
+            await asyncio.sleep(0.05)
+
+
+async def does_the_rest(lab: Lab, router: Router) -> None:
+    """See that all works that is not of the firewall alone."""
+    assert await closes(lab, router) == 1
+    with tunnel(lab):
+        await router.apply([WEB])
+        assert await passes(lab)
+        await router.apply([])
+    await router.apply([WEB])
+    await hears_who_comes(lab, router)
+    assert (await visited(router)).cause is Cause.NEVER_ARRIVED
+    assert not (await diagnose(router, WEB)).causes
+    lab.target.stop_serving()
+    kept = replace(WEB, keep_client_address=True)
+    assert Cause.PORT_CLOSED in (await diagnose(router, kept)).causes
+    await router.apply([])
+    lab.bypass.sysctl("net.ipv4.ip_forward", "0")
+    await router.enable_forwarding()
+
+
+def unused(lab: Lab, sudoers: str) -> list[str]:
+    """Return the lines that nothing needed; see that nothing was beyond them."""
+    lines, commands = lines_of(sudoers), ran(lab)
+    assert [it for it in commands if not any(allows(line, it) for line in lines)] == []
+    return [line for line in lines if not any(allows(line, it) for it in commands)]
+
+
 def ran(lab: Lab) -> set[str]:
-    """Return the commands that sudo has run for the account."""
-    log = lab.bypass.disk.path(LOG).read_text()
+    """Return the commands that sudo has run for the account, and has refused none."""
+    path = lab.bypass.disk.path(LOG)
+    log = path.read_text() if path.exists() else ""
     assert "command not allowed" not in log
     commands = set(re.findall(r"COMMAND=(.*)$", log, re.MULTILINE))
     return {command for command in commands if not command.startswith("list")}
@@ -184,18 +310,141 @@ async def test_an_account_that_may_do_all_works(own: Lab) -> None:
 async def test_an_account_that_may_do_what_is_documented_works(own: Lab) -> None:
     """Each command is needed, and no other: sudo's own log tells."""
     allow(own, f"{SUDOERS}Defaults!BYPASS_ROUTER_LOOK log_allowed\n")
-    of_nft = {command for command in COMMANDS if re.search(" -C | mangle ", command)}
-    async with connected(own) as router:
+    needless = "_watch_"
+    async with connected(own, firewall=Backend.AUTO) as router:
         assert router.probe.sudo
         assert router.reports
+        assert router.firewall.startswith("iptables")
         await works(own, router)
         await hears(own, router)
-        own.bypass.sysctl("net.ipv4.ip_forward", "0")
-        await router.enable_forwarding()
         if own.options.iptables == "nft":
-            of_nft = set()
             await works_where_iptables_shows_nothing(own, router)
-    assert ran(own) == COMMANDS - of_nft
+        else:
+            # Nobody but root is told whether it has the table.
+            needless += "| -C | mangle -S"
+        await does_the_rest(own, router)
+    lines = lines_of(SUDOERS)
+    assert unused(own, SUDOERS) == [it for it in lines if re.search(needless, it)]
+
+
+@BESIDE_OR_ALONE
+async def test_an_account_that_may_use_nft_alone_works(own: Lab) -> None:
+    """From the first look to the last forward's end, and so does the doctor."""
+    allow(own, f"{FOR_NFT}Defaults!BYPASS_ROUTER_NFT_LOOK log_allowed\n")
+    before = own.bypass.run("nft", "-s", "list", "ruleset").stdout
+    async with connected(own, firewall=Backend.AUTO) as router:
+        assert router.probe.sudo
+        assert router.firewall == "nftables"
+        async with listening(router) as listener:
+            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+            assert await passes(own)
+            await listener.quiet()
+            own.bypass.run("nft", "delete table ip ha_bypass")
+            assert await listener.next(3) == Change("nft")
+            assert (await router.read()).forwards == {}
+            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+        assert await passes(own)
+        assert await router.count() == {WEB.id: 1}
+        await does_the_rest(own, router)
+        assert await router.apply([]) == Live({}, frozenset(), frozenset())
+        assert not await passes(own)
+    assert own.bypass.run("nft", "-s", "list", "ruleset").stdout == before
+    # Of the rest, one line is for iptables.
+    assert unused(own, FOR_NFT) == [it for it in lines_of(FOR_NFT) if "mangle" in it]
+
+
+@BESIDE_OR_ALONE
+async def test_without_one_of_the_lines_nft_is_not_used(own: Lab) -> None:
+    """The command is named; or iptables is used, where the account may."""
+    for line in lines_of(BY_NFT):
+        allow(own, without(line, FOR_NFT))
+        command = line.removeprefix("/usr/sbin/")
+        assert await refused(own, Backend.AUTO) == command
+        if own.options.iptables:
+            allow(own, without(line, FOR_NFT + BY_IPTABLES))
+            assert await refused(own, Backend.NFTABLES) == command
+            async with connected(own, firewall=Backend.AUTO) as router:
+                assert router.firewall.startswith("iptables")
+    ran(own)
+
+
+async def test_an_account_that_may_use_both_uses_nft_first(own: Lab) -> None:
+    """And asks iptables for what is its own; what the user has chosen goes."""
+    own.bypass.run("iptables", "-P", "FORWARD", "DROP")
+    allow(own, BY_NFT + SUDOERS)
+    async with connected(own, firewall=Backend.AUTO) as router:
+        assert router.firewall == "nftables"
+        await router.apply([WEB])
+        assert await passes(own)
+        assert "HA-BYPASS-FWD" in own.bypass.iptables_save()
+        await router.apply([])
+    allow(own, FOR_NFT)
+    assert await refused(own, Backend.IPTABLES) == LOOK
+
+
+async def test_without_a_use_of_conntrack_connections_stay(own: Lab) -> None:
+    """The forward is off all the same, and which use was refused is said."""
+    for use in ("-L", "-D", "-E"):
+        allow(own, without(f"conntrack ^{use}", FOR_NFT))
+        async with connected(own, firewall=Backend.AUTO) as router:
+            with pytest.raises(ClosingRefused) as caught:
+                await closes(own, router)
+        assert caught.value.details["command"] == f"conntrack {use}"
+        ran(own)
+    # Of these, sudo says that they are allowed, and then wants the password.
+    for use in ("-L", "-D"):
+        password = f"PASSWD: /usr/sbin/conntrack ^{use} .*$"
+        allow(own, f"{FOR_NFT}{NAME} ALL = (root) {password}\n")
+        async with connected(own, firewall=Backend.AUTO) as router:
+            with pytest.raises(ClosingRefused, match=f"conntrack {use} -p tcp -d"):
+                await closes(own, router)
+
+
+async def test_beside_a_tunnel_a_forward_needs_rules_of_routing(own: Lab) -> None:
+    """Or it is not switched on, and the command is named."""
+    allow(own, without("ip ^rule", FOR_NFT))
+    async with connected(own, firewall=Backend.AUTO) as router:
+        with tunnel(own):
+            with pytest.raises(NotPrivileged, match="command: ip rule add pref"):
+                await router.apply([WEB])
+            assert (await router.read()).forwards == {}
+        assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+
+
+@pytest.mark.parametrize("firewall", ["nft", "iptables"])
+async def test_what_may_not_be_counted_is_not_said_to_stay_away(
+    own: Lab, firewall: str
+) -> None:
+    """Though the account may set rules that count."""
+    lines, look = (FOR_NFT, "_watch_") if firewall == "nft" else (SUDOERS, "mangle -v")
+    allow(own, without(look, lines))
+    async with connected(own, firewall=Backend.AUTO) as router:
+        assert (await visited(router)).status is Status.UNKNOWN
+        assert await router.read() == Live({}, frozenset(), frozenset())
+    await nothing_counts(own)
+
+
+async def test_a_diagnosis_goes_on_without_a_look_at_neighbours(own: Lab) -> None:
+    """What nobody serves is said to be closed."""
+    own.target.stop_serving()
+    allow(own, without("neigh", FOR_NFT))
+    async with connected(own, firewall=Backend.AUTO) as router:
+        await router.apply([WEB])
+        assert Cause.PORT_CLOSED in (await diagnose(router, WEB)).causes
+
+
+def test_the_lines_for_nft_show_roots_files_and_those_for_iptables_do_not(
+    own: Lab,
+) -> None:
+    """As SECURITY.md says."""
+    allow(own, BY_NFT + SUDOERS)
+    rules = "printf 'include \"/etc/shadow\"\n'"
+    restore = "iptables-restore --noflush --wait 5"
+    shown = {
+        command: "\nroot:" in as_account(own, f"{rules} | sudo -n {command}")[1]
+        for command in ("nft -c -f -", "nft -f -", restore)
+    }
+    assert shown == {"nft -c -f -": True, "nft -f -": True, restore: False}
 
 
 async def test_looks_do_not_fill_the_log(own: Lab) -> None:
@@ -206,31 +455,56 @@ async def test_looks_do_not_fill_the_log(own: Lab) -> None:
     assert ran(own) == {"/usr/sbin/iptables-restore --noflush --wait 5"}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
+FORBIDDEN = (
+    "nft list ruleset",
+    "nft -f /etc/shadow",
+    "nft -f - -I /etc",
+    "nft -i",
+    "nft monitor ruleset",
+    "nft list table ip ha_bypass_watch_0123456g",
+    "nft list table ip ha_bypass_watch_01234567 -f /etc/shadow",
+    "sysctl -w net.ipv4.ip_forward=0",
+    "sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0",
+    "conntrack -F",
+    "conntrack -L -d 192.168.50.2 -z",
+    "conntrack -D -p tcp -d 192.168.50.2",
+    "conntrack -D -p tcp -d 192.168.50.2 --dport 1 --reply-src 1.1.1.1 -F",
+    "ip -batch /etc/shadow",
+    "ip netns exec any sh",
+    "ip rule flush",
+    "ip rule add pref 1 from 0 ipproto tcp sport 1 lookup 5 protocol 217",
+    "ip -4 neigh flush to 192.168.50.10 dev lan nud all",
+    "-u admin nft monitor",
+    "sh",
+)
+BY_THE_OTHER = {
+    "nft": (
+        "iptables -t nat -F",
+        "iptables --wait 5 -t nat -S PREROUTING",
+        "iptables-restore --noflush --wait 5",
+    ),
+    "iptables": (
+        "nft -f -",
+        "nft -c -f -",
+        "nft list table ip ha_bypass",
         "iptables -t nat -F",
         "iptables --wait 5 -t nat -S PREROUTING -v",
         "iptables --wait 5 -t nat -S HA-BYPASS-PRE --modprobe=/home/evil",
         "iptables-restore",
         "iptables-restore --noflush --wait 5 /etc/shadow",
         "iptables-save -f /etc/cron.d/evil",
-        "nft list ruleset",
-        "nft -f /etc/shadow",
-        "nft monitor ruleset",
-        "sysctl -w net.ipv4.ip_forward=0",
-        "sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0",
-        "-u admin nft monitor",
-        "sh",
-    ],
-)
-def test_what_is_not_documented_is_refused(own: Lab, command: str) -> None:
+    ),
+}
+
+
+@pytest.mark.parametrize("firewall", BY_THE_OTHER)
+def test_what_is_not_documented_is_refused(own: Lab, firewall: str) -> None:
     """Other arguments are another command."""
-    allow(own, SUDOERS)
-    assert as_account(own, f"sudo -n {command}") == (
-        1,
-        "sudo: a password is required\n",
-    )
+    allow(own, FOR_NFT if firewall == "nft" else SUDOERS)
+    commands = FORBIDDEN + BY_THE_OTHER[firewall]
+    refused = 1, "sudo: a password is required\n"
+    asked = {it: as_account(own, f"sudo -n {it}") for it in commands}
+    assert {it: said for it, said in asked.items() if said != refused} == {}
 
 
 @BOTH_VARIANTS
@@ -280,46 +554,35 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("sudoers", "command", "before", "refused"), ASKED.values(), ids=ASKED
-)
-def test_a_refusal_of_sudos_is_told_from_a_failure_of_the_command(
-    own: Lab, sudoers: str, command: str, before: str, *, refused: bool
-) -> None:
+def test_a_refusal_of_sudos_is_told_from_a_failure_of_the_command(own: Lab) -> None:
     """Though sudo warns of its own troubles beside the command's words."""
-    allow(own, sudoers)
-    status, printed = as_account(own, f"LC_ALL=C sudo -n {command}", before)
-    assert refused_by_sudo(Result(printed, status)) is refused
-    assert ("unable to resolve host" in printed) == ("nameless" in before)
-    if before == "true":
-        own.bypass.commands.hide("sudo")
-        status, printed = as_account(own, f"sudo -n {command}")
-        assert refused_by_sudo(Result(printed, status))
+    told = {}
+    for name, (sudoers, command, before, _) in ASKED.items():
+        allow(own, sudoers)
+        status, printed = as_account(own, f"LC_ALL=C sudo -n {command}", before)
+        own.bypass.run("hostname", "bypass")
+        told[name] = refused_by_sudo(Result(printed, status))
+        assert ("unable to resolve host" in printed) == ("nameless" in before), name
+    assert told == {name: refusal for name, (*_, refusal) in ASKED.items()}
+    own.bypass.commands.hide("sudo")
+    status, printed = as_account(own, "sudo -n true")
+    assert refused_by_sudo(Result(printed, status))
 
 
-@pytest.mark.parametrize(
-    ("sudoers", "refused"),
-    [
-        ("", "iptables --wait 5 -t nat -S PREROUTING"),
-        (f"{NAME} ALL = (ALL) ALL\n", "iptables --wait 5 -t nat -S PREROUTING"),
-        (without("-S PREROUTING"), "iptables --wait 5 -t nat -S PREROUTING"),
+async def test_the_command_that_was_refused_is_named(own: Lab) -> None:
+    """At once: nobody waits for a password that nobody can type."""
+    for sudoers, command in (
+        ("", LOOK),
+        (f"{NAME} ALL = (ALL) ALL\n", LOOK),
+        (without("-S PREROUTING"), LOOK),
         (without("restore"), "iptables-restore --noflush --wait 5"),
         (without("-S POSTROUTING"), "iptables -t nat -S POSTROUTING"),
         (without("-S HA-BYPASS-FWD"), "iptables -t filter -S HA-BYPASS-FWD"),
-    ],
-    ids=["nothing", "by password", "no look", "no change", "no look 2", "no look 3"],
-)
-async def test_the_command_that_was_refused_is_named(
-    own: Lab, sudoers: str, refused: str
-) -> None:
-    """At once: nobody waits for a password that nobody can type."""
-    allow(own, sudoers)
-    started = time.monotonic()
-    with pytest.raises(NotPrivileged) as caught:
-        async with connected(own) as router:
-            await router.read()
-    assert caught.value.details["command"] == refused
-    assert time.monotonic() - started < 5
+    ):
+        allow(own, sudoers)
+        started = time.monotonic()
+        assert await refused(own, Backend.IPTABLES) == command
+        assert time.monotonic() - started < 5
 
 
 async def test_an_account_that_may_not_turn_forwarding_on_is_told(own: Lab) -> None:
@@ -339,15 +602,18 @@ async def test_an_account_without_sudo_on_the_router_is_refused(own: Lab) -> Non
         await connect(own, account=ACCOUNT)
 
 
+@pytest.mark.parametrize("lines", [SUDOERS, FOR_NFT], ids=["iptables", "nft"])
 @pytest.mark.parametrize(
     "extra",
     ["", f"{NAME} ALL = (root) PASSWD: /usr/sbin/nft monitor\n"],
     ids=["not at all", "by password"],
 )
-async def test_an_account_that_may_not_listen_looks(own: Lab, extra: str) -> None:
+async def test_an_account_that_may_not_listen_looks(
+    own: Lab, lines: str, extra: str
+) -> None:
     """Once a second, though the router could report."""
-    allow(own, without("monitor") + extra)
-    async with connected(own) as router:
+    allow(own, without("monitor", lines) + extra)
+    async with connected(own, firewall=Backend.AUTO) as router:
         await hears(own, router)
         assert not router.reports
 

@@ -38,8 +38,7 @@ DEBIAN: dict[str, str | Result] = {
     "nft": "table ip nat",
     "nftcheck": "",
     "sudonftcheck": "",
-    "sudonftlook": "",
-    "sudonftchange": "",
+    "sudonftuse": "",
     "conntrack": "/usr/sbin/conntrack",
     "sudoconntrack": "",
 }
@@ -81,8 +80,7 @@ NO_NFT: dict[str, str | Result] = {
     "sudonft": FAILED,
     "nftcheck": ABSENT,
     "sudonftcheck": ABSENT,
-    "sudonftlook": FAILED,
-    "sudonftchange": FAILED,
+    "sudonftuse": FAILED,
 }
 LEGACY: dict[str, str | Result] = {
     "iptables": "iptables v1.8.9 (legacy)",
@@ -166,8 +164,7 @@ def test_a_user_with_sudo_uses_it() -> None:
         ("sudomangle", {"mangle": False}),
         ("sudoconntrack", {"conntrack": False}),
         ("sudonftcheck", {"nft": False}),
-        ("sudonftlook", {"nft": False}),
-        ("sudonftchange", {"nft": False}),
+        ("sudonftuse", {"nft": False}),
         ("sudochange", {"iptables": None}),
         ("sudo", {"iptables": None}),
     ],
@@ -213,6 +210,51 @@ def test_where_only_nft_is_its_reason_is_told() -> None:
         tools(NO_IPTABLES, USER, {"sudonftcheck": NO_SUDO}, uid=1000)
 
 
+def asked(command: str) -> Result:
+    """Return what is printed where sudo does not let an account run a command."""
+    return Result(f"sudo: a password is required\n{command}", 1)
+
+
+HEARING = "conntrack -E -e NEW -d 192.0.2.2 --dst-nat"
+NFT_LINES = {
+    "nft -c -f -": {"sudonftcheck": asked("nft -c -f -")},
+    "nft -f -": {"sudonftuse": asked("nft -f -")},
+    "nft list table ip ha_bypass": {"sudonftuse": asked("nft list table ip ha_bypass")},
+}
+
+
+@pytest.mark.parametrize("command", NFT_LINES)
+def test_an_account_that_lacks_a_line_for_nft_is_told_which(command: str) -> None:
+    """It was meant to use nft; else it is told what iptables would take."""
+    lacks: dict[str, str | Result] = {**USER, **NFT_LINES[command]}
+    found = tools(lacks, uid=1000)
+    assert not found.nft
+    assert found.denied["nftables"].command == command
+    with pytest.raises(NotPrivileged) as caught:
+        tools(lacks, {"sudo": NO_SUDO}, uid=1000)
+    assert caught.value.details["command"] == command
+    none = {**NFT_LINES["nft -c -f -"], **NFT_LINES["nft -f -"]}
+    with pytest.raises(NotPrivileged, match="iptables --wait 5"):
+        tools(USER, none, {"sudo": NO_SUDO}, uid=1000)
+
+
+def test_an_nft_that_is_too_old_for_an_account_is_not_said_to_be_denied() -> None:
+    """No right would mend it."""
+    old = Result("Error: syntax error, unexpected map", 1)
+    assert "nftables" not in tools(USER, {"sudonftcheck": old}, uid=1000).denied
+    with pytest.raises(FirewallFailed, match="unexpected map"):
+        tools(USER, NO_IPTABLES, {"sudonftcheck": old}, uid=1000)
+
+
+def test_what_is_missing_is_not_said_to_be_denied() -> None:
+    """Nor does a router make up commands."""
+    assert tools(NO_NFT, {"conntrack": FAILED}, USER, uid=1000).denied == {}
+    denied = tools(USER, {"sudoconntrack": asked("rm -rf /")}, uid=1000).denied
+    assert denied["conntrack"].command == "conntrack -L"
+    denied = tools(USER, {"sudoconntrack": asked(HEARING)}, uid=1000).denied
+    assert denied["conntrack"].command == "conntrack -E"
+
+
 # Two variants of iptables on one router
 
 
@@ -250,7 +292,12 @@ def test_where_both_translate_iptables_is_what_is_called_so() -> None:
 def test_our_own_rules_make_no_variant_the_hosts() -> None:
     """Or we would stay for ever where we were once."""
     ours = f"{PLAIN}\n-N HA-BYPASS-PRE\n-A PREROUTING -j HA-BYPASS-PRE"
-    assert tools(LEGACY, {"nat.nft": ours}).other is None
+    found = tools(LEGACY, {"nat.nft": ours})
+    assert found.iptables == Iptables("1.8.9", "legacy")
+    assert not found.both_translate
+    # There is something to take away there.
+    assert found.other == Iptables("1.8.9", "nf_tables", "iptables-nft")
+    assert found.left_in_other
 
 
 def test_rules_that_iptables_can_not_show_are_rules() -> None:

@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Any
 
-from .errors import FirewallNotThere
+from .errors import FirewallNotThere, NotPrivileged
 from .firewall import Part, Site, Translator
-from .iptables import FWD, HOOKS, MANGLE, POST, TRANSLATING, Hook
+from .iptables import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables_chains import Iptables as Chains
 from .nft_gates import Gates
 from .nft_table import Nftables
@@ -27,12 +27,15 @@ def chosen_backend(tools: Tools, wish: Backend) -> Backend:
 
     By itself nftables, where `nft` takes our table: a map finds any number of
     forwards at once, and stands before a proxy's catch-all whatever the order.
-    Raises FirewallNotThere for a wish that the router can't fulfil.
+    Raises FirewallNotThere for a wish that the router can't fulfil, and NotPrivileged
+    for one that the account is not let.
     """
     there = {Backend.NFTABLES: tools.nft, Backend.IPTABLES: tools.iptables is not None}
     if wish is Backend.AUTO:
         return Backend.NFTABLES if tools.nft else Backend.IPTABLES
     if not there[wish]:
+        if denied := tools.denied.get(wish.value):
+            raise NotPrivileged(command=denied.command, message=denied.message)
         raise FirewallNotThere(firewall=wish.value)
     return wish
 
@@ -69,12 +72,13 @@ def choose(site: Site, interface: str, tools: Tools, wish: Backend) -> Ruleset:
         translators.append(_chains(site, tools, tools.iptables, TRANSLATING))
         others.append(_chains(site, tools, tools.iptables, admitting))
     if tools.other:
-        hooks = admitting
+        hooks, retired = admitting, tuple[Hook, ...](TRANSLATING)
         if tools.both_translate and backend is Backend.IPTABLES:
             # What iptables accepts in one variant, the other may still masquerade.
-            hooks = (*admitting, POST)
-        elif tools.both_translate:
-            translators.append(_chains(site, tools, tools.other, TRANSLATING))
+            hooks, retired = (*admitting, POST), (PRE,)
+        if tools.left_in_other or tools.both_translate:
+            # What we had there moves over as well, when the host's rules have moved.
+            translators.append(_chains(site, tools, tools.other, retired))
         others.append(_chains(site, tools, tools.other, hooks))
     others.append(Routing(site, interface, sudo=tools.sudo))
     return Ruleset(site, translators, others)
@@ -90,4 +94,5 @@ def _chains(
         command=iptables.command,
         variant="legacy" if iptables.variant == "legacy" else "nf_tables",
         hooks=hooks,
+        absent=tools.absent,
     )

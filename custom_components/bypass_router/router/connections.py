@@ -8,8 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 import re
+from typing import Final
 
+from .errors import ClosingRefused
 from .forward import Forward, Transport
+from .privilege import refused_by_sudo
 from .script import Result, Script
 
 # The original direction first, then the answers'.
@@ -17,6 +20,7 @@ _CONNECTION = re.compile(
     r"(tcp|udp)\s.*?\ssrc=([0-9.]{7,15}) dst=([0-9.]{7,15}) sport=[0-9]{1,5}"
     r" dport=([0-9]{1,5})\s.*?src=([0-9.]{7,15}) dst="
 )
+_TRANSPORTS: Final[tuple[Transport, ...]] = ("tcp", "udp")
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -31,15 +35,17 @@ class Flow:
 def list_script(address: IPv4Address, *, sudo: bool) -> Script:
     """Return the script whose output `flows_of` understands."""
     script = Script()
-    for transport in ("tcp", "udp"):
-        script.run(transport, f"{_conntrack(sudo=sudo)} -L -p {transport} -d {address}")
+    for transport in _TRANSPORTS:
+        script.run(transport, _root(_listing(transport, address), sudo=sudo))
     return script
 
 
 def flows_of(
     forwards: Collection[Forward], sections: Mapping[str, Result], address: IPv4Address
 ) -> list[Flow]:
-    """Return what is alive of these forwards."""
+    """Return what is alive of these forwards. Raises ClosingRefused."""
+    for transport in _TRANSPORTS:
+        _check(sections[transport], _listing(transport, address))
     found = {flow for result in sections.values() for flow in _flows(result, address)}
     return sorted(
         flow
@@ -76,14 +82,51 @@ def close_script(
     """Return the script that ends connections; of those gone by then it says so."""
     script = Script()
     for number, flow in enumerate(flows):
-        script.run(
-            f"close.{number}",
-            f"{_conntrack(sudo=sudo)} -D -p {flow.transport} -d {address}"
-            f" --dport {flow.port} --reply-src {flow.target}",
-        )
+        script.run(f"close.{number}", _root(_ending(flow, address), sudo=sudo))
     return script
 
 
-def _conntrack(*, sudo: bool) -> str:
-    """Return the command."""
-    return "sudo -n conntrack" if sudo else "conntrack"
+def check_closed(
+    flows: Collection[Flow], address: IPv4Address, sections: Mapping[str, Result]
+) -> None:
+    """See that the account was let end them. Raises ClosingRefused."""
+    for number, flow in enumerate(flows):
+        _check(sections[f"close.{number}"], _ending(flow, address))
+
+
+def hearing(address: IPv4Address) -> str:
+    """Return the command that tells of each new connection that was translated."""
+    return f"conntrack -E -e NEW -d {address} --dst-nat"
+
+
+def uses(address: IPv4Address, target: IPv4Address) -> list[str]:
+    """Return each kind of command that an account has to be allowed."""
+    return [
+        *(_listing(transport, address) for transport in _TRANSPORTS),
+        *(_ending(Flow(it, 443, target), address) for it in _TRANSPORTS),
+        hearing(address),
+    ]
+
+
+def _listing(transport: Transport, address: IPv4Address) -> str:
+    """Return the command that prints what is connected to an address."""
+    return f"conntrack -L -p {transport} -d {address}"
+
+
+def _ending(flow: Flow, address: IPv4Address) -> str:
+    """Return the command that ends connections."""
+    return (
+        f"conntrack -D -p {flow.transport} -d {address}"
+        f" --dport {flow.port} --reply-src {flow.target}"
+    )
+
+
+def _root(command: str, *, sudo: bool) -> str:
+    """Return how a command is run as root."""
+    return f"sudo -n {command}" if sudo else command
+
+
+def _check(result: Result, command: str) -> None:
+    """Raise ClosingRefused if the account was not let run the command."""
+    if refused_by_sudo(result):
+        raise ClosingRefused(command=command)

@@ -153,6 +153,12 @@ class ConnectionsStay(RouterError):
     key = "connections_stay"
 
 
+class ClosingRefused(ConnectionsStay):
+    """The command is there, and the account may not run it."""
+
+    key = "closing_refused"
+
+
 class NotApplied(RouterError):
     """The rules were set, and are not as set when read back, again and again."""
 

@@ -74,12 +74,13 @@ class Phase(IntEnum):
 
     What lets packets pass is there before what translates, and goes after it:
     whatever interrupts the change leaves no forward that is translated and then
-    dropped, or accepted by another rule.
+    dropped, or accepted by another rule. What is left over goes last, and may stay.
     """
 
     ADMIT = 0
     TRANSLATE = 1
     WITHDRAW = 2
+    TIDY = 3
 
 
 @dataclass(frozen=True, slots=True)

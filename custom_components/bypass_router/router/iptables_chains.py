@@ -1,16 +1,28 @@
-"""Our chains of iptables: what is in them, and how that is changed."""
+"""Our chains in one variant of iptables: read, judged, and changed."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Collection, Mapping, Sequence, Set as AbstractSet
+from dataclasses import replace
 import re
 from typing import Literal
 
-from .errors import BadOutput, FirewallFailed, NotPrivileged
+from .errors import FirewallFailed, NotPrivileged
 from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward
 from .iptables import FWD, HOOKS, MANGLE, PRE, Hook, forward_of, rules_of
+from .iptables_changes import blocks_of, changes_of, leftovers_of
+from .iptables_state import (
+    Entrance,
+    IptablesState,
+    entrance_of,
+    listed_rules,
+    rule_of,
+    rules_in,
+    tag_of,
+)
+from .iptables_tables import removal_of
+from .iptables_traces import LISTING, Traces
+from .legacy import NAMES, NO_TABLE, guarded
 from .privilege import refused_by_sudo
 from .proxies import tproxy_in_iptables
 from .rule import Rule, listed
@@ -21,60 +33,6 @@ type Variant = Literal["nf_tables", "legacy"]
 
 _WAIT = "--wait 5"
 _COUNTED = re.compile(r" -c ([0-9]{1,20}) [0-9]{1,20}(?= |$)")
-
-
-@dataclass(frozen=True, slots=True)
-class Entrance:
-    """How a chain of the kernel enters ours."""
-
-    jumps: tuple[Rule, ...] = ()
-    """Every rule that does."""
-    first: bool = False
-    """Whether the first rule of the kernel's chain is one of them."""
-    blocking: bool = False
-    """Whether the kernel's chain may keep a packet that does not enter ours."""
-
-
-@dataclass(frozen=True)
-class IptablesState:
-    """Our chains and the jumps to them; None stands for a chain that is absent."""
-
-    chains: Mapping[Hook, tuple[Rule, ...] | None]
-    entrances: Mapping[Hook, Entrance]
-    needed: frozenset[Hook] = field(default=frozenset(HOOKS))
-    """Where a forward has rules."""
-
-    @cached_property
-    def tagged(self) -> Mapping[Tag, Counter[tuple[Hook, Rule]]]:
-        """The rules that carry a tag, whoever's it is.
-
-        One that we could not even name to iptables-restore was never ours.
-        """
-        tagged: dict[Tag, Counter[tuple[Hook, Rule]]] = {}
-        for hook, rules in self.chains.items():
-            for rule in rules or ():
-                if tag := _tag_of(rule):
-                    tagged.setdefault(tag, Counter())[hook, rule] += 1
-        return tagged
-
-    def shadowed(self, hook: Hook, owner: str) -> list[Rule]:
-        """Return the owner's rules that stand behind somebody's in our own chain."""
-        rules = self.chains[hook] or ()
-        tags = [_tag_of(rule) for rule in rules]
-        behind = tags.index(None) if None in tags else len(tags)
-        return [
-            rule
-            for rule, tag in zip(rules[behind:], tags[behind:], strict=True)
-            if tag and tag.owner == owner
-        ]
-
-    def enters(self, tag: Tag) -> bool:
-        """Tell whether every packet comes by a forward's rules before any other."""
-        return all(
-            self.entrances[hook].first
-            and tag not in map(_tag_of, self.shadowed(hook, tag.owner))
-            for hook in self.needed
-        )
 
 
 class Iptables:
@@ -92,13 +50,18 @@ class Iptables:
         command: str = "iptables",
         variant: Variant = "nf_tables",
         hooks: Sequence[Hook] = HOOKS,
+        absent: Collection[str] = (),
     ) -> None:
-        """Take the site, and whether the commands need `sudo -n` in front."""
+        """Take the site, and whether the commands need `sudo -n` in front.
+
+        Of the tables that may be `absent`, only what is there is looked at.
+        """
         self._site = site
         self._sudo = "sudo -n " if sudo else ""
         self._command = command
         self._variant = variant
         self._hooks = tuple(hooks)
+        self._absent = frozenset(absent) if variant == "legacy" else frozenset[str]()
         self._translates = PRE in hooks
         self._suffix = "" if command == "iptables" else f".{variant.partition('_')[0]}"
 
@@ -109,13 +72,13 @@ class Iptables:
         anyone has put a native nft rule.
         """
         for hook in self._listed_hooks:
-            command = self._in(hook.table)
             label = self._label(hook)
-            script.run(f"entrance.{label}", f"{command} -S {hook.builtin}")
+            script.run(f"entrance.{label}", self._look(hook.table, hook.builtin))
             script.otherwise(
-                f"jump.{label}", f"{command} -C {hook.builtin} {hook.jump}"
+                f"jump.{label}",
+                f"{self._in(hook.table)} -C {hook.builtin} {hook.jump}",
             )
-            script.run(f"chain.{label}", f"{command} -S {hook.chain}")
+            script.run(f"chain.{label}", self._look(hook.table, hook.chain))
         if MANGLE in self._hooks:
             script.run(f"mangle{self._suffix}", self._mangle)
 
@@ -134,17 +97,21 @@ class Iptables:
             if self._translates or entrances[hook].blocking
         }
         if MANGLE in self._hooks:
-            listing = sections[f"mangle{self._suffix}"]
-            text = listing.output if listing.ok else ""
-            entrances[MANGLE] = _entrance(MANGLE, list(_rules(MANGLE.builtin, text)))
+            result = sections[f"mangle{self._suffix}"]
+            text = result.output if result.ok else ""
+            entrances[MANGLE] = entrance_of(
+                MANGLE, list(rules_in(MANGLE.builtin, text))
+            )
             chains[MANGLE] = (
-                tuple(_rules(MANGLE.chain, text))
+                tuple(rules_in(MANGLE.chain, text))
                 if f"-N {MANGLE.chain}" in text.splitlines()
                 else None
             )
             if tproxy_in_iptables(text):
                 needed.add(MANGLE)
-        return IptablesState(chains, entrances, frozenset(needed))
+        listing = sections.get(LISTING) if self._variant == "nf_tables" else None
+        traces = Traces.read(listing, self._hooks)
+        return IptablesState(chains, entrances, frozenset(needed), traces)
 
     def tags(self, state: IptablesState) -> AbstractSet[Tag]:
         """Return the tags that stand here, whoever's they are."""
@@ -205,9 +172,7 @@ class Iptables:
                 lacks.add(self._absence(hook))
             elif hook in state.needed and not (
                 entrance.first
-                and all(
-                    _tag_of(rule) != tag for rule in state.shadowed(hook, tag.owner)
-                )
+                and all(tag_of(rule) != tag for rule in state.shadowed(hook, tag.owner))
             ):
                 lacks.add(_LACKS.get(hook, Lack.SHADOWED))
         return lacks
@@ -223,39 +188,14 @@ class Iptables:
             for forward in wished
             for item in rules_of(forward, self._site, tuple(state.needed))
         )
-        ours: Counter[tuple[Hook, Rule]] = Counter()
-        for tag, tagged in state.tagged.items():
-            if tag.owner == self._site.owner:
-                ours.update(tagged)
-        added = list((rules - ours).elements())
-        removed = list((ours - rules).elements())
-        changes = {
-            hook: _changes(
-                hook,
-                state,
-                added=[rule for at, rule in added if at is hook],
-                removed=[rule for at, rule in removed if at is hook],
-                raised=state.shadowed(hook, self._site.owner),
-            )
-            for hook in self._hooks
-        }
-        admit = [hook for hook in self._hooks if hook not in _NAT]
-        translate = [
-            line
-            for hook in self._hooks
-            if hook in _NAT
-            for part in changes[hook]
-            for line in part
-        ]
+        changes = changes_of(self._hooks, rules, state, self._site.owner)
         command = f"{self._sudo}{self._command}-restore --noflush {_WAIT}"
-        steps = [
-            *(Step(Phase.ADMIT, command, _commit(at, changes[at][0])) for at in admit),
-            Step(Phase.TRANSLATE, command, _commit(PRE, translate)),
-            *(
-                Step(Phase.WITHDRAW, command, _commit(at, changes[at][1]))
-                for at in admit
-            ),
-        ]
+        leftovers = leftovers_of(changes, state)
+        steps = [Step(phase, command, lines) for phase, lines in blocks_of(changes)]
+        steps.append(Step(Phase.TIDY, command, leftovers.lines))
+        for table in leftovers.tables:
+            lines = removal_of(table, f"{self._sudo}nft")
+            steps.append(Step(Phase.TIDY, "sh", lines))
         return [step for step in steps if step.lines]
 
     def add_count(self, script: Script) -> None:
@@ -273,7 +213,7 @@ class Iptables:
             # What names the chain is no part of a rule.
             line = text.removeprefix(f"-A {PRE.chain} ")
             if (counted := _COUNTED.search(line)) and (
-                tag := _tag_of(_rule(line[: counted.start()] + line[counted.end() :]))
+                tag := tag_of(rule_of(line[: counted.start()] + line[counted.end() :]))
             ):
                 counts[tag] += int(counted[1])
         return counts
@@ -297,7 +237,7 @@ class Iptables:
         if heard and self._variant == "nf_tables":
             return []
         looks = [
-            f"{self._in(hook.table)} -S {chain}"
+            self._look(hook.table, chain)
             for hook in self._listed_hooks
             for chain in (hook.builtin, hook.chain)
         ]
@@ -317,8 +257,12 @@ class Iptables:
         command = f"{self._in('mangle')} -S"
         if self._variant == "nf_tables":
             return command
-        names = "/proc/net/ip_tables_names"
-        return f"sh -c 'grep -qsx mangle {names} && exec {command}'"
+        return f"sh -c 'grep -qsx mangle {NAMES} && exec {command}'"
+
+    def _look(self, table: str, chain: str) -> str:
+        """Return the command that prints a chain."""
+        command = f"{self._in(table)} -S {chain}"
+        return guarded(table, command) if table in self._absent else command
 
     def _in(self, table: str) -> str:
         """Return the start of a command on a table."""
@@ -333,8 +277,10 @@ class Iptables:
     ) -> tuple[Rule, ...] | None:
         """Return the rules of our chain."""
         result = sections[f"chain.{self._label(hook)}"]
+        if result.output == NO_TABLE:
+            return None
         if result.ok:
-            return tuple(_appended(hook.chain, result))
+            return tuple(listed_rules(hook.chain, result))
         # The nft variant calls an absent chain incompatible.
         output = result.output
         if "No chain/target/match" in output or "is incompatible" in output:
@@ -344,8 +290,10 @@ class Iptables:
     def _read_entrance(self, hook: Hook, sections: Mapping[str, Result]) -> Entrance:
         """Return how the kernel's chain enters ours."""
         result = sections[f"entrance.{self._label(hook)}"]
+        if result.output == NO_TABLE:
+            return Entrance()
         if result.ok:
-            entrance = _entrance(hook, list(_appended(hook.builtin, result)))
+            entrance = entrance_of(hook, list(listed_rules(hook.builtin, result)))
             if f"-P {hook.builtin} ACCEPT" in result.lines:
                 return entrance
             return Entrance(entrance.jumps, entrance.first, blocking=True)
@@ -361,86 +309,6 @@ class Iptables:
 _ALL = (MANGLE, *HOOKS)
 _LACKS = {FWD: Lack.BLOCKED, MANGLE: Lack.TAKEN}
 _NAT = frozenset(hook for hook in HOOKS if hook is not FWD)
-
-
-def _changes(
-    hook: Hook,
-    state: IptablesState,
-    *,
-    added: list[Rule],
-    removed: list[Rule],
-    raised: list[Rule],
-) -> tuple[list[str], list[str]]:
-    """Return the lines that add to a chain, and those that take from it."""
-    chain, entrance = state.chains[hook], state.entrances[hook]
-    left = len(chain or ()) + len(added) - len(removed)
-    gains = [f"-A {hook.chain} {rule}" for rule in added]
-    losses = [f"-D {hook.chain} {rule}" for rule in removed]
-    for rule in (Counter(raised) - Counter(removed)).elements():
-        gains[:0] = [f"-D {hook.chain} {rule}", f"-I {hook.chain} 1 {rule}"]
-    enter = [f"-D {hook.builtin} {jump}" for jump in entrance.jumps]
-    if not left:
-        # Nobody's rules are in there any more.
-        if chain is not None:
-            losses += [*enter, f"-X {hook.chain}"]
-        return [], losses
-    if chain is None:
-        # -N and no `:CHAIN`, which would empty a chain that another Home
-        # Assistant has made since we looked.
-        gains.insert(0, f"-N {hook.chain}")
-    if not (entrance.first and len(entrance.jumps) == 1):
-        gains += [*enter, f"-I {hook.builtin} 1 {hook.jump}"]
-    return gains, losses
-
-
-def _commit(hook: Hook, lines: list[str]) -> tuple[str, ...]:
-    """Return a transaction of the hook's table."""
-    return (f"*{hook.table}", *lines, "COMMIT") if lines else ()
-
-
-def _entrance(hook: Hook, rules: list[Rule]) -> Entrance:
-    """Return how the kernel's chain, which has these rules, enters ours."""
-    jumps = tuple(
-        rule for rule in rules if rule.value("-j") == hook.chain and rule.writable
-    )
-    return Entrance(
-        jumps,
-        first=rules[:1] == [hook.jump],
-        blocking=any(rule not in jumps for rule in rules),
-    )
-
-
-def _appended(chain: str, result: Result) -> Iterator[Rule]:
-    """Return the rules of a chain's listing. Raises BadOutput if it is none."""
-    lines = set(result.lines)
-    if f"-N {chain}" not in lines and not any(
-        line.startswith((f"-P {chain} ", f"-A {chain} ")) for line in lines
-    ):
-        # Taken for an empty chain, it would show as off what may be open.
-        raise BadOutput(output=result.message)
-    return _rules(chain, result.output)
-
-
-def _rules(chain: str, listing: str) -> Iterator[Rule]:
-    """Yield the rules of a chain, in order."""
-    for line in listed(listing):
-        if line.startswith(f"-A {chain} "):
-            yield _rule(line.removeprefix(f"-A {chain} "))
-
-
-def _rule(text: str) -> Rule:
-    """Return the rule of a text, whatever it is."""
-    try:
-        return Rule.of(text)
-    except ValueError:
-        # Not one of ours, but it takes its place in the order.
-        return Rule((text,), frozenset({(text,)}))
-
-
-def _tag_of(rule: Rule) -> Tag | None:
-    """Return the tag that a rule carries."""
-    tags = filter(None, map(Tag.parse, rule.values("--comment")))
-    return next(tags, None) if rule.writable else None
 
 
 def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:

@@ -11,6 +11,7 @@ from typing import override
 from .firewall import Lack, Phase, Step, Tag
 from .forward import Forward
 from .iptables import POST, PRE
+from .legacy import guarded
 from .rule import Rule, listed
 from .script import Result, Script
 from .tools import Tools
@@ -25,18 +26,18 @@ class Listing:
 
     command: str
     sudo: str = ""
-    guard: str = ""
-    """What must be so, or printing would make the table."""
+    absent: bool = False
+    """Whether printing might make the table, and is left where it would."""
 
     def add_to(self, script: Script) -> None:
         """Add the commands that print the chains."""
         for hook in (PRE, POST):
-            words = f"{self.command} --wait 5 -t {hook.table} -S {hook.builtin}"
-            if self.guard:
-                words = f"sh -c '{self.guard} && exec {self.sudo}{words}'"
-            else:
-                words = f"{self.sudo}{words}"
-            script.run(self._label(hook.builtin), words)
+            words = f"--wait 5 -t {hook.table} -S {hook.builtin}"
+            look = f"{self.sudo}{self.command} {words}"
+            script.run(
+                self._label(hook.builtin),
+                guarded(hook.table, look) if self.absent else look,
+            )
 
     def read(self, sections: Mapping[str, Result], chain: str) -> tuple[Rule, ...]:
         """Return the rules of a chain; none where they can't be shown."""
@@ -55,13 +56,15 @@ class Listing:
 
 def listings(tools: Tools) -> list[Listing]:
     """Return how to look at each variant of iptables that is in use on a router."""
-    sudo = "sudo -n " if tools.sudo else ""
-    found = [Listing(tools.iptables.command, sudo)] if tools.iptables else []
-    if tools.other:
-        legacy = tools.other.variant == "legacy"
-        guard = "grep -qsx nat /proc/net/ip_tables_names" if legacy else ""
-        found.append(Listing(tools.other.command, sudo, guard))
-    return found
+    return [
+        Listing(
+            found.command,
+            "sudo -n " if tools.sudo else "",
+            absent=found.variant == "legacy" and PRE.table in tools.absent,
+        )
+        for found in (tools.iptables, tools.other)
+        if found
+    ]
 
 
 @dataclass(frozen=True, slots=True)

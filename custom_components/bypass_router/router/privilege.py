@@ -1,10 +1,14 @@
-"""What sudo says when it does not let an account run a command.
+"""What sudo lets an account do, and what it says when it does not.
+
+Before a command is tried, sudo is asked whether it may be: what sudo refuses stands in
+the router's log, where somebody may take it for an attack.
 
 A command that sudo has run may fail in its own words, beside warnings of sudo's,
 such as `sudo: unable to resolve host`, which change nothing. Only what sudo says
 instead of running the command is a refusal. `LC_ALL=C` keeps its words in English.
 """
 
+from collections.abc import Collection
 import re
 
 from .script import Result
@@ -43,3 +47,24 @@ def refused_by_sudo(result: Result) -> bool:
             return any(map(_NO_SUDO.fullmatch, result.lines))
         case _:
             return False
+
+
+def asking(*commands: str, run: str = "") -> str:
+    """Return a command that fails if sudo does not allow all of these, and says which.
+
+    If it does, the last one is `run`. As root, nothing is asked or run.
+    """
+    words = " ".join(f'"{command}"' for command in commands)
+    # Word by word, as none of them has a blank in it.
+    ask = "sudo -n -l $command >/dev/null || { echo $command; exit 1; }"
+    last = f"; exec sudo -n {run}" if run else ""
+    return (
+        f"""sh -c '[ "$(id -u)" = 0 ] && exit;"""
+        f""" for command in {words}; do {ask}; done{last}'"""
+    )
+
+
+def refused_of(result: Result, commands: Collection[str]) -> str:
+    """Return which of these commands `asking` has said to be refused, or nothing."""
+    last = result.output.rpartition("\n")[2]
+    return last if result.status == 1 and last in commands else ""

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from .firewall import Lack, Live, Part, Site, Step, Tag, Translator
+from .firewall import Lack, Live, Part, Phase, Site, Step, Tag, Translator
 from .forward import Forward
 from .script import Result, Script
 
@@ -87,13 +87,16 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change of the rules; false if there is nothing to change."""
+    """A change of the rules; false if there is nothing to change.
+
+    What is left over is tidied up in the wake of a change, and else is let be.
+    """
 
     steps: tuple[Step, ...]
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to change."""
-        return bool(self.steps)
+        return any(step.phase is not Phase.TIDY for step in self.steps)
 
     @property
     def size(self) -> int:
@@ -116,8 +119,10 @@ class Plan:
             )
 
     def failed(self, sections: Mapping[str, Result]) -> tuple[str, Result] | None:
-        """Return the command that failed, and what it said, if one did."""
+        """Return the command that failed, and what it said, if one that matters did."""
         for number, step in enumerate(self.steps):
+            if step.phase is Phase.TIDY:
+                break
             result = sections[f"apply.{number}"]
             if not result.ok:
                 return step.command, result
@@ -203,10 +208,18 @@ class Ruleset:
 
 
 def _merged(steps: Sequence[Step]) -> Iterator[Step]:
-    """Yield the steps; of neighbours with one command, their lines go to it at once."""
-    for command, group in groupby(steps, key=lambda step: step.command):
+    """Yield the steps; of neighbours with one command, their lines go to it at once.
+
+    A step that may fail stays by itself.
+    """
+    for (command, tidies), group in groupby(
+        steps, key=lambda step: (step.command, step.phase is Phase.TIDY)
+    ):
         same = list(group)
-        yield Step(same[0].phase, command, tuple(_joined(same)))
+        if tidies:
+            yield from same
+        else:
+            yield Step(same[0].phase, command, tuple(_joined(same)))
 
 
 def _joined(steps: Sequence[Step]) -> list[str]:

@@ -1,21 +1,32 @@
 """Which firewall programs a router has, and which of them this account may use."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface
 import re
 
+from .connections import uses
 from .errors import BadOutput, FirewallFailed, FirewallMissing, NotPrivileged
 from .firewall import Site
+from .legacy import NAMES, is_absent
 from .nft_table import check_lines
+from .nftables import TABLE
+from .privilege import asking, refused_by_sudo, refused_of
 from .script import Result, Script
 
 # What the account must be allowed to do at the least; none of it changes anything.
 _LOOK_TEST = "iptables --wait 5 -t nat -S PREROUTING"
+# Where nft may do it all, a table of the legacy variant is not made for it.
+_IS_LEGACY = "! iptables -V | grep -q nf_tables"
+_NEEDLESS = f"command -v nft >/dev/null && {is_absent('nat')} && {_IS_LEGACY}"
+_DIRECT_TEST = (
+    f"""sh -c '[ "$(id -u)" = 0 ] && {_NEEDLESS} && exit; exec {_LOOK_TEST}'"""
+)
 _CHANGE_TEST = "iptables-restore --noflush --wait 5"
 _MANGLE_TEST = "iptables --wait 5 -t mangle -S"
 _NFT_LOOK_TEST = "nft -t -s -a list ruleset"
-_NFT_CHANGE_TEST = "nft -c -f -"
+_NFT_CHECK_TEST = "nft -c -f -"
+_NFT_TESTS = (_NFT_LOOK_TEST, f"nft list table {TABLE}", "nft -f -")
 _NOT_FOUND = 127
 # How iptables says that it can't show the rules of a chain, which it may change
 # all the same.
@@ -26,6 +37,16 @@ _IPTABLES = re.compile(
 )
 # To see whether nft knows all that our table is made of; no router's real address.
 _ANY_SITE = Site("check", IPv4Interface("192.0.2.2/24"))
+_CONNTRACK_TESTS = tuple(uses(_ANY_SITE.address.ip, IPv4Address("192.0.2.1")))
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A command that is there, and that the account is not let run."""
+
+    command: str
+    message: str
+    """In the router's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,10 @@ class Tools:
     """The other variant, where it holds rules as well."""
     both_translate: bool = False
     """Whether both variants hold NAT rules."""
+    left_in_other: bool = False
+    """Whether the other may hold rules of ours that translate, from before."""
+    absent: frozenset[str] = field(default=frozenset(), compare=False)
+    """The tables that the legacy variant would make if one looked at them."""
     mangle: bool = False
     """Whether the account may look at the mangle table."""
     nft: bool = False
@@ -61,45 +86,37 @@ class Tools:
     listens: bool = False
     """Whether the account may listen to `nft monitor`."""
     conntrack: bool = False
-    """Whether the account may end connections."""
+    """Whether the account may hear of connections, and end them."""
+    denied: Mapping[str, Denied] = field(default_factory=dict, compare=False)
+    """What keeps us from `iptables`, `nftables` and `conntrack`, by that word."""
 
 
 def add_tools(script: Script) -> None:
     """Add the commands whose output `read_tools` understands."""
     script.run("iptables", "iptables -V")
     script.run("restore", "sh -c 'command -v iptables-restore'")
-    script.run("direct", _LOOK_TEST)
-    script.otherwise("sudo", f"sudo -n {_LOOK_TEST}")
+    script.run("direct", _DIRECT_TEST)
+    script.otherwise("sudo", asking(_LOOK_TEST, run=_LOOK_TEST))
     # Its empty input changes nothing. Root has no need to ask sudo.
-    script.run("sudochange", _unless_root(_CHANGE_TEST))
+    script.run("sudochange", asking(_CHANGE_TEST, run=_CHANGE_TEST))
     # Only asked whether it may: to look would make the table where it is none.
-    script.run("sudomangle", _unless_root(f"-l {_MANGLE_TEST}"))
+    script.run("sudomangle", asking(_MANGLE_TEST))
     for variant in ("legacy", "nft"):
         command = f"iptables-{variant}"
         script.run(f"version.{variant}", f"{command} -V")
         look = f"{command} --wait 5 -t nat -S"
         if variant == "legacy":
-            look = f"grep -qsx nat /proc/net/ip_tables_names && {look}"
+            look = f"grep -qsx nat {NAMES} && {look}"
         script.run(f"nat.{variant}", f"""sh -c '[ "$(id -u)" = 0 ] && {look}'""")
-    script.run("names", "cat /proc/net/ip_tables_names")
+    script.run("names", f"cat {NAMES}")
     script.run("nft", "nft list tables")
     script.otherwise("sudonft", "sudo -n -l nft monitor")
     lines = check_lines(_ANY_SITE)
-    script.feed("nftcheck", _NFT_CHANGE_TEST, lines)
-    # Asked first: sudo logs what it refuses.
-    allowed = f"sudo -n -l {_NFT_CHANGE_TEST} >/dev/null && sudo -n {_NFT_CHANGE_TEST}"
-    script.feed(
-        "sudonftcheck", f"""sh -c '[ "$(id -u)" = 0 ] || {{ {allowed}; }}'""", lines
-    )
-    script.run("sudonftlook", _unless_root(f"-l {_NFT_LOOK_TEST}"))
-    script.run("sudonftchange", _unless_root("-l nft -f -"))
+    script.feed("nftcheck", _NFT_CHECK_TEST, lines)
+    script.feed("sudonftcheck", asking(_NFT_CHECK_TEST, run=_NFT_CHECK_TEST), lines)
+    script.run("sudonftuse", asking(*_NFT_TESTS))
     script.run("conntrack", "sh -c 'command -v conntrack'")
-    script.run("sudoconntrack", _unless_root("-l conntrack -L -p tcp"))
-
-
-def _unless_root(command: str) -> str:
-    """Return a command that is run by sudo, and not at all as root."""
-    return f"""sh -c '[ "$(id -u)" = 0 ] || sudo -n {command}'"""
+    script.run("sudoconntrack", asking(*_CONNTRACK_TESTS))
 
 
 def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
@@ -109,46 +126,85 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
     program can be used, for the reason that the first has.
     """
     root = uid == 0
+    denied: dict[str, Denied] = {}
     refused: FirewallMissing | FirewallFailed | NotPrivileged | BadOutput | None = None
     iptables: Iptables | None = None
     sudo = False
     try:
         iptables = _version(sections)
         sudo = _needs_sudo(sections, root=root)
-    except (FirewallMissing, FirewallFailed, NotPrivileged, BadOutput) as err:
+    except NotPrivileged as err:
+        iptables, refused = None, err
+        denied["iptables"] = Denied(err.details["command"], err.details["message"])
+    except (FirewallMissing, FirewallFailed, BadOutput) as err:
         iptables, refused = None, err
     nft = sections["nftcheck"].ok
-    if not nft and not root and sections["sudonftcheck"].ok:
-        nft = sections["sudonftlook"].ok and sections["sudonftchange"].ok
-        sudo = sudo or nft
+    if not nft and not root:
+        sudo_nft = sections["sudonftcheck"].ok and sections["sudonftuse"].ok
+        nft, sudo = sudo_nft, sudo or sudo_nft
+    if not nft and (found := _denied_nft(sections)):
+        denied["nftables"] = found
     if refused and not nft:
-        raise _because_of_nft(sections, refused)
+        raise _because_of_nft(sections, denied.get("nftables"), refused, root=root)
     main, other = _variants(sections, iptables)
-    conntrack = sections["conntrack"].ok and (root or sections["sudoconntrack"].ok)
+    conntrack = sections["conntrack"].ok
+    if conntrack and not (root or (sudo and sections["sudoconntrack"].ok)):
+        asked = sections["sudoconntrack"]
+        command = refused_of(asked, _CONNTRACK_TESTS) or _CONNTRACK_TESTS[0]
+        # The rest is only an example.
+        use = " ".join(command.split()[:2])
+        denied["conntrack"] = Denied(use, asked.message)
+        conntrack = False
     return Tools(
         sudo=sudo,
         iptables=main,
         other=other,
         both_translate=_translates(sections, "legacy") and _translates(sections, "nft"),
+        left_in_other=other is not None and _holds_ours(sections, _name_of(other)),
+        absent=_absent_tables(sections["names"]),
         mangle=root or sections["sudomangle"].ok,
         nft=nft,
         listens=sections["nft"].ok or (sudo and sections["sudonft"].ok),
         conntrack=conntrack,
+        denied=denied,
     )
+
+
+def _denied_nft(sections: Mapping[str, Result]) -> Denied | None:
+    """Return what keeps the account from nft, where the router has it."""
+    direct = sections["nftcheck"]
+    if direct.status == _NOT_FOUND or "Operation not permitted" not in direct.output:
+        return None
+    command = refused_of(sections["sudonftcheck"], [_NFT_CHECK_TEST]) or refused_of(
+        sections["sudonftuse"], _NFT_TESTS
+    )
+    return Denied(command, direct.message) if command else None
 
 
 def _because_of_nft(
     sections: Mapping[str, Result],
+    denied: Denied | None,
     refused: FirewallMissing | FirewallFailed | NotPrivileged | BadOutput,
+    *,
+    root: bool,
 ) -> FirewallMissing | FirewallFailed | NotPrivileged | BadOutput:
-    """Return why nothing can be used: for nft's reason, where there is no iptables."""
-    check = sections["nftcheck"]
-    if not isinstance(refused, FirewallMissing) or check.status == _NOT_FOUND:
+    """Return why nothing can be used.
+
+    For nft's reason, where there is no iptables, or where the account may do part
+    of what nft needs: somebody has meant it to.
+    """
+    direct, by_sudo = sections["nftcheck"], sections["sudonftcheck"]
+    if direct.status == _NOT_FOUND:
         return refused
-    kind = (
-        NotPrivileged if "Operation not permitted" in check.output else FirewallFailed
-    )
-    return kind(command=_NFT_CHANGE_TEST, message=check.message)
+    meant = not root and (by_sudo.ok or sections["sudonftuse"].ok)
+    if not (meant or isinstance(refused, FirewallMissing)):
+        return refused
+    if denied:
+        return NotPrivileged(command=denied.command, message=denied.message)
+    check = direct if root or by_sudo.ok or refused_by_sudo(by_sudo) else by_sudo
+    if "Operation not permitted" in check.output:
+        return NotPrivileged(command=_NFT_CHECK_TEST, message=check.message)
+    return FirewallFailed(command=_NFT_CHECK_TEST, message=check.message)
 
 
 def _version(sections: Mapping[str, Result]) -> Iptables:
@@ -197,7 +253,7 @@ def _variants(
     in_use = (
         sections["names"].ok and bool(sections["names"].lines)
         if name == "legacy"
-        else _translates(sections, name)
+        else _translates(sections, name) or _holds_ours(sections, name)
     )
     if not (version.ok and in_use):
         return iptables, None
@@ -221,6 +277,26 @@ def _translates(sections: Mapping[str, Result], name: str) -> bool:
     return result.ok and any(
         line.startswith("-A ") and "HA-BYPASS" not in line for line in result.lines
     )
+
+
+def _holds_ours(sections: Mapping[str, Result], name: str) -> bool:
+    """Tell whether a variant may hold rules of ours that translate."""
+    result = sections[f"nat.{name}"]
+    return incompatible(result) or (
+        result.ok and any(line.startswith("-N HA-BYPASS-") for line in result.lines)
+    )
+
+
+def _name_of(iptables: Iptables) -> str:
+    """Return what a variant's sections are called."""
+    return "legacy" if iptables.variant == "legacy" else "nft"
+
+
+def _absent_tables(names: Result) -> frozenset[str]:
+    """Return which of the tables that we look at the legacy variant has not made."""
+    if not (names.ok or "No such file" in names.output):
+        return frozenset()
+    return frozenset({"filter", "nat"}.difference(names.lines if names.ok else ()))
 
 
 def incompatible(result: Result) -> bool:

@@ -22,6 +22,7 @@ from ipaddress import IPv4Address
 import re
 import secrets
 
+from .connections import hearing
 from .forward import Transport
 
 HEARTBEAT_INTERVAL = 20.0
@@ -156,7 +157,7 @@ class Watch:
             watchers.append(_WATCHER.format(watch=watch, name="looker"))
             self._awaited += 1
         if arrivals_at is not None:
-            watch = f"exec {root}conntrack -E -e NEW -d {arrivals_at} --dst-nat"
+            watch = f"exec {root}{hearing(arrivals_at)}"
             watchers.append(_WATCHER.format(watch=watch, name="arrivals"))
         self.text = _SCRIPT.format(watchers="\n".join(watchers), ready=ready, **words)
 

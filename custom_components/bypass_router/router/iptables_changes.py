@@ -1,0 +1,143 @@
+"""How our chains change, as lines for iptables-restore."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from .firewall import Phase
+from .iptables import TRANSLATING, Hook
+from .iptables_state import IptablesState
+from .iptables_traces import Thing, note, things_of
+from .rule import Rule
+
+type Rules = Counter[tuple[Hook, Rule]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How one chain of ours changes, and the kernel's that enters it."""
+
+    hook: Hook
+    stays: bool
+    """Whether anybody's rules are left in it."""
+    gains: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+
+
+def changes_of(
+    hooks: Sequence[Hook], wanted: Rules, state: IptablesState, owner: str
+) -> list[Change]:
+    """Return the smallest change after which the owner has exactly these rules."""
+    ours: Rules = Counter()
+    for tag, tagged in state.tagged.items():
+        if tag.owner == owner:
+            ours.update(tagged)
+    added, removed = wanted - ours, ours - wanted
+    changes = []
+    unnoted = set(state.traces.absent)
+    for hook in hooks:
+        change = _change(hook, state, _at(hook, added), _at(hook, removed), owner)
+        if f"-I {hook.builtin} 1 {hook.jump}" in change.gains:
+            made = [thing for thing in things_of(hook) if thing in unnoted]
+            unnoted.difference_update(made)
+            notes = (f"-N {note(thing)}" for thing in made)
+            change = replace(change, gains=(*change.gains, *notes))
+        changes.append(change)
+    return changes
+
+
+def _at(hook: Hook, rules: Rules) -> list[Rule]:
+    """Return the rules at a hook, each as often as it counts."""
+    return [rule for at, rule in rules.elements() if at is hook]
+
+
+def _change(
+    hook: Hook,
+    state: IptablesState,
+    added: list[Rule],
+    removed: list[Rule],
+    owner: str,
+) -> Change:
+    """Return how the chain at a hook changes."""
+    chain, entrance = state.chains[hook], state.entrances[hook]
+    stays = len(chain or ()) + len(added) > len(removed)
+    gains = [f"-A {hook.chain} {rule}" for rule in added]
+    losses = [f"-D {hook.chain} {rule}" for rule in removed]
+    raised = Counter(state.shadowed(hook, owner)) - Counter(removed)
+    for rule in raised.elements():
+        gains[:0] = [f"-D {hook.chain} {rule}", f"-I {hook.chain} 1 {rule}"]
+    enter = [f"-D {hook.builtin} {jump}" for jump in entrance.jumps]
+    if not stays:
+        if chain is not None:
+            losses += [*enter, f"-X {hook.chain}"]
+        return Change(hook, stays, losses=tuple(losses))
+    if chain is None:
+        # -N and no `:CHAIN`, which would empty a chain that another Home
+        # Assistant has made since we looked.
+        gains.insert(0, f"-N {hook.chain}")
+    if not (entrance.first and len(entrance.jumps) == 1):
+        gains += [*enter, f"-I {hook.builtin} 1 {hook.jump}"]
+    return Change(hook, stays, tuple(gains), tuple(losses))
+
+
+def blocks_of(changes: Sequence[Change]) -> Iterator[tuple[Phase, tuple[str, ...]]]:
+    """Yield transactions that carry out the changes, with their phases."""
+    admit = [change for change in changes if change.hook not in TRANSLATING]
+    translate = [change for change in changes if change.hook in TRANSLATING]
+    for change in admit:
+        yield Phase.ADMIT, _block(change.hook.table, change.gains)
+    for change in translate[:1]:
+        # Of one table, they change at once.
+        lines = [line for it in translate for line in (*it.gains, *it.losses)]
+        yield Phase.TRANSLATE, _block(change.hook.table, lines)
+    for change in admit:
+        yield Phase.WITHDRAW, _block(change.hook.table, change.losses)
+
+
+def _block(table: str, lines: Sequence[str]) -> tuple[str, ...]:
+    """Return a transaction of a table."""
+    return (f"*{table}", *lines, "COMMIT") if lines else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What is of no use any more after a change."""
+
+    notes: tuple[Thing, ...]
+    """What they note down may be in use by others."""
+    chains: tuple[Thing, ...]
+    tables: tuple[str, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines that take away the notes, and then the kernel's chains.
+
+        Each by itself: an old iptables knows no way to take away one of the kernel's.
+        """
+        gone = [(table, note((table, builtin))) for table, builtin in self.notes]
+        return tuple(
+            line
+            for table, chain in (*gone, *self.chains)
+            for line in _block(table, [f"-X {chain}"])
+        )
+
+
+def leftovers_of(changes: Sequence[Change], state: IptablesState) -> Leftovers:
+    """Return what these changes leave over."""
+    used = {thing for it in changes if it.stays for thing in things_of(it.hook)}
+    notes = {
+        thing: None
+        for change in changes
+        for thing in things_of(change.hook)
+        if thing in state.traces.noted and thing not in used
+    }
+    return Leftovers(
+        tuple(notes),
+        tuple(
+            thing
+            for change in changes
+            if (thing := things_of(change.hook)[0]) in notes
+            and not state.entrances[change.hook].blocking
+        ),
+        tuple(table for table, builtin in notes if not builtin),
+    )

@@ -1,0 +1,114 @@
+"""What stands in our chains of iptables, and how the kernel enters them."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from .errors import BadOutput
+from .firewall import Tag
+from .iptables import HOOKS, Hook
+from .iptables_traces import Traces
+from .rule import Rule, listed
+from .script import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """How a chain of the kernel enters ours."""
+
+    jumps: tuple[Rule, ...] = ()
+    """Every rule that does."""
+    first: bool = False
+    """Whether the first rule of the kernel's chain is one of them."""
+    blocking: bool = False
+    """Whether the kernel's chain may keep a packet that does not enter ours."""
+
+
+@dataclass(frozen=True)
+class IptablesState:
+    """Our chains and the jumps to them; None stands for a chain that is absent."""
+
+    chains: Mapping[Hook, tuple[Rule, ...] | None]
+    entrances: Mapping[Hook, Entrance]
+    needed: frozenset[Hook] = field(default=frozenset(HOOKS))
+    """Where a forward has rules."""
+    traces: Traces = field(default=Traces())
+    """Which of the kernel's chains are there for our sake alone."""
+
+    @cached_property
+    def tagged(self) -> Mapping[Tag, Counter[tuple[Hook, Rule]]]:
+        """The rules that carry a tag, whoever's it is.
+
+        One that we could not even name to iptables-restore was never ours.
+        """
+        tagged: dict[Tag, Counter[tuple[Hook, Rule]]] = {}
+        for hook, rules in self.chains.items():
+            for rule in rules or ():
+                if tag := tag_of(rule):
+                    tagged.setdefault(tag, Counter())[hook, rule] += 1
+        return tagged
+
+    def shadowed(self, hook: Hook, owner: str) -> list[Rule]:
+        """Return the owner's rules that stand behind somebody's in our own chain."""
+        rules = self.chains[hook] or ()
+        tags = [tag_of(rule) for rule in rules]
+        behind = tags.index(None) if None in tags else len(tags)
+        return [
+            rule
+            for rule, tag in zip(rules[behind:], tags[behind:], strict=True)
+            if tag and tag.owner == owner
+        ]
+
+    def enters(self, tag: Tag) -> bool:
+        """Tell whether every packet comes by a forward's rules before any other."""
+        return all(
+            self.entrances[hook].first
+            and tag not in map(tag_of, self.shadowed(hook, tag.owner))
+            for hook in self.needed
+        )
+
+
+def entrance_of(hook: Hook, rules: list[Rule]) -> Entrance:
+    """Return how the kernel's chain, which has these rules, enters ours."""
+    jumps = tuple(
+        rule for rule in rules if rule.value("-j") == hook.chain and rule.writable
+    )
+    return Entrance(
+        jumps,
+        first=rules[:1] == [hook.jump],
+        blocking=any(rule not in jumps for rule in rules),
+    )
+
+
+def listed_rules(chain: str, result: Result) -> Iterator[Rule]:
+    """Return the rules of a chain's listing. Raises BadOutput if it is none."""
+    lines = set(result.lines)
+    if f"-N {chain}" not in lines and not any(
+        line.startswith((f"-P {chain} ", f"-A {chain} ")) for line in lines
+    ):
+        # Taken for an empty chain, it would show as off what may be open.
+        raise BadOutput(output=result.message)
+    return rules_in(chain, result.output)
+
+
+def rules_in(chain: str, listing: str) -> Iterator[Rule]:
+    """Yield the rules of a chain, in order."""
+    for line in listed(listing):
+        if line.startswith(f"-A {chain} "):
+            yield rule_of(line.removeprefix(f"-A {chain} "))
+
+
+def rule_of(text: str) -> Rule:
+    """Return the rule of a text, whatever it is."""
+    try:
+        return Rule.of(text)
+    except ValueError:
+        # Not one of ours, but it takes its place in the order.
+        return Rule((text,), frozenset({(text,)}))
+
+
+def tag_of(rule: Rule) -> Tag | None:
+    """Return the tag that a rule carries."""
+    tags = filter(None, map(Tag.parse, rule.values("--comment")))
+    return next(tags, None) if rule.writable else None
