@@ -347,6 +347,32 @@ async def test_a_port_belongs_to_one_forward(
     assert len(forwards(entry)) == 2
 
 
+@pytest.mark.parametrize(
+    ("ports", "protocol", "sources", "refused"),
+    [
+        ("10000-14095", "tcp", [], False),
+        ("10000-14096", "tcp", [], True),
+        ("10000-12048", "both", [], True),
+        ("10000-12048", "tcp", ["203.0.113.0/24", "198.51.100.0/24"], True),
+    ],
+)
+async def test_no_more_ports_are_shifted_than_a_router_reads_in_a_moment(
+    hass: HomeAssistant, ports: str, protocol: str, sources: list[str], refused: bool
+) -> None:
+    """Ports that keep their number are as many as people like."""
+    entry = router(hass)
+    fields: dict[str, Any] = {"name": "Many", "external_port": ports}
+    fields |= {"protocol": protocol, "sources": sources}
+    result = await add(hass, entry, **fields, target_port="20000")
+    if refused:
+        assert result["errors"] == {"target_port": "too_many_shifted"}
+        assert "4096" in said(result, SECTION)["target_port"]
+    else:
+        assert len(forwards(entry)) == 1
+    await add(hass, entry, **fields | {"name": "Same"}, target_port="")
+    assert len(forwards(entry)) == 1
+
+
 async def test_all_forwards_that_have_a_port_are_named(hass: HomeAssistant) -> None:
     """A range may take the ports of several."""
     entry = router(hass, CAMERA, GAME)
@@ -498,6 +524,8 @@ async def test_the_device_is_chosen_by_its_name_or_typed(
     assert found["192.168.50.30"] == "Printer in the hall (192.168.50.30)"
     assert found["192.168.50.31"] == "02:00:c0:a8:32:1f (192.168.50.31)"
     assert at_home.bypass.address not in found
+    # The frontend would fill in the first of them.
+    assert typed(form)["target"] == ""
     wrong = await flows.async_configure(form["flow_id"], {**CAMERA, "target": "nas"})
     assert wrong["errors"] == {"target": "invalid_target"}
     assert choices(wrong) == found

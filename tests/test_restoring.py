@@ -15,6 +15,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.bypass_router import patience
 from custom_components.bypass_router.router.forward import Forward
 from tests.lab.bypass import RouterOptions
+from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 from tests.router.client import connect
 
@@ -129,21 +130,16 @@ async def test_a_forward_comes_back_by_itself(
 async def test_a_forward_in_nftables_comes_back_by_itself(
     at_home: Lab, hass: HomeAssistant, harm: str
 ) -> None:
-    """The same; the program is named, unless `nft monitor` is ended by the report.
-
-    That of nft 1.0.6 may crash when a map of ranges loses elements.
-    """
+    """The same, and the program is named."""
     _, switch = await with_web_on(hass, at_home)
     told = Told(hass)
     at_home.bypass.run("sh", "-c", harm)
     await until(lambda: told.kinds == ["rules_removed", "rules_restored"], 4)
     assert hass.states.get(switch).state == STATE_ON
     assert await passes(at_home)
-    cause = told.events[0][2]
-    assert cause in ("nft", None)
     assert told.events == [
-        ("rules_removed", [switch], cause),
-        ("rules_restored", [switch], cause),
+        ("rules_removed", [switch], "nft"),
+        ("rules_restored", [switch], "nft"),
     ]
 
 
@@ -335,6 +331,35 @@ async def test_rules_that_nobody_wishes_are_removed(
     await until(lambda: "8443" not in at_home.bypass.iptables_save())
     await until(lambda: hass.states.get(switch).state == STATE_OFF)
     assert not await passes(at_home)
+
+
+@pytest.mark.parametrize("restore", [True, False], ids=["restoring", "not restoring"])
+async def test_what_is_lost_amid_a_change_is_told_too(
+    at_home: Lab, hass: HomeAssistant, restore: bool
+) -> None:
+    """Somebody takes the rules away between a change of ours and its read-back."""
+    entry, web = await with_web_on(hass, at_home, restore=restore)
+    game = switch_of(hass, entry, "Game")
+    told = Told(hass)
+    kept = f"{REAL_COMMANDS}/sbin/nft"
+    at_home.bypass.commands.replace(
+        "nft",
+        f"""#!/bin/sh
+[ "$*" = "-f -" ] || exec {kept} "$@"
+{kept} "$@" || exit
+# Only after the first change.
+mkdir /run/harmed && {kept} delete table ip ha_bypass
+true
+""",
+    )
+    await turn(hass, "on", game)
+    assert hass.states.get(game).state == STATE_ON
+    assert hass.states.get(web).state == (STATE_ON if restore else STATE_OFF)
+    assert await passes(at_home) is restore
+    kinds = ["rules_removed", "rules_restored"] if restore else ["rules_removed"]
+    await until(lambda: told.kinds == kinds)
+    assert {tuple(forwards) for _, forwards, _ in told.events} == {(web,)}
+    assert {cause for _, _, cause in told.events} == {"nft"}
 
 
 async def test_a_fight_is_told_and_not_fought_to_the_end(

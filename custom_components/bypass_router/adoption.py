@@ -12,7 +12,14 @@ from homeassistant.exceptions import HomeAssistantError
 
 from .const import SUBENTRY_FORWARD
 from .coordinator import BypassRouterConfigEntry, translated
-from .forward_checks import MAX_NAME, check_name, check_ports, check_target, is_name
+from .forward_checks import (
+    MAX_NAME,
+    check_name,
+    check_ports,
+    check_size,
+    check_target,
+    is_name,
+)
 from .forward_data import fields_of, words_of
 from .issues import Issues
 from .router.errors import ConnectionLost, RouterError, printable
@@ -54,7 +61,7 @@ async def async_offers(
         refused = check_target(entry, forward.target, router)[0]
         if offer.known is None:
             refused |= check_ports(entry, forward, ())[0]
-        if not refused:
+        if not refused | check_size(forward)[0]:
             offers[forward.id] = offer
     return offers
 

@@ -49,6 +49,7 @@ from .router.forward import Forward, InvalidForward
 from .router.router import Router
 from .router.watch import Change
 from .rules_events import RulesEvents, RulesEventType
+from .targets import Targets
 from .wishes import Wishes
 
 _LOGGER = logging.getLogger(__name__)
@@ -106,6 +107,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             router=lambda: self.link.router,
             forwards=lambda: self._in_force,
         )
+        self._targets = Targets(
+            hass,
+            entry,
+            router=lambda: self.link.router,
+            forwards=lambda: self._in_force,
+        )
         self.link = Link(
             hass,
             entry,
@@ -147,6 +154,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         await self.counters.async_start()
         self.config_entry.async_on_unload(
             self.async_add_listener(self.counters.async_read_soon)
+        )
+        self.config_entry.async_on_unload(
+            self.async_add_listener(self._targets.async_learn_soon)
         )
         self._wished = set(self._wishes.saved)
         self._read_forwards()
@@ -374,7 +384,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if (router := self.link.router) is None:
                 raise ConnectionLost(message="closed")
             try:
-                self._show(await self._apply(router, wished, self.data))
+                live = await self._apply(router, wished, self.data)
+                await self._show_change(router, live)
             except ConnectionFailed, TimedOut:
                 # Nobody knows how far the router came.
                 self.async_heard(Change())
@@ -392,9 +403,29 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         await self._wishes.save(before)
         try:
             # The router may have carried out a part.
-            self._show(await self._apply(router, before, self.data))
+            live = await self._apply(router, before, self.data)
         except RouterError:
-            self._show(await router.read())
+            live = await router.read()
+        await self._show_change(router, live)
+
+    async def _show_change(self, router: Router, live: Live) -> None:
+        """Show what a change came to, and tell what others did meanwhile."""
+        lost = await self._take_lost(router)
+        self._show(live)
+        if lost:
+            self._patience.spend(time.monotonic())
+            cause = await self._find_cause(router)
+            self.events.async_fire(RulesEventType.REMOVED, lost, cause)
+            if restored := lost & self._in_force.keys():
+                self.events.async_fire(RulesEventType.RESTORED, restored, cause)
+
+    async def _take_lost(self, router: Router) -> frozenset[str]:
+        """Return which forwards a change found to be lost; some are wished no more."""
+        lost = router.take_lost() & self._wished & self.forwards.keys()
+        if lost and not self._restores:
+            self._wished -= lost
+            await self._wishes.save(frozenset(self._wished & self.forwards.keys()))
+        return lost
 
     async def _reconcile_unasked(self) -> None:
         """Bring about what is wished where no caller waits for it."""
@@ -455,7 +486,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             router.cause_of(reports)
         restarted = self._wishes.boot_id not in ("", self._boot_id)
         await self._wishes.save_boot_id(self._boot_id)
-        if gone and not self.config_entry.options.get(CONF_RESTORE, True):
+        if gone and not self._restores:
             self._wished -= gone
             wished -= gone
             await self._wishes.save(wished)
@@ -466,6 +497,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if gone & wished:
                 self._patience.spend(time.monotonic())
             live = await self._mend(router, wished, live)
+            gone |= await self._take_lost(router)
+            wished &= self._wished
         self._show(live)
         restored = gone & wished - self._missing(wished, live)
         cause = None
@@ -515,7 +548,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """
         wished = self._chosen(ids)
         self._closing.expect(wished, live)
-        return await router.apply(wished)
+        expected = frozenset(self._in_force.values())
+        return await router.apply(wished, expected, restore=self._restores)
 
     async def _close(self, router: Router, gone: frozenset[Forward]) -> None:
         """End the connections of forwards that we have taken away."""
@@ -524,6 +558,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             over = gone.difference(self._in_force.values())
             if over and self._closes:
                 await self._closing.close(router, over)
+
+    @property
+    def _restores(self) -> bool:
+        """Whether forwards that somebody took away are to be put back."""
+        return bool(self.config_entry.options.get(CONF_RESTORE, True))
 
     @property
     def _closes(self) -> bool:

@@ -27,7 +27,14 @@ from .const import (
     CONF_TARGET_PORT,
 )
 from .devices import async_devices
-from .forward_checks import check_name, check_ports, check_target, losers_of, named
+from .forward_checks import (
+    check_name,
+    check_ports,
+    check_size,
+    check_target,
+    losers_of,
+    named,
+)
 from .forward_data import (
     fields_of,
     forward_of,
@@ -100,7 +107,8 @@ class ForwardFlow(ConfigSubentryFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Add a forward."""
-        return await self._step("user", _NEW, user_input, {})
+        # Without it, the frontend fills in the first device that can be chosen.
+        return await self._step("user", _NEW, user_input, {CONF_TARGET: ""})
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
@@ -151,6 +159,7 @@ class ForwardFlow(ConfigSubentryFlow):
                 for found, words in (
                     check_ports(entry, forward, losers),
                     check_target(entry, forward.target, router),
+                    check_size(forward),
                 ):
                     errors |= found
                     placeholders |= words

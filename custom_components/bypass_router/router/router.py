@@ -10,6 +10,7 @@ from collections.abc import (
     Iterable,
     Mapping,
     Sequence,
+    Set as AbstractSet,
 )
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from typing import Any, Self
 
 from .account_key import authorized_line, install_script, remove_script
 from .choice import Backend, choose, chosen_backend
-from .connections import close_script, flows_of, list_script
+from .connections import check_closed, close_script, flows_of, list_script
 from .credentials import Credentials, HostKey
 from .errors import (
+    ClosingRefused,
     ConnectionsStay,
     FirewallFailed,
     KeyNotInstalled,
@@ -34,6 +36,7 @@ from .hand_made import Place, read_hand_made
 from .listeners import Listener, listeners_script, read_listeners
 from .neighbours import Neighbour, neighbours_script, read_neighbours
 from .old_rules import HandMade, Replaced, listings
+from .privilege import refused_by_sudo
 from .probe import Probe, probe_script, read_probe
 from .ruleset import Plan, Ruleset, Snapshot
 from .script import Result, Script
@@ -94,6 +97,7 @@ class Router:
         self._beside: dict[str, Mapping[str, Result]] = {}
         self._beside_until = 0.0
         self._own_reports: list[str] = []
+        self._lost: set[str] = set()
         self.reports = probe.tools.listens
         """Whether changes are reported with the program that made them."""
         self.watched_since: float | None = None
@@ -146,17 +150,28 @@ class Router:
         """Run a script that stays; see `Session.stream`."""
         return self._session.stream(text, heartbeat)
 
-    async def apply(self, wished: Collection[Forward]) -> Live:
+    async def apply(
+        self,
+        wished: Collection[Forward],
+        expected: AbstractSet[Forward] = frozenset(),
+        *,
+        restore: bool = True,
+    ) -> Live:
         """Make exactly these forwards live, and return what was read back.
+
+        Those that are `expected` to be live already, and turn out to be lost, are
+        named by `take_lost`; they are put back only if asked to `restore`.
 
         One round trip, which is one transaction and its read-back; more only
         if someone else changes the rules at the same time. Rules of other
         owners and programs stay as they are. Raises FirewallFailed if the
-        router refuses the rules, NotApplied if they do not stay; what is so
-        then, `read` tells.
+        router refuses the rules, NotPrivileged if sudo does, NotApplied if they do
+        not stay; what is so then, `read` tells.
         """
         async with self._lock:
-            return await self._bring_about(wished, self.ruleset)
+            return await self._bring_about(
+                wished, self.ruleset, expected, restore=restore
+            )
 
     async def watch(self) -> AsyncIterator[Change | Arrival]:
         """Yield whenever the rules may have changed, for others or through us.
@@ -208,6 +223,11 @@ class Router:
                 return change.cause
         return None
 
+    def take_lost(self) -> frozenset[str]:
+        """Return the ids of those that changes found to be lost, and forget them."""
+        lost, self._lost = frozenset(self._lost), set()
+        return lost
+
     def differs(self, wished: Collection[Forward]) -> bool:
         """Tell whether the rules that were read last are not what is wished."""
         return self._snapshot is None or bool(
@@ -246,14 +266,17 @@ class Router:
         """End what is still connected by these forwards, which are no longer live.
 
         Returns how many ports had connections. Raises ConnectionsStay where the
-        router has no `conntrack` that we may use.
+        router has no `conntrack`, ClosingRefused where we may not use it.
         """
-        if not self.probe.tools.conntrack:
+        if not (tools := self.probe.tools).conntrack:
+            if denied := tools.denied.get("conntrack"):
+                raise ClosingRefused(command=denied.command)
             raise ConnectionsStay
         address, sudo = self.site.address.ip, self.probe.sudo
         sections = await self._session.run(list_script(address, sudo=sudo))
         if flows := flows_of(forwards, sections, address):
-            await self._session.run(close_script(flows, address, sudo=sudo))
+            script = close_script(flows, address, sudo=sudo)
+            check_closed(flows, address, await self._session.run(script))
         return len(flows)
 
     async def listeners(self) -> frozenset[Listener]:
@@ -355,11 +378,27 @@ class Router:
             self.ruleset = Ruleset(self.site, self.ruleset.translators, others)
             self._snapshot = None
 
-    async def _bring_about(self, wished: Collection[Forward], ruleset: Ruleset) -> Live:
+    async def _bring_about(
+        self,
+        wished: Collection[Forward],
+        ruleset: Ruleset,
+        expected: AbstractSet[Forward] = frozenset(),
+        *,
+        restore: bool = True,
+    ) -> Live:
         """Change the rules of the ruleset's owner until they are as wished."""
         snapshot = self._snapshot or await self._read(ruleset)
-        refused: FirewallFailed | None = None
+        refused: FirewallFailed | NotPrivileged | None = None
         for _ in range(_ATTEMPTS):
+            lost = {
+                forward.id
+                for forward in wished
+                if forward in expected
+                and snapshot.live.forwards.get(forward.id) != forward
+            }
+            self._lost |= lost
+            if not restore:
+                wished = [forward for forward in wished if forward.id not in lost]
             ruleset = snapshot.ruleset
             plan = ruleset.plan(wished, snapshot)
             refused, snapshot = await self._carry_out(plan, ruleset)
@@ -369,7 +408,7 @@ class Router:
 
     async def _carry_out(
         self, plan: Plan, ruleset: Ruleset
-    ) -> tuple[FirewallFailed | None, Snapshot]:
+    ) -> tuple[FirewallFailed | NotPrivileged | None, Snapshot]:
         """Change the rules as planned, read them back, and take note of it.
 
         Returns the error too that the router's firewall gave, if it gave one.
@@ -381,16 +420,14 @@ class Router:
         self._beside.clear()
         started, clock = time.time(), time.monotonic()
         outcome = "given up"
-        refused: FirewallFailed | None = None
+        refused: FirewallFailed | NotPrivileged | None = None
         try:
             sections, snapshot = await self._run(script, ruleset)
             outcome = "done"
             if failed := plan.failed(sections):
                 command, result = failed
                 outcome = result.message
-                refused = FirewallFailed(
-                    command=command.split(" -", 1)[0], message=result.message
-                )
+                refused = _failure(command.removeprefix("sudo -n "), result)
             else:
                 self._own_reports += plan.reports
         except RouterError as err:
@@ -453,3 +490,11 @@ class Router:
             self.ruleset = snapshot.ruleset
         self._snapshot = snapshot
         return sections, snapshot
+
+
+def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:
+    """Return the error that a change means that failed."""
+    if refused_by_sudo(result):
+        return NotPrivileged(command=command, message=result.message)
+    # What follows is more than people need to know.
+    return FirewallFailed(command=command.split(" -", 1)[0], message=result.message)
