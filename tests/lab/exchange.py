@@ -6,8 +6,10 @@ import _socket
 from dataclasses import dataclass
 from enum import StrEnum
 import errno
+from itertools import count
+from random import randrange
 import time
-from typing import Literal, override
+from typing import Final, Literal, override
 
 type Protocol = Literal["tcp", "udp"]
 
@@ -57,6 +59,11 @@ class Exchange:
         )
 
 
+_LOWEST: Final = 10000
+_HIGHEST: Final = 65536
+_SOURCES: Final = count(randrange(_HIGHEST))
+
+
 def exchange(
     protocol: Protocol,
     address: str,
@@ -78,6 +85,7 @@ def exchange(
     peer, port_seen = b"", b""
     try:
         connection.settimeout(timeout)
+        _bind(connection)
         connection.connect((address, port))
         failure = Outcome.NO_DATA
         for line in lines:
@@ -106,6 +114,22 @@ _OUTCOMES = {
     errno.EHOSTUNREACH: Outcome.UNREACHABLE,
     errno.ENETUNREACH: Outcome.UNREACHABLE,
 }
+
+
+def _bind(connection: _socket.socket) -> None:
+    """Take a source port that was not used for long.
+
+    What the routers' conntrack knows of an earlier flow would decide over a new one that
+    looks the same.
+    """
+    for number in _SOURCES:
+        try:
+            connection.bind(("", _LOWEST + number % (_HIGHEST - _LOWEST)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return
 
 
 def _answer(connection: _socket.socket) -> bytes:
