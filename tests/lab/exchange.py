@@ -119,8 +119,8 @@ _OUTCOMES = {
 def _bind(connection: _socket.socket) -> None:
     """Take a source port that was not used for long.
 
-    What the routers' conntrack knows of an earlier flow would decide over a new one that
-    looks the same.
+    What the routers' conntrack knows of an earlier flow would decide over a new one
+    that looks the same.
     """
     for number in _SOURCES:
         try:
