@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+import logging
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntryState
@@ -254,3 +255,25 @@ async def test_a_failure_to_close_hides_nothing(
     await until(lambda: "may go on" in caplog.text)
     await until(lambda: hass.states.get(web).state == STATE_OFF)
     assert not await passes(at_home)
+
+
+async def test_who_removes_the_router_is_not_warned(
+    hass: HomeAssistant, at_home: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connections were being closed when we hung up ourselves."""
+    caplog.set_level(logging.DEBUG, "custom_components.bypass_router.closing")
+    entry, _ = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    at_home.bypass.commands.replace(
+        "conntrack", '#!/bin/sh\n[ "$1" = -L ] && touch /run/asked && sleep 5\n'
+    )
+    await turn(hass, "off", web)
+    await until(
+        lambda: (
+            not at_home.bypass.run("test", "-e", "/run/asked", check=False).returncode
+        )
+    )
+    await hass.config_entries.async_unload(entry.entry_id)
+    await until(lambda: "may go on" in caplog.text)
+    said = [it for it in caplog.records if "may go on" in it.getMessage()]
+    assert {it.levelname for it in said} == {"DEBUG"}

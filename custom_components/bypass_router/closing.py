@@ -24,6 +24,8 @@ class Closing:
         self._name = name
         self._issues = issues
         self._ending: frozenset[Forward] = frozenset()
+        self.stopped = False
+        """Whether the connection to the router is being ended by us."""
 
     def expect(self, wished: Collection[Forward], live: Live | None) -> None:
         """Take note of what is in force and is to be so no longer.
@@ -46,7 +48,9 @@ class Closing:
         except ConnectionsStay as err:
             self._issues.connections_stay(err)
         except RouterError as err:
-            _LOGGER.warning(
+            # One who removes a forward and then the router needs no warning.
+            _LOGGER.log(
+                logging.DEBUG if self.stopped else logging.WARNING,
                 "%s: connections of forwards that are off may go on: %s",
                 self._name,
                 err,

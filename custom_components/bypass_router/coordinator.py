@@ -190,7 +190,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def async_stop(self) -> None:
         """End the connection; the rules stay in force."""
-        self._stopped = True
+        self._stopped = self._closing.stopped = True
         await self.link.close()
         await self.counters.async_stop()
 
