@@ -61,7 +61,7 @@ async def async_diagnose(
         known = await remembered.of(forward)
         diagnosis = await _diagnosis(hass, entry, forward, known, watch, on_progress)
         if diagnosis.hardware and not diagnosis.causes:
-            await remembered.remember(forward, diagnosis.hardware, entry.subentries)
+            await remembered.remember({forward: diagnosis.hardware}, entry.subentries)
     finally:
         under_way.discard(forward_id)
     if coordinator := getattr(entry, "runtime_data", None):

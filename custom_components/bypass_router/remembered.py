@@ -3,7 +3,7 @@
 By them, a device that got another address is found again.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TypedDict
 
 from homeassistant.core import HomeAssistant
@@ -41,12 +41,13 @@ class Remembered:
         return None
 
     async def remember(
-        self, forward: Forward, hardware: str, ids: Collection[str]
+        self, found: Mapping[Forward, str], ids: Collection[str]
     ) -> None:
-        """Take note of a target, and forget those of forwards that are not in `ids`."""
+        """Take note of targets, and forget those of forwards that are not in `ids`."""
         targets = await self._load()
         now = {key: target for key, target in targets.items() if key in ids}
-        now[forward.id] = {"address": str(forward.target), "hardware": hardware}
+        for forward, hardware in found.items():
+            now[forward.id] = {"address": str(forward.target), "hardware": hardware}
         if now != targets:
             self._targets = now
             await self._store.async_save(now)

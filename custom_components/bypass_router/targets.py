@@ -56,7 +56,9 @@ class Targets:
     def _new(self) -> list[Forward]:
         """Return the forwards whose targets were not asked for yet."""
         on = self._forwards().values()
-        return [it for it in on if (it.id, it.target) not in self._asked][:MOST]
+        new = [it for it in on if (it.id, it.target) not in self._asked]
+        targets = sorted({it.target for it in new})[:MOST]
+        return [it for it in new if it.target in targets]
 
     async def _learn(self) -> None:
         """Ask as long as there is somebody to ask for."""
@@ -81,7 +83,10 @@ class Targets:
             sections = await router.run(whereabouts_script(targets))
         found = read_whereabouts(sections, targets)
         known = Remembered(self._hass, self._entry.entry_id)
-        for forward in unknown:
-            if forward.target in found and await known.of(forward) is None:
-                ids = self._entry.subentries
-                await known.remember(forward, found[forward.target], ids)
+        learnt = {
+            forward: found[forward.target]
+            for forward in unknown
+            if forward.target in found and await known.of(forward) is None
+        }
+        if learnt:
+            await known.remember(learnt, self._entry.subentries)

@@ -170,9 +170,8 @@ class Iptables:
                 hook in state.needed and not entrance.jumps
             ):
                 lacks.add(self._absence(hook))
-            elif hook in state.needed and not (
-                entrance.first
-                and all(tag_of(rule) != tag for rule in state.shadowed(hook, tag.owner))
+            elif hook in state.needed and (
+                not entrance.first or state.is_shadowed(hook, tag)
             ):
                 lacks.add(_LACKS.get(hook, Lack.SHADOWED))
         return lacks

@@ -51,20 +51,38 @@ class IptablesState:
 
     def shadowed(self, hook: Hook, owner: str) -> list[Rule]:
         """Return the owner's rules that stand behind somebody's in our own chain."""
-        rules = self.chains[hook] or ()
-        tags = [tag_of(rule) for rule in rules]
-        behind = tags.index(None) if None in tags else len(tags)
+        behind = self._behind[hook]
         return [
             rule
-            for rule, tag in zip(rules[behind:], tags[behind:], strict=True)
-            if tag and tag.owner == owner
+            for tag, rules in behind.items()
+            if tag.owner == owner
+            for rule in rules
         ]
+
+    def is_shadowed(self, hook: Hook, tag: Tag) -> bool:
+        """Tell whether a rule with this tag does."""
+        return tag in self._behind[hook]
+
+    @cached_property
+    def _behind(self) -> Mapping[Hook, Mapping[Tag, list[Rule]]]:
+        """The rules with a tag that stand behind one without, in our chains.
+
+        Looked at once: a thousand forwards ask for it.
+        """
+        found: dict[Hook, dict[Tag, list[Rule]]] = {}
+        for hook, rules in self.chains.items():
+            tags = [tag_of(rule) for rule in rules or ()]
+            behind = tags.index(None) if None in tags else len(tags)
+            found[hook] = {}
+            for rule, tag in zip((rules or ())[behind:], tags[behind:], strict=True):
+                if tag:
+                    found[hook].setdefault(tag, []).append(rule)
+        return found
 
     def enters(self, tag: Tag) -> bool:
         """Tell whether every packet comes by a forward's rules before any other."""
         return all(
-            self.entrances[hook].first
-            and tag not in map(tag_of, self.shadowed(hook, tag.owner))
+            self.entrances[hook].first and not self.is_shadowed(hook, tag)
             for hook in self.needed
         )
 
