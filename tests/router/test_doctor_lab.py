@@ -260,15 +260,15 @@ while True:
         else:
             connection.close()
 """
-# A thousand take two processors a minute.
-DIAGNOSES = int(os.environ.get("DIAGNOSES", "1000" if "CI" in os.environ else "100"))
+# A thousand take two processors a minute: for whoever changed the doctor.
+DIAGNOSES = int(os.environ.get("DIAGNOSES", "250" if "CI" in os.environ else "100"))
 
 
 @pytest.mark.lab
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_diagnoses_of_healthy_forwards_name_no_cause(kind: Kind, table: Note) -> None:
-    """Of services that talk, and of those that don't: in CI, a thousand of them."""
+    """Of services that talk, and of those that don't. DIAGNOSES says how many."""
     found = healthy(kind)
     assert len(found) >= DIAGNOSES / len(KINDS)
     blamed = {
