@@ -1,49 +1,61 @@
 """Tables that tests fill, printed after all tests, whichever process ran them.
 
-A cell travels with the report of its test: where tests run in several processes, none
+A line travels with the report of its test: where tests run in several processes, none
 of these prints a summary.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from pkgutil import resolve_name
+from typing import Final, Protocol
 
 import pytest
 
-type Note = Callable[[str, str, str], None]
-"""Takes the row, the column, and what is to stand there."""
+type Layout = Callable[[Sequence[Sequence[str]]], Iterator[str]]
+"""Makes a table's lines of all that was noted; a function of a module."""
 
-_PROPERTY: Final = "cell of a table"
-type _Table = dict[str, dict[str, str]]
+_PROPERTY: Final = "line of a table"
+
+
+class Note(Protocol):
+    """Takes what is to stand in a table."""
+
+    def __call__(self, *fields: str) -> None:
+        """Take one thing; what its fields are, the table's layout knows."""
 
 
 class Summary:
-    """A plugin of pytest: all tables, by their titles."""
+    """A plugin of pytest: what was noted for all tables, by their titles."""
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._tables: dict[str, _Table] = {}
+        self._noted: dict[tuple[str, str], list[list[str]]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the cells out of a test's report."""
+        """Take what was noted out of a test's report."""
         if report.when != "call":
             return
         for name, value in report.user_properties:
             if name == _PROPERTY:
-                title, row, column, cell = map(str, value)  # type: ignore[call-overload]
-                self._tables.setdefault(title, {}).setdefault(row, {})[column] = cell
+                assert isinstance(value, list)
+                title, layout, *fields = map(str, value)
+                self._noted.setdefault((title, layout), []).append(fields)
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
-        """Print them."""
-        for title, table in self._tables.items():
+        """Print the tables."""
+        for (title, name), noted in self._noted.items():
+            layout: Layout = resolve_name(name)
             terminalreporter.section(title)
-            for line in lines_of(table):
+            for line in layout(noted):
                 terminalreporter.write_line(line)
 
 
-def lines_of(table: _Table) -> Iterator[str]:
-    """Yield a table's lines; what is not there is a dash."""
+def crosstab(noted: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of rows, columns and cells; what is not there is a dash."""
+    table: dict[str, dict[str, str]] = {}
+    for name, column, cell in noted:
+        table.setdefault(name, {})[column] = cell
     columns = sorted({column for row in table.values() for column in row})
     rows = [["", *columns]]
     rows += [
@@ -61,14 +73,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def note(request: pytest.FixtureRequest) -> Callable[[str], Note]:
-    """Give what takes the cells of the table with a title."""
+def note(request: pytest.FixtureRequest) -> Callable[[str, Layout], Note]:
+    """Give what takes the fields of the table with a title and a layout."""
 
-    def titled(title: str) -> Note:
-        def take(row: str, column: str, cell: str) -> None:
-            properties = request.node.user_properties
-            properties.append((_PROPERTY, [title, row, column, cell]))
+    def of_table(title: str, layout: Layout) -> Note:
+        name = f"{layout.__module__}:{layout.__qualname__}"
+
+        def take(*fields: str) -> None:
+            noted = (_PROPERTY, [title, name, *fields])
+            request.node.user_properties.append(noted)
 
         return take
 
-    return titled
+    return of_table

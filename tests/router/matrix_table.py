@@ -1,6 +1,6 @@
 """The table of all cells, for people: a row a router, a column a path and option."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Final
@@ -72,11 +72,11 @@ def _number(reason: Reason) -> str:
     return str(_REASONS.index(reason) + 1)
 
 
-def lines_of(rows: list[Row]) -> Iterator[str]:
-    """Yield the table's lines, and what its fields mean."""
+def lines_of(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the table's lines, of rows' cells in any order; and what they mean."""
     options = {option: option[:2] for option in OPTIONS}
     header = ["router", "firewall", *list(options.values()) * 4, *PROMISES]
-    table = [header, *(list(row.cells()) for row in rows)]
+    table = [header, *sorted(map(list, rows))]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     groups = [f"{path}, {gateway}" for gateway, path in product(GATEWAYS, PATHS)]
     span = sum(widths[2 : 2 + len(options)]) + len(options) - 1

@@ -30,7 +30,7 @@ from tests.lab.by_hand import all_rules
 from tests.lab.bypass import RouterOptions
 from tests.lab.fixtures import build
 from tests.lab.network import INTERNET_ADDRESS, NETWORKS, Lab
-from tests.summary import Note
+from tests.summary import Layout, Note, crosstab
 
 from .client import connect
 from .faults import FAULTS, Fault, pairs, visit
@@ -79,9 +79,9 @@ KINDS = (
 
 
 @pytest.fixture
-def table(note: Callable[[str], Note]) -> Note:
+def table(note: Callable[[str, Layout], Note]) -> Note:
     """The table, which is printed after all tests."""
-    return note("What the doctor names, cause × router kind")
+    return note("What the doctor names, cause × router kind", crosstab)
 
 
 @pytest.fixture(autouse=True)

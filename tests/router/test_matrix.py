@@ -4,7 +4,14 @@ Proved by payload both ways. The table of all cells is printed after the tests.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from difflib import unified_diff
 import re
@@ -16,6 +23,7 @@ from custom_components.bypass_router.router.firewall import Live
 from custom_components.bypass_router.router.router import Router
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.summary import Layout, Note
 
 from .client import connect
 from .kinds import KINDS, Kind, Running
@@ -38,28 +46,10 @@ from .matrix import (
 from .matrix_table import Row, lines_of
 
 
-class Table:
-    """A plugin of pytest that prints the rows at the end."""
-
-    def __init__(self) -> None:
-        """Begin without any."""
-        self.rows: list[Row] = []
-
-    def pytest_terminal_summary(
-        self, terminalreporter: pytest.TerminalReporter
-    ) -> None:
-        """Print them."""
-        terminalreporter.section("Forwards on every kind of router")
-        for line in lines_of(self.rows):
-            terminalreporter.write_line(line)
-
-
-@pytest.fixture(scope="module")
-def table(pytestconfig: pytest.Config) -> Table:
+@pytest.fixture
+def table(note: Callable[[str, Layout], Note]) -> Note:
     """The table, which is printed after all tests."""
-    table = Table()
-    pytestconfig.pluginmanager.register(table)
-    return table
+    return note("Forwards on every kind of router", lines_of)
 
 
 @pytest.fixture(params=KINDS, ids=str)
@@ -96,20 +86,20 @@ async def connected(
 
 
 async def test_forwards_work_and_leave_no_trace(
-    kind: Kind, running: Running, table: Table
+    kind: Kind, running: Running, table: Note
 ) -> None:
     """Also after a reload; and they move when another firewall is chosen."""
-    # Home Assistant's plugin has each task note where it was made, which costs a fifth.
-    asyncio.get_running_loop().set_debug(False)
     flaws: list[str] = []
     bare = rules(running.lab)
     for backend in kind.backends:
         async with connected(running, kind, backend) as router:
             row = Row(kind.name, re.sub(r"iptables \S+ ", "", router.firewall))
-            table.rows.append(row)
-            await use(router, running, row)
-            await take_away(router, running, row, bare)
-            await disturb(router, running, row)
+            try:
+                await use(router, running, row)
+                await take_away(router, running, row, bare)
+                await disturb(router, running, row)
+            finally:
+                table(*row.cells())
             await router.apply([])
             # What a reload does to other rules, and to their order, is its own.
             bare = rules(running.lab)
