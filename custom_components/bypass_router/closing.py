@@ -4,7 +4,7 @@ Only those of forwards that were in force, and that we removed or led elsewhere.
 Whatever goes wrong here, the forward is off, and stays so.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 import logging
 
 from .issues import Issues
@@ -19,13 +19,17 @@ _LOGGER = logging.getLogger(__name__)
 class Closing:
     """The forwards of one router that we are taking away."""
 
-    def __init__(self, name: str, issues: Issues) -> None:
-        """Take the router's name, and where to tell that connections stay."""
+    def __init__(
+        self, name: str, issues: Issues, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Take the router's name, and where to tell that connections stay.
+
+        And what tells whether we are ending the connection to the router ourselves.
+        """
         self._name = name
         self._issues = issues
+        self._stopped = stopped
         self._ending: frozenset[Forward] = frozenset()
-        self.stopped = False
-        """Whether the connection to the router is being ended by us."""
 
     def expect(self, wished: Collection[Forward], live: Live | None) -> None:
         """Take note of what is in force and is to be so no longer.
@@ -50,7 +54,7 @@ class Closing:
         except RouterError as err:
             # One who removes a forward and then the router needs no warning.
             _LOGGER.log(
-                logging.DEBUG if self.stopped else logging.WARNING,
+                logging.DEBUG if self._stopped() else logging.WARNING,
                 "%s: connections of forwards that are off may go on: %s",
                 self._name,
                 err,

@@ -126,7 +126,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.journal = Journal()
         self.events = RulesEvents(self.journal)
         self._issues = Issues(hass, entry)
-        self._closing = Closing(entry.title, self._issues)
+        self._closing = Closing(
+            entry.title, self._issues, stopped=lambda: self._stopped
+        )
         self._firewall = _firewall_of(entry)
         self._wishes = Wishes(hass, entry.entry_id)
         self._wished: set[str] = set()
@@ -190,7 +192,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def async_stop(self) -> None:
         """End the connection; the rules stay in force."""
-        self._stopped = self._closing.stopped = True
+        self._stopped = True
         await self.link.close()
         await self.counters.async_stop()
 
@@ -414,18 +416,34 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._show(live)
         if lost:
             self._patience.spend(time.monotonic())
-            cause = await self._find_cause(router)
-            self.events.async_fire(RulesEventType.REMOVED, lost, cause)
+            cause = await self._tell_removed(router, lost)
             if restored := lost & self._in_force.keys():
                 self.events.async_fire(RulesEventType.RESTORED, restored, cause)
 
     async def _take_lost(self, router: Router) -> frozenset[str]:
         """Return which forwards a change found to be lost; some are wished no more."""
         lost = router.take_lost() & self._wished & self.forwards.keys()
-        if lost and not self._restores:
-            self._wished -= lost
-            await self._wishes.save(frozenset(self._wished & self.forwards.keys()))
+        await self._give_up(lost)
         return lost
+
+    async def _give_up(self, gone: frozenset[str]) -> frozenset[str]:
+        """Wish no more for what somebody took away, if it is not to be put back.
+
+        Returns what was given up. Wishes that are new are saved by their own change,
+        which may have to take them back.
+        """
+        if self._restores:
+            return frozenset()
+        self._wished -= gone
+        await self._wishes.save(self._wishes.saved - gone)
+        return gone
+
+    async def _tell_removed(self, router: Router, gone: frozenset[str]) -> str | None:
+        """Tell that forwards were removed, and return by which program, if known."""
+        cause = await self._find_cause(router)
+        self._culprit = cause or self._culprit
+        self.events.async_fire(RulesEventType.REMOVED, gone, cause)
+        return cause
 
     async def _reconcile_unasked(self) -> None:
         """Bring about what is wished where no caller waits for it."""
@@ -486,10 +504,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             router.cause_of(reports)
         restarted = self._wishes.boot_id not in ("", self._boot_id)
         await self._wishes.save_boot_id(self._boot_id)
-        if gone and not self._restores:
-            self._wished -= gone
-            wished -= gone
-            await self._wishes.save(wished)
+        wished -= await self._give_up(gone)
         if gone & wished and (wait := self._patience.left(time.monotonic())):
             self._fighting = True
             self._next_look.async_plan(wait)
@@ -505,9 +520,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         if restarted:
             self.events.async_fire(RulesEventType.RESTARTED, gone)
         elif gone:
-            cause = await self._find_cause(router)
-            self._culprit = cause or self._culprit
-            self.events.async_fire(RulesEventType.REMOVED, gone, cause)
+            cause = await self._tell_removed(router, gone)
         if restored:
             self.events.async_fire(RulesEventType.RESTORED, restored, cause)
         if self._fighting:
