@@ -93,9 +93,8 @@ class Router:
         self.visits = asyncio.Semaphore(_VISITS)
         """Held by whoever runs scripts beside those of this class, for a while."""
         self._snapshot: Snapshot | None = None
-        self._looked = False
         self._beside: dict[str, Mapping[str, Result]] = {}
-        self._beside_until = 0.0
+        self._beside_until: float | None = None
         self._own_reports: list[str] = []
         self._lost: set[str] = set()
         self.reports = probe.tools.listens
@@ -452,7 +451,7 @@ class Router:
     ) -> Mapping[str, Result]:
         """Return the answers that were given with the rules a moment ago, or ask."""
         sections = self._beside.pop(name, None)
-        if sections is None or time.monotonic() > self._beside_until:
+        if sections is None or time.monotonic() > (self._beside_until or 0):
             script = Script()
             add(script)
             sections = await self._session.run(script)
@@ -468,7 +467,7 @@ class Router:
         """Run a script and read the rules back, in one round trip."""
         ruleset.add_read(script)
         of_rules = script.labels
-        first = not self._looked
+        first = self._beside_until is None
         if first:
             # What is asked at the start anyway needs no round trip of its own.
             self._add_count(script)
@@ -477,7 +476,6 @@ class Router:
         self._snapshot = None
         sections = await self._session.run(script)
         if first:
-            self._looked = True
             self._beside = dict.fromkeys(("count", "hand-made"), sections)
             self._beside_until = time.monotonic() + _FRESH
         self.listing = {

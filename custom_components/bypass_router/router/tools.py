@@ -28,6 +28,8 @@ _NFT_LOOK_TEST = "nft -t -s -a list ruleset"
 _NFT_CHECK_TEST = "nft -c -f -"
 _NFT_TESTS = (_NFT_LOOK_TEST, f"nft list table {TABLE}", "nft -f -")
 _NOT_FOUND = 127
+VARIANTS = ("legacy", "nft")
+"""What the name of a variant's own command ends in."""
 # How iptables says that it can't show the rules of a chain, which it may change
 # all the same.
 _INCOMPATIBLE = ("is incompatible, use 'nft' tool", "Parsing nftables rule failed")
@@ -91,6 +93,18 @@ class Tools:
     """What keeps us from `iptables`, `nftables` and `conntrack`, by that word."""
 
 
+def add_nat_looks(script: Script) -> None:
+    """Add a command that prints the NAT rules of each variant: `nat.legacy`, `nat.nft`.
+
+    Only root is asked: what an account may not look at, `sudo` would report.
+    """
+    for variant in VARIANTS:
+        look = f"iptables-{variant} --wait 5 -t nat -S"
+        if variant == "legacy":
+            look = f"grep -qsx nat {NAMES} && {look}"
+        script.run(f"nat.{variant}", f"""sh -c '[ "$(id -u)" = 0 ] && {look}'""")
+
+
 def add_tools(script: Script) -> None:
     """Add the commands whose output `read_tools` understands."""
     script.run("iptables", "iptables -V")
@@ -101,13 +115,9 @@ def add_tools(script: Script) -> None:
     script.run("sudochange", asking(_CHANGE_TEST, run=_CHANGE_TEST))
     # Only asked whether it may: to look would make the table where it is none.
     script.run("sudomangle", asking(_MANGLE_TEST))
-    for variant in ("legacy", "nft"):
-        command = f"iptables-{variant}"
-        script.run(f"version.{variant}", f"{command} -V")
-        look = f"{command} --wait 5 -t nat -S"
-        if variant == "legacy":
-            look = f"grep -qsx nat {NAMES} && {look}"
-        script.run(f"nat.{variant}", f"""sh -c '[ "$(id -u)" = 0 ] && {look}'""")
+    for variant in VARIANTS:
+        script.run(f"version.{variant}", f"iptables-{variant} -V")
+    add_nat_looks(script)
     script.run("names", f"cat {NAMES}")
     script.run("nft", "nft list tables")
     script.otherwise("sudonft", "sudo -n -l nft monitor")
