@@ -362,6 +362,33 @@ true
     assert {cause for _, _, cause in told.events} == {"nft"}
 
 
+async def test_a_forward_removed_amid_the_mending_holds_up_no_news_of_the_others(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The router takes its time to put the rules back, and the user does not wait."""
+    entry, _ = await with_web_on(hass, at_home)
+    game = switch_of(hass, entry, "Game")
+    await turn(hass, "on", game)
+    told = Told(hass)
+    kept = f"{REAL_COMMANDS}/sbin/nft"
+    at_home.bypass.commands.replace(
+        "nft",
+        f"""#!/bin/sh
+[ "$*" = "-f -" ] || exec {kept} "$@"
+mkdir -p /root/mending && sleep 0.3
+exec {kept} "$@"
+""",
+    )
+    lose_rules(at_home)
+    mending = at_home.bypass.disk.path("/root/mending")
+    await until(mending.exists)
+    hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
+    await until(lambda: told.kinds == ["rules_removed", "rules_restored"])
+    assert told.events[-1][1] == [game]
+    await until(lambda: "8443" not in rules(at_home))
+    assert hass.states.get(game).state == STATE_ON
+
+
 async def test_a_fight_is_told_and_not_fought_to_the_end(
     at_home: Lab, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -380,8 +380,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             # From here on, whoever wishes something else needs another change.
             self._next_change = None
             before = self._wishes.saved
-            self._wished &= self.forwards.keys()
-            wished = frozenset(self._wished)
+            wished = self._wanted
+            self._wished = set(wished)
             await self._wishes.save(wished)
             if (router := self.link.router) is None:
                 raise ConnectionLost(message="closed")
@@ -422,7 +422,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def _take_lost(self, router: Router) -> frozenset[str]:
         """Return which forwards a change found to be lost; some are wished no more."""
-        lost = router.take_lost() & self._wished & self.forwards.keys()
+        lost = router.take_lost() & self._wanted
         await self._give_up(lost)
         return lost
 
@@ -491,7 +491,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Compare what is so with what is wished: tell the difference, mend it."""
         reports, self._reports = self._reports, []
         live = await router.read()
-        wished = frozenset(self._wished & self.forwards.keys())
+        wished = self._wanted
         missing = self._missing(wished, live)
         gone = frozenset(
             key for key in missing if self._in_force.get(key) == self.forwards[key]
@@ -513,7 +513,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 self._patience.spend(time.monotonic())
             live = await self._mend(router, wished, live)
             gone |= await self._take_lost(router)
-            wished &= self._wished
+        # Some may have been removed or given up meanwhile.
+        wished &= self._wanted
         self._show(live)
         restored = gone & wished - self._missing(wished, live)
         cause = None
@@ -573,6 +574,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 await self._closing.close(router, over)
 
     @property
+    def _wanted(self) -> frozenset[str]:
+        """The forwards that are wished, and that there are."""
+        return frozenset(self._wished & self.forwards.keys())
+
+    @property
     def _restores(self) -> bool:
         """Whether forwards that somebody took away are to be put back."""
         return bool(self.config_entry.options.get(CONF_RESTORE, True))
@@ -586,7 +592,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Show what was read back."""
         if not self.last_update_success:
             _LOGGER.info("%s is back", self.name)
-        wished = frozenset(self._wished & self.forwards.keys())
+        wished = self._wanted
         there = wished - self._missing(wished, live)
         self._in_force = {key: self.forwards[key] for key in there}
         if there == wished:
@@ -606,9 +612,14 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             )
 
     def _missing(self, wished: frozenset[str], live: Live) -> frozenset[str]:
-        """Return the forwards that are wished and not in force."""
+        """Return the forwards that are wished and not in force.
+
+        One that has been removed in the meantime is not: nobody misses it.
+        """
         return frozenset(
-            key for key in wished if live.forwards.get(key) != self.forwards[key]
+            key
+            for key in wished & self.forwards.keys()
+            if live.forwards.get(key) != self.forwards[key]
         )
 
     def _chosen(self, ids: frozenset[str]) -> list[Forward]:
