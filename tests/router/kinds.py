@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, override
+from typing import Any, Final, override
 
 from custom_components.bypass_router.router.choice import Backend
 from custom_components.bypass_router.router.credentials import Credentials
@@ -101,12 +101,12 @@ def _called(variant: IptablesKind | None) -> str:
     return f"iptables-{variant}" if variant else "nftables"
 
 
-def _debian(name: str, *variants: IptablesKind | None, **options: object) -> list[Kind]:
+def _debian(name: str, *variants: IptablesKind | None, **options: Any) -> list[Kind]:
     """Return a Debian with such options, for each variant of iptables."""
     return [
         Kind(
             f"{name}, {_called(variant)}",
-            RouterOptions(variant, **options),  # type: ignore[arg-type]
+            RouterOptions(variant, **options),
         )
         for variant in variants
     ]

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Network
+from random import Random
 import re
 import threading
+from typing import Any
 
 from hypothesis import given, strategies as st
 import pytest
@@ -64,9 +66,9 @@ def read(pre: list[str], post: list[str] | None = None) -> list[HandMade]:
     return read_hand_made(listed(pre, post or []), [IPTABLES], PLACE)
 
 
-def named(found: HandMade, **changes: object) -> Forward:
+def named(found: HandMade, **changes: Any) -> Forward:
     """Return what was found, by the name of the forward to compare it with."""
-    return replace(found.forward, id="01WEB", **changes)  # type: ignore[arg-type]
+    return replace(found.forward, id="01WEB", **changes)
 
 
 def test_the_articles_rules_are_one_forward() -> None:
@@ -196,7 +198,7 @@ def test_rules_for_several_sources_and_protocols_are_one_forward() -> None:
 
 @given(forwards(), st.booleans(), st.randoms(use_true_random=False))
 def test_every_forward_that_was_made_by_hand_is_read_as_what_it_is(
-    forward: Forward, anywhere: bool, chance: object
+    forward: Forward, anywhere: bool, chance: Random
 ) -> None:
     """In any order of its rules; also where its rule takes what goes elsewhere."""
     pre = [
@@ -205,7 +207,7 @@ def test_every_forward_that_was_made_by_hand_is_read_as_what_it_is(
         if hook is PRE
     ]
     pre = [re.sub(" -m comment --comment [^ ]+", "", rule) for rule in pre]
-    chance.shuffle(pre)  # type: ignore[attr-defined]
+    chance.shuffle(pre)
     found = read(pre)
     if forward.target == SITE.address.ip:
         assert not found

@@ -290,7 +290,7 @@ def ran(lab: Lab) -> set[str]:
     """Return the commands that sudo has run for the account, and has refused none."""
     path = lab.bypass.disk.path(LOG)
     log = path.read_text() if path.exists() else ""
-    assert "command not allowed" not in log
+    assert not re.search(r": (command not allowed|a password is required) ;", log)
     commands = set(re.findall(r"COMMAND=(.*)$", log, re.MULTILINE))
     return {command for command in commands if not command.startswith("list")}
 
@@ -425,12 +425,23 @@ async def test_what_may_not_be_counted_is_not_said_to_stay_away(
 
 
 async def test_a_diagnosis_goes_on_without_a_look_at_neighbours(own: Lab) -> None:
-    """What nobody serves is said to be closed."""
+    """What nobody serves is said to be closed; sudo is asked, and refuses nothing."""
     own.target.stop_serving()
     allow(own, without("neigh", FOR_NFT))
     async with connected(own, firewall=Backend.AUTO) as router:
         await router.apply([WEB])
         assert Cause.PORT_CLOSED in (await diagnose(router, WEB)).causes
+    ran(own)
+
+
+async def test_a_diagnosis_goes_on_without_a_look_at_connections(own: Lab) -> None:
+    """Neither by `conntrack` nor in the kernel's file, which sudo is asked for."""
+    kept = replace(WEB, keep_client_address=True)
+    allow(own, without("conntrack", FOR_NFT))
+    async with connected(own, firewall=Backend.AUTO) as router:
+        await router.apply([kept])
+        await diagnose(router, kept)
+    ran(own)
 
 
 def test_the_lines_for_nft_show_roots_files_and_those_for_iptables_do_not(

@@ -117,13 +117,12 @@ def looks(forward: Forward, probe: Probe) -> Script:
 
 def doubts(forward: Forward, probe: Probe) -> Script:
     """Return the script whose output `read_doubts` understands."""
-    root = "sudo -n " if probe.sudo else ""
     target = forward.target
-    script = Script()
-    script.run(
-        "flush",
-        f"{root}ip -4 neigh flush to {target} dev {quote(probe.interface)}",
-    )
+    flush = f"ip -4 neigh flush to {target} dev {quote(probe.interface)}"
+    if probe.sudo:
+        asked = f"sudo -n -l {flush} >/dev/null && exec sudo -n {flush}"
+        flush = f"sh -c {quote(asked)}"
+    script = Script().run("flush", flush)
     script.run("ping", f"ping -c 1 -W 1 {target}")
     _add_knocks(script, forward)
     return script.run("neighbours", "ip -4 neigh")
