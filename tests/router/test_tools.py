@@ -14,7 +14,8 @@ from custom_components.bypass_router.router.errors import (
     RouterError,
 )
 from custom_components.bypass_router.router.script import Result
-from custom_components.bypass_router.router.tools import Iptables, Tools, read_tools
+from custom_components.bypass_router.router.tools import Tools, read_tools
+from custom_components.bypass_router.router.variants import Iptables
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 

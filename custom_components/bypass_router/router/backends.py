@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import re
 
 from .script import Result, Script
-from .tools import VARIANTS, add_nat_looks, incompatible
+from .variants import VARIANTS, add_nat_looks, incompatible
 
 _TAKES = re.compile(r"^-A (?!HA-BYPASS).* -j (?:DNAT|REDIRECT)\b", re.MULTILINE)
 

@@ -11,7 +11,8 @@ from .nft_gates import Gates
 from .nft_table import Nftables
 from .routing import Routing
 from .ruleset import Ruleset
-from .tools import Iptables, Tools
+from .tools import Tools
+from .variants import Iptables
 
 
 class Backend(StrEnum):

@@ -27,7 +27,7 @@ from .privilege import refused_by_sudo
 from .proxies import tproxy_in_iptables
 from .rule import Rule, listed
 from .script import Result, Script
-from .tools import incompatible
+from .variants import incompatible
 
 type Variant = Literal["nf_tables", "legacy"]
 

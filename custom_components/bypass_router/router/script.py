@@ -22,6 +22,8 @@ from .errors import BadOutput, printable
 
 __all__ = ["Result", "Script", "quote"]
 
+# The shell's own status.
+_NOT_FOUND = 127
 _MARK = re.compile(r"[a-z]+(?:[:.-][A-Za-z0-9]+)*")
 
 # Commands of the system stand in sbin, which an ordinary account's PATH lacks.
@@ -52,6 +54,11 @@ class Result:
     def ok(self) -> bool:
         """Tell whether the command succeeded."""
         return self.status == 0
+
+    @property
+    def not_found(self) -> bool:
+        """Tell whether the router has no such command, or none for this account."""
+        return self.status == _NOT_FOUND
 
     @property
     def lines(self) -> list[str]:

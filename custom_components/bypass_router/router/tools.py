@@ -3,16 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
-import re
 
 from .connections import uses
 from .errors import BadOutput, FirewallFailed, FirewallMissing, NotPrivileged
 from .firewall import Site
-from .legacy import NAMES, is_absent
+from .legacy import is_absent
 from .nft_table import check_lines
 from .nftables import TABLE
 from .privilege import asking, refused_by_sudo, refused_of
 from .script import Result, Script
+from .variants import (
+    Iptables,
+    add_variants,
+    incompatible,
+    read_variants,
+    read_version,
+)
 
 # What the account must be allowed to do at the least; none of it changes anything.
 _LOOK_TEST = "iptables --wait 5 -t nat -S PREROUTING"
@@ -27,16 +33,6 @@ _MANGLE_TEST = "iptables --wait 5 -t mangle -S"
 _NFT_LOOK_TEST = "nft -t -s -a list ruleset"
 _NFT_CHECK_TEST = "nft -c -f -"
 _NFT_TESTS = (_NFT_LOOK_TEST, f"nft list table {TABLE}", "nft -f -")
-_NOT_FOUND = 127
-VARIANTS = ("legacy", "nft")
-"""What the name of a variant's own command ends in."""
-# How iptables says that it can't show the rules of a chain, which it may change
-# all the same.
-_INCOMPATIBLE = ("is incompatible, use 'nft' tool", "Parsing nftables rule failed")
-
-_IPTABLES = re.compile(
-    r"iptables v([0-9]{1,4}(?:\.[0-9]{1,4}){0,3})(?: \((legacy|nf_tables)\))?"
-)
 # To see whether nft knows all that our table is made of; no router's real address.
 _ANY_SITE = Site("check", IPv4Interface("192.0.2.2/24"))
 _CONNTRACK_TESTS = tuple(uses(_ANY_SITE.address.ip, IPv4Address("192.0.2.1")))
@@ -49,20 +45,6 @@ class Denied:
     command: str
     message: str
     """In the router's words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Iptables:
-    """A variant of iptables, by the command that is it."""
-
-    version: str
-    variant: str
-    command: str = "iptables"
-
-    @property
-    def label(self) -> str:
-        """Version and variant as `iptables -V` prints them."""
-        return f"iptables {self.version} ({self.variant})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +75,15 @@ class Tools:
     """What keeps us from `iptables`, `nftables` and `conntrack`, by that word."""
 
 
-def add_nat_looks(script: Script) -> None:
-    """Add a command that prints the NAT rules of each variant: `nat.legacy`, `nat.nft`.
-
-    Only root is asked: what an account may not look at, `sudo` would report.
-    """
-    for variant in VARIANTS:
-        look = f"iptables-{variant} --wait 5 -t nat -S"
-        if variant == "legacy":
-            look = f"grep -qsx nat {NAMES} && {look}"
-        script.run(f"nat.{variant}", f"""sh -c '[ "$(id -u)" = 0 ] && {look}'""")
-
-
 def add_tools(script: Script) -> None:
     """Add the commands whose output `read_tools` understands."""
-    script.run("iptables", "iptables -V")
-    script.run("restore", "sh -c 'command -v iptables-restore'")
     script.run("direct", _DIRECT_TEST)
     script.otherwise("sudo", asking(_LOOK_TEST, run=_LOOK_TEST))
     # Its empty input changes nothing. Root has no need to ask sudo.
     script.run("sudochange", asking(_CHANGE_TEST, run=_CHANGE_TEST))
     # Only asked whether it may: to look would make the table where it is none.
     script.run("sudomangle", asking(_MANGLE_TEST))
-    for variant in VARIANTS:
-        script.run(f"version.{variant}", f"iptables-{variant} -V")
-    add_nat_looks(script)
-    script.run("names", f"cat {NAMES}")
+    add_variants(script)
     script.run("nft", "nft list tables")
     script.otherwise("sudonft", "sudo -n -l nft monitor")
     lines = check_lines(_ANY_SITE)
@@ -141,7 +106,7 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
     iptables: Iptables | None = None
     sudo = False
     try:
-        iptables = _version(sections)
+        iptables = read_version(sections)
         sudo = _needs_sudo(sections, root=root)
     except NotPrivileged as err:
         iptables, refused = None, err
@@ -156,7 +121,7 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
         denied["nftables"] = found
     if refused and not nft:
         raise _because_of_nft(sections, denied.get("nftables"), refused, root=root)
-    main, other = _variants(sections, iptables)
+    variants = read_variants(sections, iptables)
     conntrack = sections["conntrack"].ok
     if conntrack and not (root or (sudo and sections["sudoconntrack"].ok)):
         asked = sections["sudoconntrack"]
@@ -167,10 +132,10 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
         conntrack = False
     return Tools(
         sudo=sudo,
-        iptables=main,
-        other=other,
-        both_translate=_translates(sections, "legacy") and _translates(sections, "nft"),
-        left_in_other=other is not None and _holds_ours(sections, _name_of(other)),
+        iptables=variants.main,
+        other=variants.other,
+        both_translate=variants.both_translate,
+        left_in_other=variants.left_in_other,
         absent=_absent_tables(sections["names"]),
         mangle=root or sections["sudomangle"].ok,
         nft=nft,
@@ -183,7 +148,7 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
 def _denied_nft(sections: Mapping[str, Result]) -> Denied | None:
     """Return what keeps the account from nft, where the router has it."""
     direct = sections["nftcheck"]
-    if direct.status == _NOT_FOUND or "Operation not permitted" not in direct.output:
+    if direct.not_found or "Operation not permitted" not in direct.output:
         return None
     command = refused_of(sections["sudonftcheck"], [_NFT_CHECK_TEST]) or refused_of(
         sections["sudonftuse"], _NFT_TESTS
@@ -204,7 +169,7 @@ def _because_of_nft(
     of what nft needs: somebody has meant it to.
     """
     direct, by_sudo = sections["nftcheck"], sections["sudonftcheck"]
-    if direct.status == _NOT_FOUND:
+    if direct.not_found:
         return refused
     meant = not root and (by_sudo.ok or sections["sudonftuse"].ok)
     if not (meant or isinstance(refused, FirewallMissing)):
@@ -215,24 +180,6 @@ def _because_of_nft(
     if "Operation not permitted" in check.output:
         return NotPrivileged(command=_NFT_CHECK_TEST, message=check.message)
     return FirewallFailed(command=_NFT_CHECK_TEST, message=check.message)
-
-
-def _version(sections: Mapping[str, Result]) -> Iptables:
-    """Return which `iptables` the router has."""
-    version = sections["iptables"]
-    if version.status == _NOT_FOUND or not sections["restore"].ok:
-        raise FirewallMissing
-    if not version.ok:
-        raise FirewallFailed(command="iptables -V", message=version.message)
-    return _parsed(version, "iptables")
-
-
-def _parsed(version: Result, command: str) -> Iptables:
-    """Return what `-V` printed. Raises BadOutput."""
-    if not (found := _IPTABLES.search(version.output)):
-        raise BadOutput(output=version.message)
-    # Before 1.8 there was one variant, and no word for it.
-    return Iptables(found[1], found[2] or "legacy", command)
 
 
 def _needs_sudo(sections: Mapping[str, Result], *, root: bool) -> bool:
@@ -249,70 +196,8 @@ def _needs_sudo(sections: Mapping[str, Result], *, root: bool) -> bool:
     return True
 
 
-def _variants(
-    sections: Mapping[str, Result], iptables: Iptables | None
-) -> tuple[Iptables | None, Iptables | None]:
-    """Return the variant that holds the host's rules, and the other if it is in use.
-
-    Both act on one host, and neither sees the other's rules.
-    """
-    if iptables is None:
-        return None, None
-    name = "nft" if iptables.variant == "legacy" else "legacy"
-    version = sections[f"version.{name}"]
-    in_use = (
-        sections["names"].ok and bool(sections["names"].lines)
-        if name == "legacy"
-        else _translates(sections, name) or _holds_ours(sections, name)
-    )
-    if not (version.ok and in_use):
-        return iptables, None
-    try:
-        other = _parsed(version, f"iptables-{name}")
-    except BadOutput:
-        return iptables, None
-    if other.variant == iptables.variant:
-        return iptables, None
-    mine = "legacy" if name == "nft" else "nft"
-    if _translates(sections, name) and not _translates(sections, mine):
-        return other, iptables
-    return iptables, other
-
-
-def _translates(sections: Mapping[str, Result], name: str) -> bool:
-    """Tell whether a variant holds NAT rules of anybody but us."""
-    result = sections[f"nat.{name}"]
-    if incompatible(result):
-        return True
-    return result.ok and any(
-        line.startswith("-A ") and "HA-BYPASS" not in line for line in result.lines
-    )
-
-
-def _holds_ours(sections: Mapping[str, Result], name: str) -> bool:
-    """Tell whether a variant may hold rules of ours that translate."""
-    result = sections[f"nat.{name}"]
-    return incompatible(result) or (
-        result.ok and any(line.startswith("-N HA-BYPASS-") for line in result.lines)
-    )
-
-
-def _name_of(iptables: Iptables) -> str:
-    """Return what a variant's sections are called."""
-    return "legacy" if iptables.variant == "legacy" else "nft"
-
-
 def _absent_tables(names: Result) -> frozenset[str]:
     """Return which of the tables that we look at the legacy variant has not made."""
     if not (names.ok or "No such file" in names.output):
         return frozenset()
     return frozenset({"filter", "nat"}.difference(names.lines if names.ok else ()))
-
-
-def incompatible(result: Result) -> bool:
-    """Tell whether iptables may read the chain, and can't show its rules.
-
-    So it is when a native nft rule stands in the chain, or one beyond what
-    iptables can parse at all.
-    """
-    return any(words in result.output for words in _INCOMPATIBLE)
