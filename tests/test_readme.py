@@ -1,0 +1,166 @@
+"""The READMEs: what they name is there, by that name, in each language."""
+
+from collections.abc import Iterator
+from functools import cache
+import json
+from pathlib import Path
+import re
+from typing import Final
+
+import homeassistant.components as core
+import pytest
+
+from .readmes import (
+    READMES,
+    ROOT,
+    anchors,
+    blocks,
+    bold,
+    first_column,
+    links,
+    marks,
+    prose,
+    read,
+    sections,
+    yaml_blocks,
+)
+from .sentences import FOLDER, translations
+
+DOCUMENTS: Final = (*READMES.values(), "CONTRIBUTING.md", "SECURITY.md")
+OTHERS: Final = [language for language in READMES if language != "en"]
+# What we are called, and what HACS says, which has no Japanese.
+KNOWN: Final = {"Bypass Router", "Custom repositories", "自定义存储库", "Integration"}
+ADD_FORWARD: Final = list(anchors(read("README.md"))).index("add-a-port-forward") + 1
+SPEED: Final = list(anchors(read("README.md"))).index("how-fast-it-is") + 1
+
+
+def test_each_language_has_its_readme() -> None:
+    """And each README is found from every other."""
+    assert sorted(READMES) == sorted(path.stem for path in FOLDER.glob("*.json"))
+    for name in READMES.values():
+        assert links(read(name))[: len(OTHERS)] == [
+            other for other in READMES.values() if other != name
+        ]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_readme_tells_the_same(language: str) -> None:
+    """Section by section: its lists, tables and pictures; the figures are English."""
+    english, other = (sections(read(READMES[each])) for each in ("en", language))
+    assert len(other) == len(english)
+    for number, (here, there) in enumerate(zip(other, english, strict=True)):
+        if number != SPEED:
+            assert marks(here) == marks(there), here.strip()[:80]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_readme_has_the_same_code(language: str) -> None:
+    """Whatever is copied; only what people call an automation is theirs."""
+    english, other = read("README.md"), read(READMES[language])
+    for kind in ("", "sh"):
+        assert blocks(other, kind) == blocks(english, kind)
+    same = [{**block, "alias": None} for block in yaml_blocks(other)]
+    assert same == [{**block, "alias": None} for block in yaml_blocks(english)]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_readme_shows_the_pictures_of_its_language(language: str) -> None:
+    """The same ones; those without words are all readers'."""
+    english, shown = (
+        [link for link in links(read(READMES[each])) if link.endswith(".png")]
+        for each in ("en", language)
+    )
+    assert shown == [link.replace(".en.png", f".{language}.png") for link in english]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_each_link_leads_somewhere(document: str) -> None:
+    """To a file of ours, and to a heading in it."""
+    for link in links(read(document)):
+        name, _, anchor = link.partition("#")
+        target = name or document
+        assert (ROOT / target).is_file(), link
+        assert not anchor or anchor in anchors(read(target)), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_each_file_and_command_of_ours_is_there(document: str) -> None:
+    """Also in commands to copy, and the tests that hold a promise."""
+    text = read(document)
+    paths = (
+        r"(?:scripts|tests|docs|blueprints|custom_components|\.ci|\.github)/[\w./-]*\w"
+    )
+    for path in re.findall(rf"(?<![\w/]){paths}(?![\w*])", text):
+        assert (ROOT / path).exists(), path
+    modules = {path.name for path in ROOT.glob("custom_components/**/*.py")}
+    modules |= {path.name for path in ROOT.glob("tests/**/*.py")}
+    named = {path.rpartition("/")[2] for path in re.findall(r"[\w/]+\.py\b", text)}
+    assert named <= modules
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_each_option_of_a_command_of_ours_is_known_to_it(document: str) -> None:
+    """As its own first lines tell it."""
+    for script, option in re.findall(r"(scripts/\w+) (--\w+)", read(document)):
+        assert option in (ROOT / script).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("language", READMES)
+def test_the_fields_of_a_forward_are_called_as_in_the_form(language: str) -> None:
+    """Each of them, in that order."""
+    form = "config_subentries.forward.step.user.data."
+    texts = translations(language).items()
+    assert first_column(sections(read(READMES[language]))[ADD_FORWARD]) == [
+        text for key, text in texts if key.startswith(form)
+    ]
+
+
+@cache
+def home_assistants(language: str) -> frozenset[str]:
+    """Return all that Home Assistant itself says in a language, and in its triggers."""
+    # Not installed beside the oldest Home Assistant.
+    import hass_frontend  # noqa: PLC0415
+
+    folder = hass_frontend.where() / "static/translations"
+    files = [
+        path
+        for path in folder.rglob(f"{language}-*.json")
+        if re.fullmatch(rf"{language}-[0-9a-f]{{32}}", path.stem)
+    ]
+    assert files
+    triggers = Path(core.__file__).parent / "event/translations"
+    files += [triggers / f"{each}.json" for each in {language, "en"}]
+    return frozenset(
+        text
+        for path in files
+        for text in _texts(json.loads(path.read_text(encoding="utf-8")))
+    )
+
+
+def _texts(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for child in node.values():
+            yield from _texts(child)
+    elif isinstance(node, str):
+        yield node
+
+
+# The frontend is among what a running Home Assistant needs.
+@pytest.mark.live
+@pytest.mark.parametrize("language", READMES)
+def test_each_menu_and_field_is_called_as_it_is_shown(language: str) -> None:
+    """In that language, by Home Assistant or by us."""
+    known = KNOWN | home_assistants(language) | set(translations(language).values())
+    named = [
+        name for words in bold(read(READMES[language])) for name in words.split(" → ")
+    ]
+    assert len(named) > 20
+    assert set(named) <= known
+
+
+@pytest.mark.parametrize("name", READMES.values())
+def test_a_readme_has_no_word_of_markdown_left(name: str) -> None:
+    """Each mark that opens something is closed, or it would be shown as it stands."""
+    for paragraph in prose(read(name)).split("\n\n"):
+        assert paragraph.count("**") % 2 == 0, paragraph
+        assert paragraph.count("`") % 2 == 0 or "```" in paragraph, paragraph

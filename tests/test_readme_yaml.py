@@ -1,0 +1,96 @@
+"""What the README gives to copy into automations works as it stands there."""
+
+from typing import Any, Final
+
+from homeassistant.components.automation.config import async_validate_config_item
+from homeassistant.components.logger import CONFIG_SCHEMA as LOGGER_SCHEMA
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.script import async_validate_actions_config
+from homeassistant.helpers.trigger import async_validate_trigger_config
+from homeassistant.setup import async_setup_component
+
+from custom_components.bypass_router.const import (
+    CONF_CLOSE_CONNECTIONS,
+    CONF_FIREWALL,
+    CONF_RESTORE,
+)
+from custom_components.bypass_router.router.diagnosis import Status
+from custom_components.bypass_router.rules_events import RulesEventType
+from tests.lab.network import Lab
+
+from .readmes import READMES, read, yaml_blocks
+from .setup import WEB, set_up, until
+
+BLOCKS: Final = yaml_blocks(read("README.md"))
+
+
+def block(key: str) -> dict[str, Any]:
+    """Return the README's only block of YAML that has this key."""
+    (found,) = (each for each in BLOCKS if key in each)
+    return found
+
+
+def entities(node: Any, domain: str) -> set[str]:
+    """Return the entities of a domain that are named somewhere in a block."""
+    if isinstance(node, list):
+        return set().union(*(entities(child, domain) for child in node))
+    if not isinstance(node, dict):
+        return set()
+    found = set().union(*(entities(child, domain) for child in node.values()))
+    entity_id = str(node.get("entity_id"))
+    return found | {entity_id} if entity_id.startswith(f"{domain}.") else found
+
+
+async def test_home_assistant_takes_it(hass: HomeAssistant) -> None:
+    """Each block is what it says: an automation, a trigger, an action, a setting."""
+    assert await async_setup_component(hass, "automation", {})
+    kinds = [next(iter(each)) for each in BLOCKS]
+    assert sorted(kinds) == ["action", "alias", "logger", "trigger"]
+    automation = await async_validate_config_item(hass, "readme", block("alias"))
+    assert automation
+    assert automation.validation_error is None
+    triggers = cv.TRIGGER_SCHEMA([block("trigger")])
+    assert await async_validate_trigger_config(hass, triggers)
+    actions = cv.SCRIPT_SCHEMA([block("action")])
+    assert await async_validate_actions_config(hass, actions)
+    LOGGER_SCHEMA(block("logger"))
+
+
+async def test_what_it_names_is_there(hass: HomeAssistant, at_home: Lab) -> None:
+    """For a router that is called as in the README, and its camera's forward."""
+    at_home.target.serve("tcp", 443)
+    await set_up(hass, at_home, {**WEB, "name": "Camera"})
+    hass.states.async_set("zone.home", "1")
+    assert await async_setup_component(
+        hass, "automation", {"automation": block("alias")}
+    )
+    (switch,) = entities(BLOCKS, "switch")
+    (event,) = entities(BLOCKS, "event")
+    types = hass.states.get(event).attributes["event_types"]
+    assert set(block("trigger")["options"]["event_type"]) <= set(types)
+    assert hass.states.get(switch).state == "off"
+    hass.states.async_set("zone.home", "0")
+    await until(lambda: hass.states.get(switch).state == "on")
+
+    action = block("action")
+    domain, _, name = action["action"].partition(".")
+    found: Any = await hass.services.async_call(
+        domain,
+        name,
+        # All of it but the time, in which nobody would come.
+        action["data"] | {"watch": 0},
+        target=action["target"],
+        blocking=True,
+        return_response=True,
+    )
+    told = found[switch]
+    assert told["healthy"] is True
+    words = {*told, *told["checks"][0], *Status, *RulesEventType, "forwards", "cause"}
+    words |= {CONF_RESTORE, CONF_CLOSE_CONNECTIONS, CONF_FIREWALL}
+    for readme in READMES.values():
+        for word in words:
+            assert f"`{word}`" in read(readme), word
+
+    hass.states.async_set("zone.home", "1")
+    await until(lambda: hass.states.get(switch).state == "off")
