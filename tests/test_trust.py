@@ -25,7 +25,7 @@ from custom_components.bypass_router.router.session import Session
 from tests.lab.network import Lab
 
 from .sentences import said
-from .setup import WEB, add_entry, passes, set_up, switch_of, turn, until
+from .setup import WEB, add_entry, passes, set_up, subentry, switch_of, turn, until
 
 
 async def give(hass: HomeAssistant, form: Mapping[str, Any], **given: Any) -> Any:
@@ -324,6 +324,27 @@ async def test_a_service_of_the_router_loses_its_port_only_if_the_user_agrees(
     assert (await fill_in(hass, entry, name="Other", protocol="udp", **ports))[
         "type"
     ] == "create_entry"
+
+
+async def test_a_port_that_is_taken_while_the_user_is_asked_is_not_taken_twice(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Another form was quicker; the user may choose another port."""
+    at_home.bypass.spawn("busybox", "nc", "-ll", "-p", "8443", "-e", "true")
+    entry = await set_up(hass, at_home)
+    router = entry.runtime_data.link.router
+    async with asyncio.timeout(5):
+        while len(await router.listeners()) < 2:
+            await asyncio.sleep(0.01)
+    asked = await fill_in(hass, entry)
+    assert asked["step_id"] == "confirm"
+    hass.config_entries.async_add_subentry(entry, subentry({**WEB, "name": "Other"}))
+    flows = hass.config_entries.subentries
+    form = await flows.async_configure(asked["flow_id"], {})
+    assert form["errors"] == {"external_port": "port_taken"}
+    again = {**WEB, "external_port": "8444"}
+    done = await flows.async_configure(form["flow_id"], again)
+    assert done["type"] == "create_entry"
 
 
 def start_second_ssh(lab: Lab) -> None:

@@ -99,8 +99,10 @@ def _schema(devices: Mapping[str, str]) -> vol.Schema:
 class ForwardFlow(ConfigSubentryFlow):
     """The form for one port forward."""
 
-    _confirmed: tuple[str, Forward]
+    _name: str
+    _typed: tuple[str, str, dict[str, Any], Mapping[str, Any]]
     _services: str
+    _confirmed = ""
     _devices: Mapping[str, str] | None = None
 
     async def async_step_user(
@@ -124,12 +126,14 @@ class ForwardFlow(ConfigSubentryFlow):
     ) -> SubentryFlowResult:
         """Have the user say that a service of the router may lose its port."""
         if user_input is not None:
-            return self._store(*self._confirmed)
+            # Others may have taken the port or the name since it was asked for.
+            self._confirmed = self._services
+            return await self._step(*self._typed)
         return self.async_show_form(
             step_id="confirm",
             data_schema=vol.Schema({}),
             description_placeholders={
-                CONF_NAME: self._confirmed[0],
+                CONF_NAME: self._name,
                 "services": self._services,
             },
         )
@@ -164,11 +168,12 @@ class ForwardFlow(ConfigSubentryFlow):
                     errors |= found
                     placeholders |= words
                 if not errors:
-                    self._confirmed = (name, forward)
-                    if losers:
-                        self._services = named(sorted(map(str, losers)))
+                    self._services = named(sorted(map(str, losers)))
+                    if self._services not in ("", self._confirmed):
+                        self._name = name
+                        self._typed = (step_id, forward_id, user_input, stored)
                         return await self.async_step_confirm()
-                    return self._store(*self._confirmed)
+                    return self._store(name, forward)
         if self._devices is None:
             self._devices = await async_devices(self.hass, self._router())
         return self.async_show_form(
