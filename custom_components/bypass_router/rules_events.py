@@ -1,5 +1,6 @@
 """What happens to the rules on a router, and who is told of it."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,6 +8,10 @@ from enum import StrEnum
 from homeassistant.core import CALLBACK_TYPE, callback
 
 from .journal import Journal
+
+# Of what happened before anybody listened. Nobody ever does where the event entity is
+# disabled.
+_MOST_UNTOLD = 20
 
 
 class RulesEventType(StrEnum):
@@ -29,20 +34,20 @@ class RulesEvent:
 
 
 class RulesEvents:
-    """Tells one listener, also of what happened before it was there."""
+    """Tells one listener, also of the last that happened before it was there."""
 
     def __init__(self, journal: Journal) -> None:
         """Take where all of it is noted too."""
         self._journal = journal
         self._tell: Callable[[RulesEvent], None] | None = None
-        self._untold: list[RulesEvent] = []
+        self._untold: deque[RulesEvent] = deque(maxlen=_MOST_UNTOLD)
 
     @callback
     def async_listen(self, tell: Callable[[RulesEvent], None]) -> CALLBACK_TYPE:
         """Tell of what happens from now on, and of what nobody has been told."""
         self._tell = tell
         while self._untold:
-            tell(self._untold.pop(0))
+            tell(self._untold.popleft())
 
         def forget() -> None:
             self._tell = None

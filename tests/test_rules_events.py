@@ -1,0 +1,22 @@
+"""What happened to the rules, for who listens later."""
+
+from custom_components.bypass_router.journal import Journal
+from custom_components.bypass_router.rules_events import (
+    RulesEvent,
+    RulesEvents,
+    RulesEventType,
+)
+
+
+def test_what_nobody_listens_to_is_told_later_and_does_not_pile_up() -> None:
+    """Where the event entity is disabled, nobody ever listens."""
+    events = RulesEvents(Journal())
+    for number in range(1000):
+        events.async_fire(RulesEventType.REMOVED, frozenset({str(number)}))
+    told: list[RulesEvent] = []
+    events.async_listen(told.append)
+    assert len(told) < 100
+    assert [event.forwards for event in told[-2:]] == [("998",), ("999",)]
+    events.async_fire(RulesEventType.RESTORED, frozenset({"999"}))
+    assert told[-1].type is RulesEventType.RESTORED
+    assert told.count(told[-2]) == 1
