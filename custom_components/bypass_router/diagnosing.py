@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
@@ -50,10 +50,8 @@ async def async_diagnose(
     Raises ServiceValidationError if that is under way, or makes no sense. That the
     router can't be reached, or refuses, is part of the diagnosis.
     """
-    subentry = entry.subentries.get(forward_id)
-    if subentry is None or (forward := forward_or_none(subentry)) is None:
+    if (forward := forward_or_none(check(hass, entry, forward_id))) is None:
         raise _refused("forward_unreadable")
-    check_free(hass, forward_id)
     under_way = hass.data.setdefault(_UNDER_WAY, set())
     under_way.add(forward_id)
     try:
@@ -61,7 +59,7 @@ async def async_diagnose(
         known = await remembered.of(forward)
         diagnosis = await _diagnosis(hass, entry, forward, known, watch, on_progress)
         if diagnosis.hardware and not diagnosis.causes:
-            await remembered.remember({forward: diagnosis.hardware}, entry.subentries)
+            await remembered.remember({forward: diagnosis.hardware})
     finally:
         under_way.discard(forward_id)
     if coordinator := getattr(entry, "runtime_data", None):
@@ -69,10 +67,18 @@ async def async_diagnose(
     return diagnosis
 
 
-def check_free(hass: HomeAssistant, forward_id: str) -> None:
-    """Raise ServiceValidationError if the forward is being diagnosed already."""
+def check(
+    hass: HomeAssistant, entry: ConfigEntry[Any], forward_id: str
+) -> ConfigSubentry:
+    """Return a forward's subentry.
+
+    Raises ServiceValidationError if it is gone, or is being diagnosed already.
+    """
+    if (subentry := entry.subentries.get(forward_id)) is None:
+        raise _refused("forward_unreadable")
     if forward_id in hass.data.get(_UNDER_WAY, ()):
         raise _refused("diagnosis_under_way")
+    return subentry
 
 
 async def _diagnosis(

@@ -7,7 +7,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 
 from .const import DOMAIN
-from .diagnosing import async_diagnose, check_free
+from .diagnosing import async_diagnose, check
 from .diagnosis_texts import async_texts, report
 
 # Seconds in which a person tries from outside.
@@ -24,8 +24,7 @@ async def async_diagnose_visibly(
     Raises ServiceValidationError as `async_diagnose` does.
     """
     texts = await async_texts(hass)
-    check_free(hass, forward_id)
-    subentry = entry.subentries[forward_id]
+    subentry = check(hass, entry, forward_id)
     ports = str(subentry.data.get("external_port", ""))
     title = texts.get("diagnosis_title", forward=subentry.title)
     shown = -1

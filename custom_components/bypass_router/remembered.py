@@ -3,16 +3,19 @@
 By them, a device that got another address is found again.
 """
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Mapping
 from typing import TypedDict
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import Store
+from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .router.forward import Forward
 
 _VERSION = 1
+_WRITING: HassKey[asyncio.Lock] = HassKey(f"{DOMAIN}.remembering")
 
 
 class _StoredTarget(TypedDict):
@@ -27,6 +30,8 @@ class Remembered:
 
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
         """Name the file; nothing is read yet."""
+        self._hass = hass
+        self._entry_id = entry_id
         self._store = Store[dict[str, _StoredTarget]](
             hass, _VERSION, f"{DOMAIN}.{entry_id}.targets", atomic_writes=True
         )
@@ -40,21 +45,35 @@ class Remembered:
             return found["hardware"]
         return None
 
-    async def remember(
-        self, found: Mapping[Forward, str], ids: Collection[str]
-    ) -> None:
-        """Take note of targets, and forget those of forwards that are not in `ids`."""
-        targets = await self._load()
-        now = {key: target for key, target in targets.items() if key in ids}
-        for forward, hardware in found.items():
-            now[forward.id] = {"address": str(forward.target), "hardware": hardware}
-        if now != targets:
-            self._targets = now
-            await self._store.async_save(now)
+    async def remember(self, found: Mapping[Forward, str]) -> None:
+        """Take note of targets, and forget those of forwards that are no more."""
+        async with self._writing():
+            # To find them took a while, in which others may have written.
+            self._targets = None
+            targets = await self._load()
+            if (
+                entry := self._hass.config_entries.async_get_entry(self._entry_id)
+            ) is None:
+                return
+            now = targets | {
+                forward.id: _StoredTarget(
+                    address=str(forward.target), hardware=hardware
+                )
+                for forward, hardware in found.items()
+            }
+            now = {key: now[key] for key in now if key in entry.subentries}
+            if now != targets:
+                self._targets = now
+                await self._store.async_save(now)
 
     async def remove(self) -> None:
         """Delete the file."""
-        await self._store.async_remove()
+        async with self._writing():
+            await self._store.async_remove()
+
+    def _writing(self) -> asyncio.Lock:
+        """Return what is held by whoever writes."""
+        return self._hass.data.setdefault(_WRITING, asyncio.Lock())
 
     async def _load(self) -> dict[str, _StoredTarget]:
         """Return what is known."""

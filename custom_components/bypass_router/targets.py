@@ -14,7 +14,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
 from .remembered import Remembered
-from .router.errors import RouterError
+from .router.errors import ConnectionLost, RouterError
 from .router.forward import Forward
 from .router.router import Router
 from .router.whereabouts import MOST, read_whereabouts, whereabouts_script
@@ -64,8 +64,14 @@ class Targets:
         """Ask as long as there is somebody to ask for."""
         try:
             while (router := self._router()) and (new := self._new()):
-                self._asked.update((it.id, it.target) for it in new)
-                await self._ask(router, new)
+                asked = {(it.id, it.target) for it in new}
+                self._asked |= asked
+                try:
+                    await self._ask(router, new)
+                except ConnectionLost:
+                    # They are asked for when it is back.
+                    self._asked -= asked
+                    raise
         except RouterError as err:
             _LOGGER.debug("%s does not tell its targets: %s", self._entry.title, err)
         finally:
@@ -89,4 +95,4 @@ class Targets:
             if forward.target in found and await known.of(forward) is None
         }
         if learnt:
-            await known.remember(learnt, self._entry.subentries)
+            await known.remember(learnt)
