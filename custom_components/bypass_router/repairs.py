@@ -52,13 +52,12 @@ class ConfirmedRepair(RepairsFlow):
         if user_input is None:
             return self.async_show_form(step_id="confirm", data_schema=vol.Schema({}))
         try:
-            entry: BypassRouterConfigEntry | None
-            entry = self.hass.config_entries.async_get_entry(self._entry_id)
-            router = entry.runtime_data.link.router if entry else None
-            if entry is None or router is None:
+            entry = _loaded(self.hass, self._entry_id)
+            if entry is None or (router := entry.runtime_data.link.router) is None:
                 raise ConnectionLost(message="closed")
+            coordinator = entry.runtime_data
             await self._repair(router)
-            await entry.runtime_data.async_reconcile()
+            await coordinator.async_reconcile()
         except RouterError as err:
             _LOGGER.warning("%s was not mended: %s", self.issue_id, err)
             return self.async_abort(reason=self._failed)
@@ -121,12 +120,15 @@ class AcceptHostKey(RepairsFlow):
         entry = self.hass.config_entries.async_get_entry(self._entry_id)
         if entry is None:
             return self.async_abort(reason="entry_gone")
+        asked = entry.data
         try:
-            found = await fetch_host_key(entry.data[CONF_HOST], entry.data[CONF_PORT])
+            found = await fetch_host_key(asked[CONF_HOST], asked[CONF_PORT])
         except RouterError as err:
             _LOGGER.warning("The host key of %s is not known: %s", entry.title, err)
             return self.async_abort(reason="not_reached")
-        if found.fingerprint != self._words["found"]:
+        if self.hass.config_entries.async_get_entry(self._entry_id) is None:
+            return self.async_abort(reason="entry_gone")
+        if found.fingerprint != self._words["found"] or entry.data != asked:
             return self.async_abort(reason="changed_again")
         unique_id = entry.unique_id
         if unique_id == HostKey(entry.data[CONF_HOST_KEY]).fingerprint:
@@ -177,9 +179,7 @@ class AdoptHandMade(RepairsFlow):
 
     def _entry(self) -> BypassRouterConfigEntry:
         """Return the entry, which must be there and set up."""
-        entry: BypassRouterConfigEntry | None
-        entry = self.hass.config_entries.async_get_entry(self._entry_id)
-        if entry is None or entry.state is not ConfigEntryState.LOADED:
+        if (entry := _loaded(self.hass, self._entry_id)) is None:
             raise AbortFlow("not_connected")
         return entry
 
@@ -224,6 +224,13 @@ class AdoptHandMade(RepairsFlow):
                 "rules": commands_of(offers),
             },
         )
+
+
+def _loaded(hass: HomeAssistant, entry_id: str) -> BypassRouterConfigEntry | None:
+    """Return an entry, if it is still there and set up."""
+    entry: BypassRouterConfigEntry | None
+    entry = hass.config_entries.async_get_entry(entry_id)
+    return entry if entry and entry.state is ConfigEntryState.LOADED else None
 
 
 async def async_create_fix_flow(
