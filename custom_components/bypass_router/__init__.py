@@ -48,10 +48,14 @@ async def async_setup_entry(
 ) -> bool:
     """Connect to the router, and show its forwards."""
     coordinator = BypassRouterCoordinator(hass, entry)
+    modified_at = entry.modified_at
     await coordinator.async_start()
     entry.runtime_data = coordinator
-    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_updated))
+    if entry.modified_at != modified_at:
+        # It took a while to connect, and until now nobody has listened.
+        await _async_updated(hass, entry)
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     async_offer_adoption(hass, entry)
     return True
 

@@ -132,10 +132,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._firewall = _firewall_of(entry)
         self._wishes = Wishes(hass, entry.entry_id)
         self._wished: set[str] = set()
+        # Of which forwards something was wished since the last change began.
+        self._latest: set[str] = set()
         self._in_force: dict[str, Forward] = {}
         self._boot_id = ""
         self._changing = asyncio.Lock()
-        self._next_change: asyncio.Task[None] | None = None
+        self._next_change: asyncio.Task[RouterError | None] | None = None
         self._stopped = False
         self._untouched = True
         self._reports: list[Change] = []
@@ -169,6 +171,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         }
         self._settled = self.hass.loop.create_future()
         self.config_entry.async_on_unload(self._next_look.async_forget)
+        # Also of a set-up that fails, and what came back just before the end.
+        self.config_entry.async_on_unload(self.link.close)
         try:
             router = await self.link.open()
             self._issues.host_key_accepted()
@@ -183,26 +187,33 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._issues.host_key_changed(err)
             raise translated(ConfigEntryError, err) from err
         except RouterError as err:
-            await self.link.close()
             raise translated(ConfigEntryNotReady, err) from err
         except TimeoutError as err:
-            await self.link.close()
             late = TimedOut(seconds=f"{_FIRST_LOOK:g}")
             raise translated(ConfigEntryNotReady, late) from err
 
     async def async_stop(self) -> None:
-        """End the connection; the rules stay in force."""
+        """End the connection; the rules stay in force.
+
+        Wishes that came before are saved, and whoever waits for them hears of it.
+        """
         self._stopped = True
         await self.link.close()
-        await self.counters.async_stop()
+        if self._next_change:
+            await asyncio.wait([self._next_change])
+        async with self._changing:
+            await self.counters.async_stop()
 
     async def async_wish(self, forward_id: str, *, on: bool) -> None:
         """Wish a forward in force or not, and bring it about.
 
         Raises HomeAssistantError with the sentence for the user. The wish is
         kept where the router could not be asked, and is dropped where the
-        router refused it.
+        router refused it, and where it comes after the end.
         """
+        if self._stopped:
+            raise translated(HomeAssistantError, ConnectionLost(message="closed"))
+        self._latest.add(forward_id)
         if on:
             self._wished.add(forward_id)
         else:
@@ -222,13 +233,16 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         Whoever asks while a change is under way joins the one after it, so
         that any number of wishes at once are two changes at most.
         """
+        if self._stopped:
+            raise ConnectionLost(message="closed")
         if self._next_change is None:
             # Not eagerly: it would begin, and end the time to join, in here.
             self._next_change = self._in_background(
-                self._change(), "change", eager_start=False
+                self._try_change(), "change", eager_start=False
             )
         # One caller who gives up does not take the change from the others.
-        await asyncio.shield(self._next_change)
+        if err := await asyncio.shield(self._next_change):
+            raise err
 
     @callback
     def async_heard(self, change: Change) -> None:
@@ -299,9 +313,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         except RouterError as err:
             raise translated(UpdateFailed, err) from err
 
-    def _in_background(
-        self, work: Coroutine[Any, Any, None], what: str, *, eager_start: bool = True
-    ) -> asyncio.Task[None]:
+    def _in_background[T](
+        self, work: Coroutine[Any, Any, T], what: str, *, eager_start: bool = True
+    ) -> asyncio.Task[T]:
         """Start something that ends with the entry at the latest."""
         return self.config_entry.async_create_background_task(
             self.hass, work, f"{self.name} {what}", eager_start=eager_start
@@ -374,11 +388,20 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._settled.set_exception(err)
         return True
 
+    async def _try_change(self) -> RouterError | None:
+        """Carry out a change; return its error, which nobody may wait for any more."""
+        try:
+            await self._change()
+        except RouterError as err:
+            return err
+        return None
+
     async def _change(self) -> None:
         """Carry out what is wished when the change before this one is done."""
         async with self._changing:
             # From here on, whoever wishes something else needs another change.
             self._next_change = None
+            self._latest.clear()
             before = self._wishes.saved
             wished = self._wanted
             self._wished = set(wished)
@@ -393,15 +416,18 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 self.async_heard(Change())
                 raise
             except RouterError:
-                await self._take_back(router, wished, before)
+                try:
+                    await self._take_back(router, wished, before)
+                except RouterError:
+                    self.async_heard(Change())
                 raise
 
     async def _take_back(
         self, router: Router, refused: frozenset[str], before: frozenset[str]
     ) -> None:
         """Return to what was wished before the router refused a change."""
-        # Wishes that came in the meantime stand.
-        self._wished ^= (refused ^ before) & (self._wished ^ before)
+        # Wishes that came in the meantime stand, also for the same once more.
+        self._wished ^= (refused ^ before) - self._latest
         await self._wishes.save(before)
         try:
             # The router may have carried out a part.
@@ -413,7 +439,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     async def _show_change(self, router: Router, live: Live) -> None:
         """Show what a change came to, and tell what others did meanwhile."""
         lost = await self._take_lost(router)
-        self._show(live)
+        self._show(router, live)
         if lost:
             self._patience.spend(time.monotonic())
             cause = await self._tell_removed(router, lost)
@@ -515,7 +541,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             gone |= await self._take_lost(router)
         # Some may have been removed or given up meanwhile.
         wished &= self._wanted
-        self._show(live)
+        self._show(router, live)
         restored = gone & wished - self._missing(wished, live)
         cause = None
         if restarted:
@@ -588,8 +614,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Whether connections are to end with their forward."""
         return bool(self.config_entry.options.get(CONF_CLOSE_CONNECTIONS, True))
 
-    def _show(self, live: Live) -> None:
-        """Show what was read back."""
+    def _show(self, router: Router, live: Live) -> None:
+        """Show what was read back, unless the router has been lost since."""
+        if self.link.router is not router:
+            return
         if not self.last_update_success:
             _LOGGER.info("%s is back", self.name)
         wished = self._wanted
@@ -604,8 +632,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._culprit = None
             self._issues.no_fight()
         self.async_set_updated_data(live)
-        gone = self._closing.gone(live)
-        if gone and (router := self.link.router):
+        if gone := self._closing.gone(live):
             # What the switch shows need not wait for it.
             self._in_background(
                 self._close(router, gone), "connections", eager_start=False

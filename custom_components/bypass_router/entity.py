@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import override
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import callback
 from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 from homeassistant.helpers.entity import Entity
@@ -27,6 +28,9 @@ def async_add_to_forwards(
     @callback
     def add_new() -> None:
         """Make those of forwards that have none yet."""
+        if entry.state is ConfigEntryState.UNLOAD_IN_PROGRESS:
+            # They would outlive it, and stand in the way of those of the next set-up.
+            return
         new = coordinator.forwards.keys() - known
         known.intersection_update(coordinator.forwards)
         known.update(new)

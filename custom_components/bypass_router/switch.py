@@ -1,14 +1,15 @@
 """A forward's switch: on if the router's kernel has its rules."""
 
+from collections.abc import Iterator
 from typing import Any, override
 
 from homeassistant.components.switch import SwitchEntity
 from homeassistant.components.switch.const import SwitchDeviceClass
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import BypassRouterConfigEntry
-from .entity import ForwardEntity
+from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
+from .entity import ForwardEntity, async_add_to_forwards
 
 # The coordinator joins what is wished at once into one change.
 PARALLEL_UPDATES = 0
@@ -20,23 +21,14 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add a switch for each forward that there is, and that comes."""
-    coordinator = entry.runtime_data
-    known: set[str] = set()
+    async_add_to_forwards(entry, async_add_entities, _switches)
 
-    @callback
-    def add_new() -> None:
-        """Add the switches of forwards that have none yet."""
-        new = coordinator.forwards.keys() - known
-        known.intersection_update(coordinator.forwards)
-        known.update(new)
-        for forward_id in new:
-            async_add_entities(
-                [ForwardSwitch(coordinator, forward_id)],
-                config_subentry_id=forward_id,
-            )
 
-    add_new()
-    entry.async_on_unload(coordinator.async_add_listener(add_new))
+def _switches(
+    coordinator: BypassRouterCoordinator, forward_id: str
+) -> Iterator[ForwardEntity]:
+    """Return the switch of a forward."""
+    yield ForwardSwitch(coordinator, forward_id)
 
 
 class ForwardSwitch(ForwardEntity, SwitchEntity):

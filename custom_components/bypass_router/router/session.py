@@ -193,7 +193,9 @@ async def _feed(shell: Shell, text: str) -> str:
 
 async def _beat(shell: Shell, text: str, heartbeat: float) -> None:
     """Feed a script to a shell, and then show it that we are still there."""
-    shell.stdin.write(text)
-    while True:
-        await asyncio.sleep(heartbeat)
-        shell.stdin.write("\n")
+    # One that has ended just now is nothing to say here: whoever reads hears of it.
+    with suppress(BrokenPipeError):
+        shell.stdin.write(text)
+        while True:
+            await asyncio.sleep(heartbeat)
+            shell.stdin.write("\n")
