@@ -14,7 +14,6 @@ from homeassistant.exceptions import (
     ConfigEntryNotReady,
     HomeAssistantError,
 )
-from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .closing import Closing
@@ -26,13 +25,14 @@ from .const import (
     SUBENTRY_FORWARD,
 )
 from .counters import Counters
+from .devices import async_name_forwards, async_register_router
 from .diagnosing import Finding
 from .forward_flow import forward_of
 from .issues import Issues
 from .journal import Journal
 from .link import UNMENDABLE, Link
 from .next_look import NextLook
-from .patience import Patience
+from .removals import Removals
 from .router.choice import Backend
 from .router.diagnosis import Diagnosis
 from .router.errors import (
@@ -56,8 +56,6 @@ _LOGGER = logging.getLogger(__name__)
 
 # Seconds in which a router must have told what it does, once it is connected.
 _FIRST_LOOK = 60.0
-# Seconds that a report of a change may take longer than the sight of it.
-_REPORT_DELAY = 0.5
 # Seconds that a router is left alone at the most which tells of changes all the time.
 _LONGEST_PAUSE = 1.0
 
@@ -140,13 +138,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._next_change: asyncio.Task[RouterError | None] | None = None
         self._stopped = False
         self._untouched = True
-        self._reports: list[Change] = []
         self._looking: asyncio.Task[None] | None = None
         self._settled: asyncio.Future[None] | None = None
-        self._patience = Patience()
+        self._removals = Removals(self.events, self._issues)
         self._next_look = NextLook(hass, lambda: self.async_heard(Change()))
-        self._fighting = False
-        self._culprit: str | None = None
 
     async def async_start(self) -> None:
         """Connect, and bring about what was wished before.
@@ -176,7 +171,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         try:
             router = await self.link.open()
             self._issues.host_key_accepted()
-            self.device_id = self._register_device(router)
+            self.device_id = async_register_router(self.hass, self.config_entry, router)
             self._in_background(self._follow(router), "watch")
             async with asyncio.timeout(_FIRST_LOOK):
                 await self._settled
@@ -249,7 +244,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Look at the router, since it told of a change there."""
         self._untouched = False
         self.journal.hints += 1
-        self._reports.append(change)
+        self._removals.async_heard(change)
         if self._looking is None:
             self._looking = self._in_background(self._look(), "look", eager_start=False)
 
@@ -270,13 +265,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                     )
                 ]
             )
-        registry = dr.async_get(self.hass)
-        for forward_id in self.forwards:
-            if device := registry.async_get_device_by_identifier(
-                (DOMAIN, forward_id), self.config_entry.entry_id
-            ):
-                subentry = self.config_entry.subentries[forward_id]
-                registry.async_update_device(device.id, name=subentry.title)
+        async_name_forwards(self.hass, self.config_entry, self.forwards)
         self.async_update_listeners()
         self._in_background(self._reconcile_unasked(), "forwards")
 
@@ -321,23 +310,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self.hass, work, f"{self.name} {what}", eager_start=eager_start
         )
 
-    def _register_device(self, router: Router) -> str:
-        """Register the router's device, and return its id.
-
-        Before the forwards' devices, which name it.
-        """
-        probe = router.probe
-        mac = probe.hardware_address
-        device = dr.async_get(self.hass).async_get_or_create(
-            config_entry_id=self.config_entry.entry_id,
-            identifiers={(DOMAIN, self.config_entry.entry_id)},
-            connections={(dr.CONNECTION_NETWORK_MAC, mac)} if mac else set(),
-            name=self.config_entry.title,
-            model=probe.system,
-            sw_version=router.firewall,
-        )
-        return device.id
-
     def _read_forwards(self) -> None:
         """Read the subentries."""
         self.forwards = {}
@@ -371,7 +343,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         )
         if router.probe.tools.conntrack or not self._closes:
             self._issues.connections_end()
-        self._reports = []
+        self._removals.async_forget()
 
     @callback
     def _lost(self) -> None:
@@ -441,8 +413,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         lost = await self._take_lost(router)
         self._show(router, live)
         if lost:
-            self._patience.spend(time.monotonic())
-            cause = await self._tell_removed(router, lost)
+            self._removals.async_put_back()
+            cause = await self._removals.async_tell(router, lost)
             if restored := lost & self._in_force.keys():
                 self.events.async_fire(RulesEventType.RESTORED, restored, cause)
 
@@ -463,13 +435,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._wished -= gone
         await self._wishes.save(self._wishes.saved - gone)
         return gone
-
-    async def _tell_removed(self, router: Router, gone: frozenset[str]) -> str | None:
-        """Tell that forwards were removed, and return by which program, if known."""
-        cause = await self._find_cause(router)
-        self._culprit = cause or self._culprit
-        self.events.async_fire(RulesEventType.REMOVED, gone, cause)
-        return cause
 
     async def _reconcile_unasked(self) -> None:
         """Bring about what is wished where no caller waits for it."""
@@ -515,28 +480,22 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def _settle(self, router: Router) -> None:
         """Compare what is so with what is wished: tell the difference, mend it."""
-        reports, self._reports = self._reports, []
+        reports = self._removals.take_reports()
         live = await router.read()
         wished = self._wanted
         missing = self._missing(wished, live)
         gone = frozenset(
             key for key in missing if self._in_force.get(key) == self.forwards[key]
         )
-        if gone:
-            # What was reported before we looked, or meanwhile, may be the cause.
-            self._reports = reports + self._reports
-        else:
-            # It was not: our own part of it is not to excuse others later.
-            router.cause_of(reports)
+        self._removals.judge(router, reports, removed=bool(gone))
         restarted = self._wishes.boot_id not in ("", self._boot_id)
         await self._wishes.save_boot_id(self._boot_id)
         wished -= await self._give_up(gone)
-        if gone & wished and (wait := self._patience.left(time.monotonic())):
-            self._fighting = True
+        if gone & wished and (wait := self._removals.async_wait()):
             self._next_look.async_plan(wait)
         elif router.differs(self._chosen(wished)):
             if gone & wished:
-                self._patience.spend(time.monotonic())
+                self._removals.async_put_back()
             live = await self._mend(router, wished, live)
             gone |= await self._take_lost(router)
         # Some may have been removed or given up meanwhile.
@@ -547,26 +506,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         if restarted:
             self.events.async_fire(RulesEventType.RESTARTED, gone)
         elif gone:
-            cause = await self._tell_removed(router, gone)
+            cause = await self._removals.async_tell(router, gone)
         if restored:
             self.events.async_fire(RulesEventType.RESTORED, restored, cause)
-        if self._fighting:
-            # Not every removal's report is told from those of our own changes.
-            self._issues.fight(self._culprit)
-
-    async def _find_cause(self, router: Router) -> str | None:
-        """Return which program changed the rules, if the router tells.
-
-        What has changed may be seen before the report of it is here.
-        """
-        deadline = time.monotonic() + (_REPORT_DELAY if router.reports else 0)
-        while True:
-            reports, self._reports = self._reports, []
-            if cause := router.cause_of(reports):
-                return cause
-            if time.monotonic() >= deadline:
-                return None
-            await asyncio.sleep(_REPORT_DELAY / 50)
+        self._removals.async_tell_fight()
 
     async def _mend(self, router: Router, wished: frozenset[str], live: Live) -> Live:
         """Bring about what is wished, and return what is so then."""
@@ -627,10 +570,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._next_look.async_all_well()
         self._issues.foreign(live.foreign)
         self._issues.waiting([])
-        if not self._patience.left(time.monotonic()):
-            self._fighting = False
-            self._culprit = None
-            self._issues.no_fight()
+        self._removals.async_calm()
         self.async_set_updated_data(live)
         if gone := self._closing.gone(live):
             # What the switch shows need not wait for it.

@@ -1,13 +1,51 @@
-"""The devices that a forward may go to, as people know them."""
+"""Devices: those of the router and its forwards, and those a forward may go to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from homeassistant.core import HomeAssistant
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
+from .const import DOMAIN
 from .router.errors import RouterError, printable
 from .router.neighbours import Neighbour
 from .router.router import Router
+
+
+@callback
+def async_register_router(
+    hass: HomeAssistant, entry: ConfigEntry[Any], router: Router
+) -> str:
+    """Register the router's device, and return its id.
+
+    Before the forwards' devices, which name it.
+    """
+    probe = router.probe
+    mac = probe.hardware_address
+    device = dr.async_get(hass).async_get_or_create(
+        config_entry_id=entry.entry_id,
+        identifiers={(DOMAIN, entry.entry_id)},
+        connections={(dr.CONNECTION_NETWORK_MAC, mac)} if mac else set(),
+        name=entry.title,
+        model=probe.system,
+        sw_version=router.firewall,
+    )
+    return device.id
+
+
+@callback
+def async_name_forwards(
+    hass: HomeAssistant, entry: ConfigEntry[Any], forward_ids: Iterable[str]
+) -> None:
+    """Have the forwards' devices called as their forwards are now."""
+    registry = dr.async_get(hass)
+    for forward_id in forward_ids:
+        if device := registry.async_get_device_by_identifier(
+            (DOMAIN, forward_id), entry.entry_id
+        ):
+            title = entry.subentries[forward_id].title
+            registry.async_update_device(device.id, name=title)
 
 
 async def async_devices(

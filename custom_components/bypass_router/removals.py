@@ -1,0 +1,105 @@
+"""Forwards that somebody on the router takes away: who it was, and how often.
+
+They are put back a few times at once, and then ever more seldom: another program that
+removes them over and over is not fought to the end, which would wear out the router.
+"""
+
+import asyncio
+import time
+
+from homeassistant.core import callback
+
+from .issues import Issues
+from .patience import Patience
+from .router.router import Router
+from .router.watch import Change
+from .rules_events import RulesEvents, RulesEventType
+
+# Seconds that a report of a change may take longer than the sight of it.
+_REPORT_DELAY = 0.5
+
+
+class Removals:
+    """What one router reports of changes, and what of it took forwards away."""
+
+    def __init__(self, events: RulesEvents, issues: Issues) -> None:
+        """Take where to tell of it."""
+        self._events = events
+        self._issues = issues
+        self._patience = Patience()
+        self._reports: list[Change] = []
+        self._fighting = False
+        self._culprit: str | None = None
+
+    @callback
+    def async_heard(self, change: Change) -> None:
+        """Take note of a report, which may tell who did what is seen later."""
+        self._reports.append(change)
+
+    @callback
+    def async_forget(self) -> None:
+        """Begin anew with a router that was connected just now."""
+        self._reports = []
+
+    def take_reports(self) -> list[Change]:
+        """Return what was reported until now; what comes later is kept apart."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def judge(self, router: Router, reports: list[Change], *, removed: bool) -> None:
+        """Keep reports that came before something was seen to be removed.
+
+        If it was not, our own part of them is not to excuse others later.
+        """
+        if removed:
+            # What was reported before we looked, or meanwhile, may be the cause.
+            self._reports = reports + self._reports
+        else:
+            router.cause_of(reports)
+
+    async def async_tell(self, router: Router, gone: frozenset[str]) -> str | None:
+        """Tell that forwards were removed, and return by which program, if known."""
+        cause = await self._find_cause(router)
+        self._culprit = cause or self._culprit
+        self._events.async_fire(RulesEventType.REMOVED, gone, cause)
+        return cause
+
+    @callback
+    def async_put_back(self) -> None:
+        """Take note that forwards which somebody took away are put back."""
+        self._patience.spend(time.monotonic())
+
+    @callback
+    def async_wait(self) -> float:
+        """Return for how many seconds they are better left away; 0 for none."""
+        wait = self._patience.left(time.monotonic())
+        self._fighting = self._fighting or wait > 0
+        return wait
+
+    @callback
+    def async_tell_fight(self) -> None:
+        """Tell who it is that removes them over and over, if somebody does."""
+        if self._fighting:
+            # Not every removal's report is told from those of our own changes.
+            self._issues.fight(self._culprit)
+
+    @callback
+    def async_calm(self) -> None:
+        """Take the fight for over, unless the last of it was just now."""
+        if not self._patience.left(time.monotonic()):
+            self._fighting = False
+            self._culprit = None
+            self._issues.no_fight()
+
+    async def _find_cause(self, router: Router) -> str | None:
+        """Return which program changed the rules, if the router tells.
+
+        What has changed may be seen before the report of it is here.
+        """
+        deadline = time.monotonic() + (_REPORT_DELAY if router.reports else 0)
+        while True:
+            if cause := router.cause_of(self.take_reports()):
+                return cause
+            if time.monotonic() >= deadline:
+                return None
+            await asyncio.sleep(_REPORT_DELAY / 50)
