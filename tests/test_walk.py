@@ -219,10 +219,9 @@ class Walker:
         if await self._foreign_rules() == self.foreign:
             return
         await self._on_router(
-            "for table in nat filter; do"
+            "for table in nat filter; do { echo *$table;"
             " iptables-save -t $table | grep -E '^-A' | grep -v HA-BYPASS"
-            " | sed 's/^-A/-D/' | while read -r rule; do"
-            ' eval "iptables -t $table $rule"; done; done;'
+            " | sed 's/^-A/-D/'; echo COMMIT; } | iptables-restore --noflush; done;"
             " iptables -t nat -X PROXY; iptables -X DOCKER-USER; true"
         )
         await asyncio.to_thread(
