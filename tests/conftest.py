@@ -1,16 +1,19 @@
 """What all tests share."""
 
+from importlib import import_module
 import os
 
 from hypothesis import settings
 import pytest
 
-# Imported at collection, or Home Assistant does not find the integration.
-import custom_components.bypass_router
+pytest_plugins = ["tests.summary"]
 
-pytest_plugins = ["tests.lab.fixtures", "tests.live.fixtures", "tests.summary"]
-
-assert custom_components.bypass_router.__doc__
+_OF_THOSE_THAT_RUN_TESTS = (
+    "pytest_homeassistant_custom_component.plugins",
+    "tests.once",
+    "tests.lab.fixtures",
+    "tests.live.fixtures",
+)
 
 # Time per example depends on what else the machine does. CI draws the same ones
 # each time; a developer's machine is where new ones are found.
@@ -19,6 +22,34 @@ for name, examples in (("tests", 60), ("fast", 10)):
         name, deadline=None, max_examples=examples, derandomize="CI" in os.environ
     )
 settings.load_profile("tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load what tests need, unless others run them.
+
+    Home Assistant is a few seconds' work, and with `-n` the process that only hands
+    out tests has to be through with it before those that run them begin.
+    """
+    if runs_tests(config):
+        for name in _OF_THOSE_THAT_RUN_TESTS:
+            config.pluginmanager.import_plugin(name)
+        # An option of Home Assistant's plugin, which comes too late to be asked for it.
+        config.option.drop_existing_db = None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import the integration, or Home Assistant does not find it.
+
+    It is late, so that the lines that are run by this count as covered.
+    """
+    if runs_tests(session.config):
+        import_module("custom_components.bypass_router")
+
+
+def runs_tests(config: pytest.Config) -> bool:
+    """Tell whether tests are run here, and not handed out to other processes."""
+    return bool(config.getoption("dist", "no") == "no")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,8 @@
 """The texts: complete in each language, and with the words that the code gives."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 import re
 from string import Formatter
@@ -37,7 +38,8 @@ def faults(kind: type[RouterError] = RouterError) -> Iterator[type[RouterError]]
         yield from faults(narrower)
 
 
-def given() -> dict[str, set[str]]:
+@cache
+def given() -> Mapping[str, set[str]]:
     """Return, by a fault's class, the words that it has wherever it is raised."""
     found: dict[str, set[str]] = {}
     for path in [*CLIENT.glob("*.py"), CLIENT.parent / "attempts.py"]:

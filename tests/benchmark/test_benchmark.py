@@ -2,11 +2,13 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 
 from tests.live.instance import REPOSITORY
 
+from . import __main__ as command
 from .outage import outage
 
 ROWS = {
@@ -54,11 +56,16 @@ def test_each_number_is_measured_and_judged() -> None:
             assert row["met"], row
 
 
-def test_what_it_does_not_know_is_refused() -> None:
+def test_what_it_does_not_know_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A wrong name ends it before anything is built."""
-    done = benchmark("--only", "nonsense")
-    assert done.returncode == 2
-    assert "nonsense" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--only", "nonsense"])
+    monkeypatch.delattr(command, "Lab")
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert "nonsense" in capsys.readouterr().err
 
 
 def test_an_outage_lasts_until_flows_pass_for_good() -> None:
