@@ -217,15 +217,20 @@ async def test_a_shell_that_never_says_that_it_waits_is_given_up(
         await until(lambda: mute not in shells(at_home))
 
 
+def allow_sessions(lab: Lab, number: int) -> None:
+    """Have the router's SSH server allow so many at once on one connection."""
+    settings = lab.bypass.disk.path("/etc/ssh/sshd_config")
+    settings.write_text(f"{settings.read_text()}MaxSessions {number}\n")
+    lab.bypass.ssh.stop()
+    lab.bypass.ssh.start()
+
+
 @pytest.mark.parametrize("allowed", [1, 2])
 async def test_a_server_that_allows_few_sessions_runs_every_script(
     at_home: Lab, allowed: int
 ) -> None:
     """One at a time, beside the watcher if two are allowed; with any pause between."""
-    settings = at_home.bypass.disk.path("/etc/ssh/sshd_config")
-    settings.write_text(f"{settings.read_text()}MaxSessions {allowed}\n")
-    at_home.bypass.ssh.stop()
-    at_home.bypass.ssh.start()
+    allow_sessions(at_home, allowed)
 
     async def runs(session: Session) -> None:
         for pause in (0, 0.003, 0.01, 0.03) * 8:
@@ -243,6 +248,18 @@ async def test_a_server_that_allows_few_sessions_runs_every_script(
             async with aclosing(session.stream("echo on; cat\n", 5)) as lines:
                 assert await anext(lines) == "on"
                 await runs(session)
+
+
+async def test_a_script_waits_a_moment_for_a_server_that_refuses_its_session(
+    at_home: Lab,
+) -> None:
+    """The server allows one, and another is not over yet."""
+    allow_sessions(at_home, 1)
+    session = await open_session(at_home)
+    async with aclosing(session.stream("echo on; sleep 0.2; exit\n", 5)) as lines:
+        assert await anext(lines) == "on"
+        await session.run(WHO)
+    await session.close()
 
 
 @PATIENT_SHELLS

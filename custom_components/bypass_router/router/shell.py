@@ -23,8 +23,9 @@ type Shell = asyncssh.SSHClientProcess[str]
 
 # Seconds for which a script waits for a spare that is on its way.
 _PATIENCE = 0.5
-# Seconds after which sshd has noticed that a session is over.
-_PAUSE = 0.05
+# Seconds between tries to open a session. sshd has noticed after the first that another
+# is over; dropbear before 2024.86 now and then refuses one because another ends.
+_PAUSES = (0.05, 0.1, 0.2)
 
 _GO = "go"
 _WAIT = """\
@@ -48,13 +49,13 @@ main
 
 async def open_shell(connection: asyncssh.SSHClientConnection) -> Shell:
     """Start a shell that reads its script from stdin. Raises what asyncssh does."""
-    try:
-        return await _open(connection)
-    except asyncssh.ChannelOpenError:
-        if connection.is_closed():
-            raise
-    # A server that allows few sessions at once may not know yet that one is over.
-    await asyncio.sleep(_PAUSE)
+    for pause in _PAUSES:
+        try:
+            return await _open(connection)
+        except asyncssh.ChannelOpenError:
+            if connection.is_closed():
+                raise
+        await asyncio.sleep(pause)
     return await _open(connection)
 
 
