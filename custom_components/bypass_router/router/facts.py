@@ -14,6 +14,7 @@ from .firewall import Lack
 from .forward import Forward, Transport
 from .knocks import Answer, add_knock, read_knock
 from .neighbours import Neighbour
+from .privilege import if_allowed
 from .probe import Probe
 from .script import Result, Script, quote
 from .visitors import Visitors, add_flows, visitors_of
@@ -120,8 +121,7 @@ def doubts(forward: Forward, probe: Probe) -> Script:
     target = forward.target
     flush = f"ip -4 neigh flush to {target} dev {quote(probe.interface)}"
     if probe.sudo:
-        asked = f"sudo -n -l {flush} >/dev/null && exec sudo -n {flush}"
-        flush = f"sh -c {quote(asked)}"
+        flush = if_allowed(flush)
     script = Script().run("flush", flush)
     script.run("ping", f"ping -c 1 -W 1 {target}")
     _add_knocks(script, forward)

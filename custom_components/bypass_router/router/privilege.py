@@ -11,7 +11,7 @@ instead of running the command is a refusal. `LC_ALL=C` keeps its words in Engli
 from collections.abc import Collection
 import re
 
-from .script import Result
+from .script import Result, quote
 
 # A path, and what else may vary.
 _ANY = r".{1,200}"
@@ -62,6 +62,12 @@ def asking(*commands: str, run: str = "") -> str:
         f"""sh -c '[ "$(id -u)" = 0 ] && exit;"""
         f""" for command in {words}; do {ask}; done{last}'"""
     )
+
+
+def if_allowed(command: str) -> str:
+    """Return a command that runs another by sudo, if sudo says that it may."""
+    asked = f"sudo -n -l {command} >/dev/null && exec sudo -n {command}"
+    return f"sh -c {quote(asked)}"
 
 
 def refused_of(result: Result, commands: Collection[str]) -> str:

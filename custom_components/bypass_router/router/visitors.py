@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface
 import re
 
 from .forward import Forward, Transport
+from .privilege import if_allowed
 from .script import Result, Script
 
 _FILE = "/proc/net/nf_conntrack"
@@ -65,18 +66,16 @@ def add_flows(
     script: Script, forward: Forward, address: IPv4Address, *, sudo: bool, tool: bool
 ) -> None:
     """Add the command that prints the connections that concern a forward."""
-    root = "sudo -n " if sudo else ""
     if tool:
+        root = "sudo -n " if sudo else ""
         listing = "; ".join(
             f"{root}conntrack -L {match} 2>&1"
             for match in (f"-d {address}", f"-s {forward.target}")
         )
     else:
         patterns = f"-e 'dst={address} ' -e 'src={forward.target} '"
-        listing = f"{root}cat {_FILE} 2>&1 | grep -F {patterns}"
-        # What sudo refuses would stand in the router's log.
-        may = f"ls {_FILE} && sudo -n -l cat {_FILE}" if sudo else f"ls {_FILE}"
-        listing = f"{{ {may}; }} >/dev/null && {listing}"
+        look = if_allowed(f"cat {_FILE}") if sudo else f"cat {_FILE}"
+        listing = f"ls {_FILE} >/dev/null && {look} 2>&1 | grep -F {patterns}"
     script.feed("flows", "sh -s", [f"{{ {listing}; }} | head -n {_MOST}"])
 
 
