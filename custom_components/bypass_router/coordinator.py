@@ -579,14 +579,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             )
 
     def _missing(self, wished: frozenset[str], live: Live) -> frozenset[str]:
-        """Return the forwards that are wished and not in force.
-
-        One that has been removed in the meantime is not: nobody misses it.
-        """
+        """Return the forwards that are wished and not in force."""
         return frozenset(
-            key
-            for key in wished & self.forwards.keys()
-            if live.forwards.get(key) != self.forwards[key]
+            key for key in wished if live.forwards.get(key) != self.forwards[key]
         )
 
     def _chosen(self, ids: frozenset[str]) -> list[Forward]:
