@@ -11,6 +11,7 @@ from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
+from tests.lab.disk import REAL_COMMANDS
 from tests.lab.exchange import Protocol
 from tests.lab.network import Lab
 
@@ -33,6 +34,35 @@ GAME: Mapping[str, Any] = {
     "external_port": "6000-6010",
     "target_port": "7000-7010",
 }
+
+
+class Held:
+    """A command of the router that takes its time: until the test lets it go on."""
+
+    def __init__(
+        self, lab: Lab, command: str, arguments: str = "*", then: str = ""
+    ) -> None:
+        """Hold it from now on, where its arguments match a pattern.
+
+        `then` is what it does, if not what it always does.
+        """
+        disk = lab.bypass.disk
+        self._begun, self._go = disk.path("/root/begun"), disk.path("/root/go")
+        lab.bypass.commands.replace(
+            command,
+            "#!/bin/sh\n"
+            f'case "$*" in {arguments})\n'
+            "touch /root/begun; while [ ! -e /root/go ]; do sleep 0.02; done\n"
+            "esac\n" + (then or f'exec {REAL_COMMANDS}/replaced/{command} "$@"\n'),
+        )
+
+    async def begun(self) -> None:
+        """Wait until the router is at it."""
+        await until(self._begun.exists)
+
+    def let_go(self) -> None:
+        """Let it go on, and all that come after it."""
+        self._go.touch()
 
 
 def subentry(forward: Mapping[str, Any]) -> ConfigSubentry:

@@ -29,6 +29,7 @@ from tests.lab.network import Lab
 from .setup import (
     GAME,
     WEB,
+    Held,
     add_entry,
     forward_id,
     lose_rules,
@@ -42,35 +43,6 @@ from .setup import (
 
 SITE: Final = {**WEB, "name": "Site", "external_port": "8080"}
 MOVED: Final = {**GAME, "external_port": "6100-6110"}
-
-
-class Held:
-    """A command of the router that takes its time: until the test lets it go on."""
-
-    def __init__(
-        self, lab: Lab, command: str, arguments: str = "*", then: str = ""
-    ) -> None:
-        """Hold it from now on, where its arguments match a pattern.
-
-        `then` is what it does, if not what it always does.
-        """
-        disk = lab.bypass.disk
-        self._begun, self._go = disk.path("/root/begun"), disk.path("/root/go")
-        lab.bypass.commands.replace(
-            command,
-            "#!/bin/sh\n"
-            f'case "$*" in {arguments})\n'
-            "touch /root/begun; while [ ! -e /root/go ]; do sleep 0.02; done\n"
-            "esac\n" + (then or f'exec {REAL_COMMANDS}/replaced/{command} "$@"\n'),
-        )
-
-    async def begun(self) -> None:
-        """Wait until the router is at it."""
-        await until(self._begun.exists)
-
-    def let_go(self) -> None:
-        """Let it go on, and all that come after it."""
-        self._go.touch()
 
 
 class Disk:
@@ -430,22 +402,26 @@ class Diagnosed:
         self.forward = forward_of(entry.subentries[forward_id(entry, name)])
         self.remembered = Remembered(hass, entry.entry_id)
 
-    async def begin(self) -> None:
-        """Read what is known."""
-        assert await self.remembered.of(self.forward) is None
-
     async def end(self) -> None:
         """Find the target."""
         await self.remembered.remember({self.forward: "02:00:c0:a8:32:0a"})
+
+
+async def both_diagnosed(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> tuple[Diagnosed, Diagnosed]:
+    """Begin to diagnose both forwards: read what is known, which is nothing."""
+    web, game = Diagnosed(hass, entry, "Web"), Diagnosed(hass, entry, "Game")
+    for diagnosed in (web, game):
+        assert await diagnosed.remembered.of(diagnosed.forward) is None
+    return web, game
 
 
 async def test_two_diagnoses_at_once_are_both_remembered(
     hass: HomeAssistant, entry: MockConfigEntry, hass_storage: dict[str, Any]
 ) -> None:
     """Whichever ends last."""
-    web, game = Diagnosed(hass, entry, "Web"), Diagnosed(hass, entry, "Game")
-    await web.begin()
-    await game.begin()
+    web, game = await both_diagnosed(hass, entry)
     await asyncio.gather(game.end(), web.end())
     stored = hass_storage[f"{DOMAIN}.{entry.entry_id}.targets"]["data"]
     assert stored.keys() == {web.forward.id, game.forward.id}
@@ -455,9 +431,7 @@ async def test_nothing_is_remembered_of_what_was_removed_meanwhile(
     hass: HomeAssistant, entry: MockConfigEntry, hass_storage: dict[str, Any]
 ) -> None:
     """A forward, and then its router."""
-    web, game = Diagnosed(hass, entry, "Web"), Diagnosed(hass, entry, "Game")
-    await web.begin()
-    await game.begin()
+    web, game = await both_diagnosed(hass, entry)
     hass.config_entries.async_remove_subentry(entry, web.forward.id)
     await asyncio.gather(game.end(), web.end())
     key = f"{DOMAIN}.{entry.entry_id}.targets"

@@ -22,6 +22,7 @@ from tests.router.client import connect
 from .setup import (
     GAME,
     WEB,
+    Held,
     choose,
     forward_id,
     issue,
@@ -370,19 +371,11 @@ async def test_a_forward_removed_amid_the_mending_holds_up_no_news_of_the_others
     game = switch_of(hass, entry, "Game")
     await turn(hass, "on", game)
     told = Told(hass)
-    kept = f"{REAL_COMMANDS}/sbin/nft"
-    at_home.bypass.commands.replace(
-        "nft",
-        f"""#!/bin/sh
-[ "$*" = "-f -" ] || exec {kept} "$@"
-mkdir -p /root/mending && sleep 0.3
-exec {kept} "$@"
-""",
-    )
+    held = Held(at_home, "nft", '"-f -"')
     lose_rules(at_home)
-    mending = at_home.bypass.disk.path("/root/mending")
-    await until(mending.exists)
+    await held.begun()
     hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
+    held.let_go()
     await until(lambda: told.kinds == ["rules_removed", "rules_restored"])
     assert told.events[-1][1] == [game]
     await until(lambda: "8443" not in rules(at_home))

@@ -301,16 +301,29 @@ async def fill_in(
     return await subentries.async_configure(form["flow_id"], {**WEB, **fields})
 
 
-async def test_a_service_of_the_router_loses_its_port_only_if_the_user_agrees(
-    at_home: Lab, hass: HomeAssistant
-) -> None:
-    """The form names it; a range that covers it counts too."""
-    at_home.bypass.spawn("busybox", "nc", "-ll", "-p", "9000", "-e", "true")
-    entry = await set_up(hass, at_home)
+async def until_both_listen(entry: MockConfigEntry) -> None:
+    """Wait until the router has another service beside its SSH server."""
     router = entry.runtime_data.link.router
     async with asyncio.timeout(5):
         while len(await router.listeners()) < 2:
             await asyncio.sleep(0.01)
+
+
+async def set_up_with_a_service(
+    hass: HomeAssistant, lab: Lab, port: str
+) -> MockConfigEntry:
+    """Set up a router on which a program listens at a TCP port."""
+    lab.bypass.spawn("busybox", "nc", "-ll", "-p", port, "-e", "true")
+    entry = await set_up(hass, lab)
+    await until_both_listen(entry)
+    return entry
+
+
+async def test_a_service_of_the_router_loses_its_port_only_if_the_user_agrees(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The form names it; a range that covers it counts too."""
+    entry = await set_up_with_a_service(hass, at_home, "9000")
     ports = {"external_port": "8990-9010", "target_port": ""}
     asked = await fill_in(hass, entry, **ports)
     assert asked["step_id"] == "confirm"
@@ -330,12 +343,7 @@ async def test_a_port_that_is_taken_while_the_user_is_asked_is_not_taken_twice(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
     """Another form was quicker; the user may choose another port."""
-    at_home.bypass.spawn("busybox", "nc", "-ll", "-p", "8443", "-e", "true")
-    entry = await set_up(hass, at_home)
-    router = entry.runtime_data.link.router
-    async with asyncio.timeout(5):
-        while len(await router.listeners()) < 2:
-            await asyncio.sleep(0.01)
+    entry = await set_up_with_a_service(hass, at_home, "8443")
     asked = await fill_in(hass, entry)
     assert asked["step_id"] == "confirm"
     hass.config_entries.async_add_subentry(entry, subentry({**WEB, "name": "Other"}))
@@ -359,10 +367,7 @@ async def test_no_forward_can_take_the_port_of_any_ssh_server_of_the_router(
     """Nobody could get in any more to take it back."""
     start_second_ssh(at_home)
     entry = await set_up(hass, at_home)
-    router = entry.runtime_data.link.router
-    async with asyncio.timeout(5):
-        while len(await router.listeners()) < 2:
-            await asyncio.sleep(0.01)
+    await until_both_listen(entry)
     for ports, port in (("1-100", "22"), ("2100-2300", "2200"), ("22", "22")):
         form = await fill_in(hass, entry, external_port=ports, target_port="")
         assert form["errors"] == {"external_port": "port_is_ssh"}
@@ -411,10 +416,7 @@ async def test_a_forward_to_an_ssh_server_can_be_changed_while_it_is_on(
     await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     await turn(hass, "on", switch_of(hass, entry, "Web"))
-    router = entry.runtime_data.link.router
-    async with asyncio.timeout(5):
-        while len(await router.listeners()) < 2:
-            await asyncio.sleep(0.01)
+    await until_both_listen(entry)
     (forward,) = entry.subentries
     form = await entry.start_subentry_reconfigure_flow(hass, forward)
     asked = await hass.config_entries.subentries.async_configure(
