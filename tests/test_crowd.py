@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 import gc
 import logging
-from types import MappingProxyType
 from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntryState
@@ -27,7 +26,7 @@ from custom_components.bypass_router.const import DOMAIN
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 
-from .setup import set_up, subentry, turn, until
+from .setup import set_up, turn, until
 from .test_walk import MOST_FORWARDS, SEED, STEPS, Walker
 
 BURSTS: Final = STEPS // 67
@@ -108,27 +107,15 @@ class Crowd(Walker):
         told[place] = state
 
     def _add(self, _: str) -> Coroutine[Any, Any, None]:
-        name = f"F{self._made}"
-        self._made += 1
-        self.forwards[name] = self._drawn(name)
-        self.hass.config_entries.async_add_subentry(
-            self.entry, subentry(self.forwards[name])
-        )
+        self.begin_to_add()
         return self._nothing()
 
     def _remove(self, name: str) -> Coroutine[Any, Any, None]:
-        forward_id = self._id(name)
-        del self.forwards[name]
-        self.hass.config_entries.async_remove_subentry(self.entry, forward_id)
+        self.begin_to_remove(name)
         return self._nothing()
 
     def _edit(self, name: str) -> Coroutine[Any, Any, None]:
-        self.forwards[name] = self._drawn(name)
-        self.hass.config_entries.async_update_subentry(
-            self.entry,
-            self.entry.subentries[self._id(name)],
-            data=MappingProxyType(dict(self.forwards[name])),
-        )
+        self.begin_to_edit(name)
         return self._nothing()
 
     def _look(self, name: str) -> Coroutine[Any, Any, None]:

@@ -130,35 +130,48 @@ class Walker:
 
     async def add(self) -> str:
         """Add a forward, which is off at first."""
+        name = self.begin_to_add()
+        await self.hass.async_block_till_done()
+        return f"add {name}"
+
+    def begin_to_add(self) -> str:
+        """Add a forward, and return its name."""
         name = f"F{self._made}"
         self._made += 1
         self.forwards[name] = self._drawn(name)
         self.hass.config_entries.async_add_subentry(
             self.entry, subentry(self.forwards[name])
         )
-        await self.hass.async_block_till_done()
-        return f"add {name}"
+        return name
 
     async def remove(self) -> str:
         """Remove a forward."""
         name = self.chance.choice(sorted(self.forwards))
+        self.begin_to_remove(name)
+        await self.hass.async_block_till_done()
+        return f"remove {name}"
+
+    def begin_to_remove(self, name: str) -> None:
+        """Remove a forward."""
         del self.forwards[name]
         self.on.discard(name)
         self.hass.config_entries.async_remove_subentry(self.entry, self._id(name))
-        await self.hass.async_block_till_done()
-        return f"remove {name}"
 
     async def edit(self) -> str:
         """Change a forward."""
         name = self.chance.choice(sorted(self.forwards))
+        self.begin_to_edit(name)
+        await self.hass.async_block_till_done()
+        return f"edit {name}"
+
+    def begin_to_edit(self, name: str) -> None:
+        """Change a forward."""
         self.forwards[name] = self._drawn(name)
         self.hass.config_entries.async_update_subentry(
             self.entry,
             self.entry.subentries[self._id(name)],
             data=MappingProxyType(dict(self.forwards[name])),
         )
-        await self.hass.async_block_till_done()
-        return f"edit {name}"
 
     async def harm(self) -> str:
         """Do what somebody on the router might."""
