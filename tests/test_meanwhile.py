@@ -1,7 +1,7 @@
 """Several things at once: what one has read, another changes before it is used."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntryState
@@ -74,9 +74,11 @@ class Disk:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """The disk."""
-    return Disk(monkeypatch)
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    """The disk, which holds up nobody after its test."""
+    disk = Disk(monkeypatch)
+    yield disk
+    disk.let_go()
 
 
 def nobody_is_logged_in(lab: Lab) -> bool:
@@ -225,6 +227,52 @@ async def test_who_wishes_again_what_is_being_refused_is_told_as_well(
         with pytest.raises(HomeAssistantError, match="no such luck"):
             await wish
     assert hass.states.get(web).state == STATE_OFF
+
+
+async def test_a_wish_that_comes_amid_a_look_is_on_disk_before_the_router_is_asked(
+    hass: HomeAssistant, at_home: Lab, disk: Disk
+) -> None:
+    """The look does not carry out what is not written down yet."""
+    entry = await set_up(hass, at_home, WEB, GAME)
+    web, game = switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
+    await turn(hass, "on", game)
+    held = Held(at_home, "nft", "*list*")
+    looking = asyncio.create_task(entry.runtime_data.async_refresh())
+    await held.begun()
+    disk.hold()
+    wishes = [
+        asyncio.create_task(turn(hass, state, switch))
+        for state, switch in (("on", web), ("off", game))
+    ]
+    await asyncio.sleep(0)
+    held.let_go()
+    await looking
+    await until(lambda: disk.waiting)
+    assert "8443" not in rules(at_home)
+    assert "6000" in rules(at_home)
+    disk.let_go()
+    await asyncio.gather(*wishes)
+    assert "8443" in rules(at_home)
+    assert "6000" not in rules(at_home)
+
+
+async def test_a_wish_that_comes_as_its_forward_is_given_up_is_brought_about(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Somebody turns on what still shows as on, and was lost just before."""
+    entry = await set_up(hass, at_home, WEB, restore=False)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    await hass.async_block_till_done()
+    held = Held(at_home, "nft", "*list*")
+    lose_rules(at_home)
+    await held.begun()
+    wish = asyncio.create_task(turn(hass, "on", web))
+    await asyncio.sleep(0)
+    held.let_go()
+    await wish
+    assert hass.states.get(web).state == STATE_ON
+    assert "8443" in rules(at_home)
 
 
 async def test_a_router_that_is_lost_amid_a_look_is_not_shown_as_there(

@@ -420,7 +420,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def _take_lost(self, router: Router) -> frozenset[str]:
         """Return which forwards a change found to be lost; some are wished no more."""
-        lost = router.take_lost() & self._wanted
+        lost = router.take_lost() & self._due
         await self._give_up(lost)
         return lost
 
@@ -432,7 +432,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """
         if self._restores:
             return frozenset()
-        self._wished -= gone
+        # Somebody may have wished for one again, as its switch still shows it on.
+        self._wished -= gone - self._latest
         await self._wishes.save(self._wishes.saved - gone)
         return gone
 
@@ -482,7 +483,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Compare what is so with what is wished: tell the difference, mend it."""
         reports = self._removals.take_reports()
         live = await router.read()
-        wished = self._wanted
+        wished = self._due
         missing = self._missing(wished, live)
         gone = frozenset(
             key for key in missing if self._in_force.get(key) == self.forwards[key]
@@ -499,7 +500,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             live = await self._mend(router, wished, live)
             gone |= await self._take_lost(router)
         # Some may have been removed or given up meanwhile.
-        wished &= self._wanted
+        wished &= self._due
         self._show(router, live)
         restored = gone & wished - self._missing(wished, live)
         cause = None
@@ -548,6 +549,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         return frozenset(self._wished & self.forwards.keys())
 
     @property
+    def _due(self) -> frozenset[str]:
+        """Those of them whose wish is on disk; what is newer waits for its change."""
+        return self._wishes.saved & self.forwards.keys()
+
+    @property
     def _restores(self) -> bool:
         """Whether forwards that somebody took away are to be put back."""
         return bool(self.config_entry.options.get(CONF_RESTORE, True))
@@ -563,7 +569,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             return
         if not self.last_update_success:
             _LOGGER.info("%s is back", self.name)
-        wished = self._wanted
+        wished = self._due
         there = wished - self._missing(wished, live)
         self._in_force = {key: self.forwards[key] for key in there}
         if there == wished:
