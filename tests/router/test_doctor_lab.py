@@ -28,6 +28,7 @@ from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from tests.lab.by_hand import all_rules
 from tests.lab.bypass import RouterOptions
+from tests.lab.disk import REAL_COMMANDS
 from tests.lab.fixtures import build
 from tests.lab.network import INTERNET_ADDRESS, NETWORKS, Lab
 from tests.summary import Layout, Note, crosstab
@@ -288,12 +289,45 @@ def healthy(kind: Kind) -> list[tuple[str, Diagnosis]]:
         for protocol in PROTOCOLS:
             for ports in ("443" if protocol == "tcp" else "5000", "7000-7010"):
                 lab.target.serve(protocol, ports)
-        services = lab.target.spawn(
-            sys.executable, "-IS", "-c", _SERVICES, stdout=subprocess.PIPE
-        )
-        assert services.stdout.readline() == "ok\n"
+        serve_in_silence(lab)
         with lab.home.enter():
             return asyncio.run(_all_healthy(kind, lab))
+
+
+def serve_in_silence(lab: Lab) -> None:
+    """Start the services that don't talk."""
+    services = lab.target.spawn(
+        sys.executable, "-IS", "-c", _SERVICES, stdout=subprocess.PIPE
+    )
+    assert services.stdout.readline() == "ok\n"
+
+
+@pytest.mark.lab
+def test_a_target_is_not_down_because_another_diagnosis_asks_anew(lab: Lab) -> None:
+    """The kernel forgets the target just before it is asked what it remembers."""
+    silent = next(forward for forward in HEALTHY if forward.id == "SILENTudp")
+    real = f"{REAL_COMMANDS}/bin/ip"
+    lab.bypass.commands.replace(
+        "ip",
+        "#!/bin/sh\n"
+        f'case "$*" in *flush*) {real} "$@"; exec touch /root/asked ;; esac\n'
+        'if [ "$*" = "-4 neigh" ] && rm /root/asked 2>/dev/null; then\n'
+        f"{real} -4 neigh flush to {silent.target}\n"
+        f'fi\nexec {real} "$@"\n',
+    )
+
+    async def diagnosed() -> Diagnosis:
+        router = await connect(lab)
+        try:
+            await router.apply([silent])
+            return await diagnose(router, silent)
+        finally:
+            await router.close()
+
+    serve_in_silence(lab)
+    with lab.home.enter():
+        found = asyncio.run(diagnosed())
+    assert not found.causes
 
 
 async def _all_healthy(kind: Kind, lab: Lab) -> list[tuple[str, Diagnosis]]:

@@ -129,8 +129,11 @@ async def _doubt(router: Router, forward: Forward, facts: Facts) -> Facts:
 
     One after the other: some services take one connection at a time.
     """
-    sections = await router.run(doubts(forward, router.probe), KNOCK_TIMEOUT)
-    facts = read_doubts(sections, facts, forward)
+    for forget in (True, False):
+        script = doubts(forward, router.probe, forget=forget)
+        facts = read_doubts(await router.run(script, KNOCK_TIMEOUT), facts, forward)
+        if is_there(facts):
+            break
     if has_service(facts) or not is_there(facts):
         return facts
     direct = await _knock_at(

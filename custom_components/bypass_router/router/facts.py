@@ -2,7 +2,9 @@
 
 Two scripts of fixed text. `looks` goes always, and starts few processes; `doubts` goes
 only where the target's service did not answer, and takes seconds: it makes the kernel
-ask by ARP anew, since what it remembers of a neighbour may be old.
+ask by ARP anew, since what it remembers of a neighbour may be old. Two diagnoses at
+once may so make it forget what the other is about to read; who finds nobody there
+asks once more, and leaves to the kernel what it remembers.
 """
 
 from collections.abc import Collection, Mapping
@@ -116,13 +118,13 @@ def looks(forward: Forward, probe: Probe) -> Script:
     return script
 
 
-def doubts(forward: Forward, probe: Probe) -> Script:
+def doubts(forward: Forward, probe: Probe, *, forget: bool = True) -> Script:
     """Return the script whose output `read_doubts` understands."""
     target = forward.target
-    flush = f"ip -4 neigh flush to {target} dev {quote(probe.interface)}"
-    if probe.sudo:
-        flush = if_allowed(flush)
-    script = Script().run("flush", flush)
+    script = Script()
+    if forget:
+        flush = f"ip -4 neigh flush to {target} dev {quote(probe.interface)}"
+        script.run("flush", if_allowed(flush) if probe.sudo else flush)
     script.run("ping", f"ping -c 1 -W 1 {target}")
     _add_knocks(script, forward)
     return script.run("neighbours", "ip -4 neigh")
