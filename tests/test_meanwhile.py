@@ -275,6 +275,25 @@ async def test_a_wish_that_comes_as_its_forward_is_given_up_is_brought_about(
     assert "8443" in rules(at_home)
 
 
+async def test_a_wish_for_what_was_lost_and_not_yet_missed_is_brought_about(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Forwards that are lost stay off, but for the one that is turned on just then."""
+    entry = await set_up(hass, at_home, WEB, GAME, restore=False)
+    web, game = switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
+    await turn(hass, "on", web, game)
+    journal, looks = entry.runtime_data.journal, 0
+    while looks != (looks := journal.looks):
+        await asyncio.sleep(0.3)
+    lose_rules(at_home)
+    # Not by the action: the router's news of it would come first.
+    await entry.runtime_data.async_wish(forward_id(entry, "Web"), on=True)
+    assert hass.states.get(web).state == STATE_ON
+    assert "8443" in rules(at_home)
+    await until(lambda: hass.states.get(game).state == STATE_OFF)
+    assert entry.runtime_data.wished == {forward_id(entry, "Web")}
+
+
 async def test_a_router_that_is_lost_amid_a_look_is_not_shown_as_there(
     hass: HomeAssistant, at_home: Lab, disk: Disk
 ) -> None:

@@ -373,6 +373,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         async with self._changing:
             # From here on, whoever wishes something else needs another change.
             self._next_change = None
+            asked = frozenset(self._latest)
             self._latest.clear()
             before = self._wishes.saved
             wished = self._wanted
@@ -381,8 +382,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if (router := self.link.router) is None:
                 raise ConnectionLost(message="closed")
             try:
-                live = await self._apply(router, wished, self.data)
-                await self._show_change(router, live)
+                live = await self._apply(router, wished, self.data, asked)
+                await self._show_change(router, live, asked)
             except ConnectionFailed, TimedOut:
                 # Nobody knows how far the router came.
                 self.async_heard(Change())
@@ -408,9 +409,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             live = await router.read()
         await self._show_change(router, live)
 
-    async def _show_change(self, router: Router, live: Live) -> None:
+    async def _show_change(
+        self, router: Router, live: Live, asked: frozenset[str] = frozenset()
+    ) -> None:
         """Show what a change came to, and tell what others did meanwhile."""
-        lost = await self._take_lost(router)
+        lost = await self._take_lost(router, asked)
         self._show(router, live)
         if lost:
             self._removals.async_put_back()
@@ -418,10 +421,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if restored := lost & self._in_force.keys():
                 self.events.async_fire(RulesEventType.RESTORED, restored, cause)
 
-    async def _take_lost(self, router: Router) -> frozenset[str]:
+    async def _take_lost(
+        self, router: Router, asked: frozenset[str] = frozenset()
+    ) -> frozenset[str]:
         """Return which forwards a change found to be lost; some are wished no more."""
         lost = router.take_lost() & self._due
-        await self._give_up(lost)
+        await self._give_up(lost - asked)
         return lost
 
     async def _give_up(self, gone: frozenset[str]) -> frozenset[str]:
@@ -524,16 +529,22 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             return await router.read()
 
     async def _apply(
-        self, router: Router, ids: frozenset[str], live: Live | None
+        self,
+        router: Router,
+        ids: frozenset[str],
+        live: Live | None,
+        asked: frozenset[str] = frozenset(),
     ) -> Live:
         """Make exactly these forwards live, where others were, and return what is so.
 
-        Raises RouterError.
+        Whoever has `asked` for one by name gets it, also where it turns out to be lost,
+        and lost ones are not to be put back. Raises RouterError.
         """
         wished = self._chosen(ids)
         self._closing.expect(wished, live)
         expected = frozenset(self._in_force.values())
-        return await router.apply(wished, expected, restore=self._restores)
+        lost = frozenset() if self._restores else self._in_force.keys() - asked
+        return await router.apply(wished, expected, given_up=lost)
 
     async def _close(self, router: Router, gone: frozenset[Forward]) -> None:
         """End the connections of forwards that we have taken away."""

@@ -153,13 +153,13 @@ class Router:
         self,
         wished: Collection[Forward],
         expected: AbstractSet[Forward] = frozenset(),
-        *,
-        restore: bool = True,
+        given_up: AbstractSet[str] = frozenset(),
     ) -> Live:
         """Make exactly these forwards live, and return what was read back.
 
         Those that are `expected` to be live already, and turn out to be lost, are
-        named by `take_lost`; they are put back only if asked to `restore`.
+        named by `take_lost`. They are put back, but for those whose ids say that they
+        are to be `given_up` then.
 
         One round trip, which is one transaction and its read-back; more only
         if someone else changes the rules at the same time. Rules of other
@@ -168,9 +168,7 @@ class Router:
         not stay; what is so then, `read` tells.
         """
         async with self._lock:
-            return await self._bring_about(
-                wished, self.ruleset, expected, restore=restore
-            )
+            return await self._bring_about(wished, self.ruleset, expected, given_up)
 
     async def watch(self) -> AsyncIterator[Change | Arrival]:
         """Yield whenever the rules may have changed, for others or through us.
@@ -382,8 +380,7 @@ class Router:
         wished: Collection[Forward],
         ruleset: Ruleset,
         expected: AbstractSet[Forward] = frozenset(),
-        *,
-        restore: bool = True,
+        given_up: AbstractSet[str] = frozenset(),
     ) -> Live:
         """Change the rules of the ruleset's owner until they are as wished."""
         snapshot = self._snapshot or await self._read(ruleset)
@@ -396,8 +393,8 @@ class Router:
                 and snapshot.live.forwards.get(forward.id) != forward
             }
             self._lost |= lost
-            if not restore:
-                wished = [forward for forward in wished if forward.id not in lost]
+            over = lost & given_up
+            wished = [forward for forward in wished if forward.id not in over]
             ruleset = snapshot.ruleset
             plan = ruleset.plan(wished, snapshot)
             refused, snapshot = await self._carry_out(plan, ruleset)
