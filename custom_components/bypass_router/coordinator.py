@@ -383,7 +383,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 raise ConnectionLost(message="closed")
             try:
                 live = await self._apply(router, wished, self.data, asked)
-                await self._show_change(router, live, asked)
+                await self._show_change(router, live)
             except ConnectionFailed, TimedOut:
                 # Nobody knows how far the router came.
                 self.async_heard(Change())
@@ -409,11 +409,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             live = await router.read()
         await self._show_change(router, live)
 
-    async def _show_change(
-        self, router: Router, live: Live, asked: frozenset[str] = frozenset()
-    ) -> None:
+    async def _show_change(self, router: Router, live: Live) -> None:
         """Show what a change came to, and tell what others did meanwhile."""
-        lost = await self._take_lost(router, asked)
+        lost = await self._take_lost(router, live)
         self._show(router, live)
         if lost:
             self._removals.async_put_back()
@@ -421,12 +419,13 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if restored := lost & self._in_force.keys():
                 self.events.async_fire(RulesEventType.RESTORED, restored, cause)
 
-    async def _take_lost(
-        self, router: Router, asked: frozenset[str] = frozenset()
-    ) -> frozenset[str]:
-        """Return which forwards a change found to be lost; some are wished no more."""
+    async def _take_lost(self, router: Router, live: Live) -> frozenset[str]:
+        """Return which forwards a change found to be lost.
+
+        Those that it did not put back are wished no more.
+        """
         lost = router.take_lost() & self._due
-        await self._give_up(lost - asked)
+        await self._give_up(self._missing(lost, live))
         return lost
 
     async def _give_up(self, gone: frozenset[str]) -> frozenset[str]:
@@ -503,7 +502,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if gone & wished:
                 self._removals.async_put_back()
             live = await self._mend(router, wished, live)
-            gone |= await self._take_lost(router)
+            gone |= await self._take_lost(router, live)
         # Some may have been removed or given up meanwhile.
         wished &= self._due
         self._show(router, live)
@@ -543,8 +542,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         wished = self._chosen(ids)
         self._closing.expect(wished, live)
         expected = frozenset(self._in_force.values())
-        lost = frozenset() if self._restores else self._in_force.keys() - asked
-        return await router.apply(wished, expected, given_up=lost)
+        given_up = frozenset() if self._restores else self._in_force.keys() - asked
+        return await router.apply(wished, expected, given_up)
 
     async def _close(self, router: Router, gone: frozenset[Forward]) -> None:
         """End the connections of forwards that we have taken away."""
