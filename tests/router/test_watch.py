@@ -12,6 +12,7 @@ from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.watch import Change
 from tests.lab.bypass import RouterOptions
+from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 
 from .client import connect
@@ -166,6 +167,61 @@ async def test_a_router_without_nft_is_watched_all_the_same(at_home: Lab) -> Non
     listener = Listener(router)
     assert await listener.next() == Change()
     at_home.bypass.run("iptables", "-t", "nat", "-F")
+    assert await listener.next(2) == Change()
+    listener.task.cancel()
+    await router.close()
+
+
+def late(name: str, first: str) -> str:
+    """Return a script for a command which does something else before it listens."""
+    real = f"{REAL_COMMANDS}/replaced/{name}"
+    return f"""#!/bin/sh
+case "$*" in *monitor*) {first} ;; esac
+exec {real} "$@"
+"""
+
+
+async def test_one_who_is_slow_to_listen_misses_nothing(at_home: Lab) -> None:
+    """Though others begin to listen to something else, and end, in the meantime."""
+    bypass = at_home.bypass
+    # One of an earlier connection, which ends only now.
+    bypass.run("sh", "-c", "nft monitor >/dev/null 2>&1 & echo $! >/run/earlier")
+    bypass.commands.replace(
+        "nft", late("nft", "sleep 0.2; kill $(cat /run/earlier); sleep 0.3")
+    )
+    router = await connect(at_home)
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    bypass.run("iptables", "-t", "nat", "-F")
+    assert await listener.next() == Change("iptables")
+    listener.task.cancel()
+    await router.close()
+
+
+async def test_a_rule_of_routing_is_heard_of_from_the_beginning(at_home: Lab) -> None:
+    """Though `ip` is slow to listen."""
+    bypass = at_home.bypass
+    bypass.commands.replace("ip", late("ip", "sleep 0.5"))
+    router = await connect(at_home)
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    bypass.run("sh", "-c", "ip rule add pref 900 from 192.0.2.1 lookup main")
+    assert await listener.next() == Change()
+    listener.task.cancel()
+    await router.close()
+
+
+async def test_a_router_that_never_listens_is_looked_at(
+    at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `nft` runs, and hears nothing."""
+    monkeypatch.setattr(watch_module, "LISTEN_TRIES", 10)
+    at_home.bypass.commands.replace("nft", late("nft", "exec sleep 60"))
+    router = await connect(at_home)
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    assert not router.reports
+    at_home.bypass.run("iptables", "-t", "nat", "-I", "PREROUTING", "-j", "RETURN")
     assert await listener.next(2) == Change()
     listener.task.cancel()
     await router.close()

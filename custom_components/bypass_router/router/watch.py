@@ -29,6 +29,8 @@ HEARTBEAT_INTERVAL = 20.0
 """Seconds between the lines that we send."""
 HEARTBEAT_LIMIT = 60
 """Seconds after which the router's end gives us up."""
+LISTEN_TRIES = 500
+"""How often, each 0.02 seconds, it is seen whether the router's `nft` listens yet."""
 
 _TRAILER = re.compile(r"# new generation \d+ by process \d+ \((.+)\)")
 # Of `ip monitor`; no line of nft's begins so.
@@ -41,14 +43,33 @@ _RELEVANT = re.compile(
     r"table ip |(?:chain|rule) (?:ip|inet) |(?:element|set|map) ip ha_bypass "
 )
 
-# `read -t` fails with 2 in a shell that does not know it.
+# Lines of /proc/net/netlink: who listens to the rules, and to rules of routing. Each
+# group has a bit of its own, and `conntrack` listens to others.
+_RULES = "12 +[0-9]+ +[0-9a-f]*[4-7c-f][0-9a-f]"
+_ROUTING = "0 +[0-9]+ +[0-9a-f]*[89a-f][0-9a-f]"
+# A process `hears` once the kernel lists somebody who did not listen before. To count
+# them is not enough: one of an earlier connection may just be ending. `read -t`
+# fails with 2 in a shell that does not know it.
 _SCRIPT = """\
 main() {{
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-subscribers() {{
-  grep -cE '^[0-9a-f]+ +12 +[0-9]+ +0*[1-9a-f]' /proc/net/netlink
+listeners() {{
+  sed -nE 's/^[0-9a-f]+ +('"$1"') .* ([0-9]+) *$/\\2/p' /proc/net/netlink 2>/dev/null
 }}
-before=$(subscribers 2>/dev/null)
+hears() {{
+  tries=0
+  while kill -0 "$1" 2>/dev/null && [ "$tries" -lt {tries} ]; do
+    for listener in $(listeners "$2"); do
+      case " $before " in *" $listener "*) ;; *) return ;; esac
+    done
+    if sleep 0.02 2>/dev/null; then tries=$((tries + 1))
+    else sleep 1; tries=$((tries + 50))
+    fi
+  done
+  return 1
+}}
+rules='{rules}' routing='{routing}'
+before=$(echo $(listeners "$rules") $(listeners "$routing"))
 exec 3<&0
 {watchers}
 guard='while read -r -t {limit} _; do :; done; kill "$@"'
@@ -76,16 +97,9 @@ _WATCHER = """\
 {watch}
 }} </dev/null 2>&1 3<&- &
 {name}=$!"""
-# Nobody is heard before `nft` has joined the kernel's list of listeners.
-_NFT_READY = """\
-tries=0
-while [ "$(subscribers 2>/dev/null)" = "$before" ] && [ "$tries" -lt 100 ] &&
-  kill -0 "$watcher" 2>/dev/null
-do
-  tries=$((tries + 1))
-  sleep 0.02 2>/dev/null
-done
-if kill -0 "$watcher" 2>/dev/null
+_READY = """\
+hears "$routes" "$routing"
+if hears "$watcher" "$rules"
 then printf '\\n%s\\n' '{word} ready'
 else printf '\\n%s\\n' '{word} deaf'
 fi"""
@@ -149,7 +163,7 @@ class Watch:
             # busybox's has no such word, and ends.
             watch = "exec ip -4 monitor rule"
             watchers.append(_WATCHER.format(watch=watch, name="routes"))
-            ready = _NFT_READY.format(**words)
+            ready = _READY.format(**words)
             self._awaited += 1
         if looks:
             # The loop itself says when it has something to compare with.
@@ -159,7 +173,14 @@ class Watch:
         if arrivals_at is not None:
             watch = f"exec {root}{hearing(arrivals_at)}"
             watchers.append(_WATCHER.format(watch=watch, name="arrivals"))
-        self.text = _SCRIPT.format(watchers="\n".join(watchers), ready=ready, **words)
+        self.text = _SCRIPT.format(
+            **words,
+            watchers="\n".join(watchers),
+            ready=ready,
+            rules=_RULES,
+            routing=_ROUTING,
+            tries=LISTEN_TRIES,
+        )
 
     def heard(self, line: str) -> Iterator[Change | Arrival]:
         """Return what a line tells of.
