@@ -211,6 +211,24 @@ async def test_a_rule_of_routing_is_heard_of_from_the_beginning(at_home: Lab) ->
     await router.close()
 
 
+async def test_changes_that_the_router_has_lost_count_as_changes(
+    at_home: Lab, listener: Listener
+) -> None:
+    """More happened than the kernel keeps for one who is slow to listen."""
+    bypass = at_home.bypass
+    many = ", ".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(80_000))
+    bypass.run("nft", "add table inet others")
+    bypass.run("nft", "add set inet others many { type ipv4_addr; }")
+    bypass.run("pkill", "-STOP", "-x", "nft")
+    for _ in range(2):
+        bypass.run("nft", "-f", "-", input=f"add element inet others many {{{many}}}")
+        bypass.run("nft", "flush set inet others many")
+    bypass.run("iptables", "-t", "nat", "-I", "PREROUTING", "-j", "RETURN")
+    bypass.run("pkill", "-CONT", "-x", "nft")
+    # All that was kept comes before it.
+    assert await listener.next(30) == Change()
+
+
 async def test_a_router_that_never_listens_is_looked_at(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

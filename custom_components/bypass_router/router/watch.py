@@ -36,6 +36,8 @@ _TRAILER = re.compile(r"# new generation \d+ by process \d+ \((.+)\)")
 # Of `ip monitor`; no line of nft's begins so.
 _ROUTE_RULE = re.compile(r"(?:Deleted )?[0-9]+:\s+(?:not )?from ")
 _ARRIVAL = re.compile(r"\s*\[NEW\]\s+(tcp|udp)\s.*? dport=([0-9]{1,5})\s")
+# Of `nft monitor` and `ip monitor`: more happened than the kernel keeps for them.
+_OVERRUN = re.compile(r"# ERROR: |netlink receive error ")
 # A process may call itself anything; this is shown, where links can be made.
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.:+/@-]")
 # Chains and rules may hold ours, or decide over them; elements are ours in one table.
@@ -205,7 +207,7 @@ class Watch:
         elif arrival := _ARRIVAL.match(line):
             port = int(arrival[2])
             yield Arrival("tcp" if arrival[1] == "tcp" else "udp", port)
-        elif line == "changed" or _ROUTE_RULE.match(line):
+        elif line == "changed" or _ROUTE_RULE.match(line) or _OVERRUN.match(line):
             yield Change()
         elif not line.startswith("#"):
             self._listed = True
