@@ -56,13 +56,14 @@ _SCRIPT = """\
 main() {{
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 listeners() {{
-  sed -nE 's/^[0-9a-f]+ +('"$1"') .* ([0-9]+) *$/\\2/p' /proc/net/netlink 2>/dev/null
+  sed -nE 's/^[0-9a-f]+ +('"$1"') .* ([0-9]+) *$/\\2/p' /proc/net/netlink 2>/dev/null |
+    tr '\\n' ' '
 }}
 hears() {{
   tries=0
   while kill -0 "$1" 2>/dev/null && [ "$tries" -lt {tries} ]; do
     for listener in $(listeners "$2"); do
-      case " $before " in *" $listener "*) ;; *) return ;; esac
+      case "$before" in *" $listener "*) ;; *) return ;; esac
     done
     if sleep 0.02 2>/dev/null; then tries=$((tries + 1))
     else sleep 1; tries=$((tries + 50))
@@ -71,7 +72,7 @@ hears() {{
   return 1
 }}
 rules='{rules}' routing='{routing}'
-before=$(echo $(listeners "$rules") $(listeners "$routing"))
+before=" $(listeners "$rules")$(listeners "$routing")"
 exec 3<&0
 {watchers}
 guard='while read -r -t {limit} _; do :; done; kill "$@"'
