@@ -118,6 +118,22 @@ async def test_a_router_is_never_asked_so_often_that_it_locks_us_out(
     await until(lambda: entry.state is ConfigEntryState.LOADED)
 
 
+async def test_many_who_ask_at_once_are_refused_no_more_often(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """One after the other: each waits for what became of the one before."""
+    entry = add_entry(hass, at_home)
+    data = {**entry.data, "password": "the old one"}
+    refused = await asyncio.gather(
+        *(link.connect(hass, data) for _ in range(6)), return_exceptions=True
+    )
+    assert sorted(type(err).__name__ for err in refused) == [
+        *("AuthenticationFailed",) * 3,
+        *("TooManyAttempts",) * 3,
+    ]
+    assert refusals(at_home) == 3
+
+
 async def test_a_wrong_password_counts_once_where_it_could_be_given_twice(
     at_home: Lab, hass: HomeAssistant
 ) -> None:

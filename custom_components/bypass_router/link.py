@@ -12,7 +12,7 @@ from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNA
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import instance_id
 
-from .attempts import async_check_attempts, async_note_refusal
+from .attempts import one_attempt
 from .const import CONF_FIREWALL, CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
 from .router.choice import Backend
 from .router.credentials import Credentials, HostKey
@@ -46,8 +46,7 @@ async def connect(
 ) -> Router:
     """Connect to the router that an entry's data describe. Raises RouterError."""
     host, port = data[CONF_HOST], data[CONF_PORT]
-    async_check_attempts(hass, host, port)
-    try:
+    async with one_attempt(hass, host, port):
         return await Router.connect(
             host,
             port,
@@ -61,9 +60,6 @@ async def connect(
             await async_owner(hass),
             Backend((options or {}).get(CONF_FIREWALL, Backend.AUTO)),
         )
-    except AuthenticationFailed:
-        async_note_refusal(hass, host, port)
-        raise
 
 
 class Link:
