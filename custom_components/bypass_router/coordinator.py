@@ -129,9 +129,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         )
         self._firewall = _firewall_of(entry)
         self._wishes = Wishes(hass, entry.entry_id)
-        self._wished: set[str] = set()
-        # Of which forwards something was wished since the last change began.
-        self._latest: set[str] = set()
         self._in_force: dict[str, Forward] = {}
         self._boot_id = ""
         self._changing = asyncio.Lock()
@@ -157,7 +154,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.config_entry.async_on_unload(
             self.async_add_listener(self._targets.async_learn_soon)
         )
-        self._wished = set(self._wishes.saved)
         self._read_forwards()
         self._in_force = {
             key: forward
@@ -208,11 +204,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """
         if self._stopped:
             raise translated(HomeAssistantError, ConnectionLost(message="closed"))
-        self._latest.add(forward_id)
-        if on:
-            self._wished.add(forward_id)
-        else:
-            self._wished.discard(forward_id)
+        self._wishes.wish(forward_id, on=on)
         await self.async_reapply()
 
     async def async_reapply(self) -> None:
@@ -289,7 +281,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     @property
     def wished(self) -> frozenset[str]:
         """The ids of the forwards that are to be in force."""
-        return frozenset(self._wished)
+        return self._wishes.wished
 
     @override
     async def _async_update_data(self) -> Live:
@@ -373,12 +365,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         async with self._changing:
             # From here on, whoever wishes something else needs another change.
             self._next_change = None
-            asked = frozenset(self._latest)
-            self._latest.clear()
             before = self._wishes.saved
-            wished = self._wanted
-            self._wished = set(wished)
-            await self._wishes.save(wished)
+            asked = await self._wishes.save(self.forwards)
+            wished = self._wishes.saved
             if (router := self.link.router) is None:
                 raise ConnectionLost(message="closed")
             try:
@@ -390,18 +379,14 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 raise
             except RouterError:
                 try:
-                    await self._take_back(router, wished, before)
+                    await self._take_back(router, before)
                 except RouterError:
                     self.async_heard(Change())
                 raise
 
-    async def _take_back(
-        self, router: Router, refused: frozenset[str], before: frozenset[str]
-    ) -> None:
+    async def _take_back(self, router: Router, before: frozenset[str]) -> None:
         """Return to what was wished before the router refused a change."""
-        # Wishes that came in the meantime stand, also for the same once more.
-        self._wished ^= (refused ^ before) - self._latest
-        await self._wishes.save(before)
+        await self._wishes.take_back(before)
         try:
             # The router may have carried out a part.
             live = await self._apply(router, before, self.data)
@@ -431,14 +416,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     async def _give_up(self, gone: frozenset[str]) -> frozenset[str]:
         """Wish no more for what somebody took away, if it is not to be put back.
 
-        Returns what was given up. Wishes that are new are saved by their own change,
-        which may have to take them back.
+        Returns what was given up.
         """
         if self._restores:
             return frozenset()
         # Somebody may have wished for one again, as its switch still shows it on.
-        self._wished -= gone - self._latest
-        await self._wishes.save(self._wishes.saved - gone)
+        await self._wishes.give_up(gone)
         return gone
 
     async def _reconcile_unasked(self) -> None:
@@ -552,11 +535,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             over = gone.difference(self._in_force.values())
             if over and self._closes:
                 await self._closing.close(router, over)
-
-    @property
-    def _wanted(self) -> frozenset[str]:
-        """The forwards that are wished, and that there are."""
-        return frozenset(self._wished & self.forwards.keys())
 
     @property
     def _due(self) -> frozenset[str]:

@@ -30,8 +30,9 @@ class Wished:
 class Wishes:
     """The ids of the forwards that are to be in force, of one entry.
 
-    A change counts when it is saved, and it is saved before the router is
-    asked: whatever happens then, the wish is known afterwards.
+    A wish counts when it is saved, and it is saved before the router is asked:
+    whatever happens then, it is known afterwards. What nobody asks for, such as to
+    put lost forwards back, goes by what is saved.
     """
 
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
@@ -40,6 +41,14 @@ class Wishes:
             hass, _VERSION, f"{DOMAIN}.{entry_id}", atomic_writes=True
         )
         self._saved = Wished()
+        self._wished: set[str] = set()
+        # Of which forwards something was wished since wishes were last saved.
+        self._latest: set[str] = set()
+
+    @property
+    def wished(self) -> frozenset[str]:
+        """The forwards that are to be in force."""
+        return frozenset(self._wished)
 
     @property
     def saved(self) -> frozenset[str]:
@@ -51,14 +60,47 @@ class Wishes:
         """The boot of the router that the file names; empty before the first."""
         return self._saved.boot_id
 
+    def wish(self, forward_id: str, *, on: bool) -> None:
+        """Take note of a wish, which `save` makes count."""
+        self._latest.add(forward_id)
+        if on:
+            self._wished.add(forward_id)
+        else:
+            self._wished.discard(forward_id)
+
     async def load(self) -> None:
         """Read the file; where there is none, nothing is wished."""
         if stored := await self._store.async_load():
             self._saved = Wished(frozenset(stored["wished"]), stored.get("boot_id", ""))
+        self._wished = set(self.saved)
 
-    async def save(self, wished: Collection[str]) -> None:
-        """Write which forwards are wished."""
-        await self._write(replace(self._saved, forwards=frozenset(wished)))
+    async def save(self, among: Collection[str]) -> frozenset[str]:
+        """Write which of the forwards that there are is wished, and forget of others.
+
+        Returns those of which something was wished since the last time.
+        """
+        latest = frozenset(self._latest)
+        self._latest.clear()
+        self._wished.intersection_update(among)
+        await self._save(self._wished)
+        return latest
+
+    async def take_back(self, before: frozenset[str]) -> None:
+        """Return to what was saved before, since the router refused the change.
+
+        Wishes that came in the meantime stand, also for the same once more.
+        """
+        self._wished ^= (self.saved ^ before) - self._latest
+        await self._save(before)
+
+    async def give_up(self, gone: frozenset[str]) -> None:
+        """Wish no more for what is gone.
+
+        Unless it was wished again since wishes were saved; that is saved by its own
+        change, which may have to take it back.
+        """
+        self._wished -= gone - self._latest
+        await self._save(self.saved - gone)
 
     async def save_boot_id(self, boot_id: str) -> None:
         """Write on which boot of the router they were brought about."""
@@ -67,6 +109,10 @@ class Wishes:
     async def remove(self) -> None:
         """Delete the file."""
         await self._store.async_remove()
+
+    async def _save(self, wished: Collection[str]) -> None:
+        """Write which forwards are wished."""
+        await self._write(replace(self._saved, forwards=frozenset(wished)))
 
     async def _write(self, wished: Wished) -> None:
         """Write the file, unless it says so already."""
