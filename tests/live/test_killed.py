@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 import json
 import random
 import threading
@@ -162,7 +163,9 @@ def test_both_come_up_at_once_and_the_router_is_the_later_one(home: Home) -> Non
     with home.killed():
         bypass.stop_ssh()
         bypass.reboot()
-    assert home.live.flows.entry(home.entry_id)["state"] == "setup_retry"
+    entry = partial(home.live.flows.entry, home.entry_id)
+    # The set-up may be under way yet.
+    wait_until(lambda: entry()["state"] == "setup_retry")
     for forward in home.forwards.values():
         # None: not even that there is such a switch was written down.
         assert home_assistant.state(forward.entity_id) in {"unavailable", None}
