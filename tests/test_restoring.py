@@ -191,9 +191,12 @@ async def test_a_harmless_change_is_not_blamed_later(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
     """Who changed something else a while ago has not removed the rules."""
-    _, switch = await with_web_on(hass, at_home, firewall="iptables")
+    entry, switch = await with_web_on(hass, at_home, firewall="iptables")
     told = Told(hass)
+    journal = entry.runtime_data.journal
+    looks = journal.looks
     at_home.bypass.run("nft", "add", "chain", "ip", "nat", "other")
+    await until(lambda: journal.looks > looks)
     await asyncio.sleep(0.5)
     at_home.bypass.run("iptables", "-t", "nat", "-F")
     await told.hears("rules_restored")
