@@ -304,6 +304,8 @@ async def test_an_account_that_may_do_all_works(own: Lab) -> None:
         assert router.reports
         await works(own, router)
         await hears(own, router)
+        # It did listen, and was not found to be deaf.
+        assert router.reports
 
 
 @BOTH_VARIANTS
@@ -317,6 +319,8 @@ async def test_an_account_that_may_do_what_is_documented_works(own: Lab) -> None
         assert router.firewall.startswith("iptables")
         await works(own, router)
         await hears(own, router)
+        # It did listen, and was not found to be deaf.
+        assert router.reports
         if own.options.iptables == "nft":
             await works_where_iptables_shows_nothing(own, router)
         else:
