@@ -155,11 +155,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self.async_add_listener(self._targets.async_learn_soon)
         )
         self._read_forwards()
-        self._in_force = {
-            key: forward
-            for key, forward in self.forwards.items()
-            if key in self._wishes.saved
-        }
+        self._in_force = {key: self.forwards[key] for key in self._due}
         self._settled = self.hass.loop.create_future()
         self.config_entry.async_on_unload(self._next_look.async_forget)
         # Also of a set-up that fails, and what came back just before the end.
@@ -420,7 +416,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """
         if self._restores:
             return frozenset()
-        # Somebody may have wished for one again, as its switch still shows it on.
         await self._wishes.give_up(gone)
         return gone
 
@@ -538,7 +533,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     @property
     def _due(self) -> frozenset[str]:
-        """Those of them whose wish is on disk; what is newer waits for its change."""
+        """The forwards whose wish is on disk; what is newer waits for its change."""
         return self._wishes.saved & self.forwards.keys()
 
     @property

@@ -96,8 +96,8 @@ class Wishes:
     async def give_up(self, gone: frozenset[str]) -> None:
         """Wish no more for what is gone.
 
-        Unless it was wished again since wishes were saved; that is saved by its own
-        change, which may have to take it back.
+        Unless it was wished again since wishes were saved, as its switch may still
+        show it on; that is saved by its own change, which may have to take it back.
         """
         self._wished -= gone - self._latest
         await self._save(self.saved - gone)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 import json
 import random
 import threading
@@ -163,9 +162,9 @@ def test_both_come_up_at_once_and_the_router_is_the_later_one(home: Home) -> Non
     with home.killed():
         bypass.stop_ssh()
         bypass.reboot()
-    entry = partial(home.live.flows.entry, home.entry_id)
+    flows, entry_id = home.live.flows, home.entry_id
     # The set-up may be under way yet.
-    wait_until(lambda: entry()["state"] == "setup_retry")
+    wait_until(lambda: flows.entry(entry_id)["state"] == "setup_retry")
     for forward in home.forwards.values():
         # None: not even that there is such a switch was written down.
         assert home_assistant.state(forward.entity_id) in {"unavailable", None}

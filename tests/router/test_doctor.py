@@ -431,7 +431,7 @@ def test_rules_that_are_gone_take_the_blame_for_what_went_with_them() -> None:
 def test_nonsense_of_a_router_is_read_as_ignorance(output: str, status: int) -> None:
     """Nothing breaks, and nothing is blamed on the target."""
     labels = looks(KEPT, PROBE)
-    doubts(KEPT, PROBE)
+    doubts(KEPT, PROBE, forget=True)
     names = [
         *("forward", "connections", "home", "filter", "way", "back", "target"),
         *("knock.tcp", "neighbours", "flows", "connections.later"),

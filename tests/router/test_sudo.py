@@ -33,7 +33,7 @@ from tests.lab.network import Lab
 from tests.lab.user_namespace import single_user
 
 from .client import BOTH_VARIANTS, WEB, WITHOUT_TABLES, connect
-from .test_watch import Listener, processes
+from .test_watch import listening, processes
 
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
 NAME = "homeassistant"
@@ -128,18 +128,6 @@ async def refused(lab: Lab, firewall: Backend) -> str:
         async with connected(lab, firewall=firewall) as router:
             await router.read()
     return caught.value.details["command"]
-
-
-@asynccontextmanager
-async def listening(router: Router) -> AsyncIterator[Listener]:
-    """A listener that has heard that it hears."""
-    listener = Listener(router)
-    assert await listener.next() == Change()
-    try:
-        yield listener
-    finally:
-        listener.task.cancel()
-        await asyncio.gather(listener.task, return_exceptions=True)
 
 
 async def passes(lab: Lab) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 import time
 
 import pytest
@@ -58,6 +59,29 @@ class Listener:
             pass
 
 
+@asynccontextmanager
+async def listening(router: Router) -> AsyncIterator[Listener]:
+    """A listener that has heard that it hears."""
+    listener = Listener(router)
+    assert await listener.next() == Change()
+    try:
+        yield listener
+    finally:
+        listener.task.cancel()
+        await asyncio.gather(listener.task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def watching(lab: Lab) -> AsyncIterator[tuple[Router, Listener]]:
+    """A router that was connected just now, and one who listens to it."""
+    router = await connect(lab)
+    try:
+        async with listening(router) as listener:
+            yield router, listener
+    finally:
+        await router.close()
+
+
 @pytest.fixture
 def idle(at_home: Lab) -> list[str]:
     """What runs on the bypass router before anybody connects."""
@@ -75,10 +99,8 @@ async def router(at_home: Lab) -> AsyncIterator[Router]:
 @pytest.fixture
 async def listener(router: Router) -> AsyncIterator[Listener]:
     """A listener that has heard that it hears."""
-    listener = Listener(router)
-    assert await listener.next() == Change()
-    yield listener
-    listener.task.cancel()
+    async with listening(router) as listener:
+        yield listener
 
 
 def processes(lab: Lab) -> list[str]:
@@ -163,13 +185,9 @@ async def test_changes_by_legacy_iptables_are_noticed_by_looking(
 async def test_a_router_without_nft_is_watched_all_the_same(at_home: Lab) -> None:
     """By looking."""
     at_home.bypass.commands.hide("nft")
-    router = await connect(at_home)
-    listener = Listener(router)
-    assert await listener.next() == Change()
-    at_home.bypass.run("iptables", "-t", "nat", "-F")
-    assert await listener.next(2) == Change()
-    listener.task.cancel()
-    await router.close()
+    async with watching(at_home) as (_, listener):
+        at_home.bypass.run("iptables", "-t", "nat", "-F")
+        assert await listener.next(2) == Change()
 
 
 def late(name: str, first: str) -> str:
@@ -189,26 +207,18 @@ async def test_one_who_is_slow_to_listen_misses_nothing(at_home: Lab) -> None:
     bypass.commands.replace(
         "nft", late("nft", "sleep 0.2; kill $(cat /run/earlier); sleep 0.3")
     )
-    router = await connect(at_home)
-    listener = Listener(router)
-    assert await listener.next() == Change()
-    bypass.run("iptables", "-t", "nat", "-F")
-    assert await listener.next() == Change("iptables")
-    listener.task.cancel()
-    await router.close()
+    async with watching(at_home) as (_, listener):
+        bypass.run("iptables", "-t", "nat", "-F")
+        assert await listener.next() == Change("iptables")
 
 
 async def test_a_rule_of_routing_is_heard_of_from_the_beginning(at_home: Lab) -> None:
     """Though `ip` is slow to listen."""
     bypass = at_home.bypass
     bypass.commands.replace("ip", late("ip", "sleep 0.5"))
-    router = await connect(at_home)
-    listener = Listener(router)
-    assert await listener.next() == Change()
-    bypass.run("sh", "-c", "ip rule add pref 900 from 192.0.2.1 lookup main")
-    assert await listener.next() == Change()
-    listener.task.cancel()
-    await router.close()
+    async with watching(at_home) as (_, listener):
+        bypass.run("sh", "-c", "ip rule add pref 900 from 192.0.2.1 lookup main")
+        assert await listener.next() == Change()
 
 
 async def test_changes_that_the_router_has_lost_count_as_changes(
@@ -235,14 +245,10 @@ async def test_a_router_that_never_listens_is_looked_at(
     """Its `nft` runs, and hears nothing."""
     monkeypatch.setattr(watch_module, "LISTEN_TRIES", 10)
     at_home.bypass.commands.replace("nft", late("nft", "exec sleep 60"))
-    router = await connect(at_home)
-    listener = Listener(router)
-    assert await listener.next() == Change()
-    assert not router.reports
-    at_home.bypass.run("iptables", "-t", "nat", "-I", "PREROUTING", "-j", "RETURN")
-    assert await listener.next(2) == Change()
-    listener.task.cancel()
-    await router.close()
+    async with watching(at_home) as (router, listener):
+        assert not router.reports
+        at_home.bypass.run("iptables", "-t", "nat", "-I", "PREROUTING", "-j", "RETURN")
+        assert await listener.next(2) == Change()
 
 
 @BOTH
@@ -292,16 +298,12 @@ async def test_a_router_that_hears_of_us_goes_on(
     monkeypatch.setattr(
         "custom_components.bypass_router.router.router.HEARTBEAT_INTERVAL", 0.3
     )
-    router = await connect(at_home)
-    listener = Listener(router)
-    assert await listener.next() == Change()
-    assert await listener.silence(2.5)
-    at_home.bypass.run("iptables", "-t", "nat", "-F")
-    heard = await listener.next()
-    assert heard is not None
-    assert heard.cause == "iptables"
-    listener.task.cancel()
-    await router.close()
+    async with watching(at_home) as (_, listener):
+        assert await listener.silence(2.5)
+        at_home.bypass.run("iptables", "-t", "nat", "-F")
+        heard = await listener.next()
+        assert heard is not None
+        assert heard.cause == "iptables"
 
 
 async def test_a_quiet_minute_starts_no_process(

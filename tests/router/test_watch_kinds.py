@@ -9,14 +9,13 @@ import pytest
 
 from custom_components.bypass_router.router.choice import Backend
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.watch import Change
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 
 from .client import connect
 from .kinds import KINDS, Kind, Running
 from .matrix import FORWARDS, PASSING, flaws_of, serve
-from .test_watch import Listener
+from .test_watch import Listener, listening
 
 HEARD_WITHIN = 2.0
 AUTO, IPTABLES = Backend.AUTO, Backend.IPTABLES
@@ -143,12 +142,9 @@ async def router(loss: Loss, kind: Kind, running: Running) -> AsyncIterator[Rout
 @pytest.fixture
 async def listener(router: Router) -> AsyncIterator[Listener]:
     """A listener that has heard that it hears."""
-    listener = Listener(router)
-    assert await listener.next() == Change()
-    await listener.quiet()
-    yield listener
-    listener.task.cancel()
-    await asyncio.gather(listener.task, return_exceptions=True)
+    async with listening(router) as listener:
+        await listener.quiet()
+        yield listener
 
 
 async def test_a_loss_is_heard_known_and_mended(

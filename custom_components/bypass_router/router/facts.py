@@ -118,7 +118,7 @@ def looks(forward: Forward, probe: Probe) -> Script:
     return script
 
 
-def doubts(forward: Forward, probe: Probe, *, forget: bool = True) -> Script:
+def doubts(forward: Forward, probe: Probe, *, forget: bool) -> Script:
     """Return the script whose output `read_doubts` understands."""
     target = forward.target
     script = Script()

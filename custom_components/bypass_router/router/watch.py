@@ -45,34 +45,10 @@ _RELEVANT = re.compile(
     r"table ip |(?:chain|rule) (?:ip|inet) |(?:element|set|map) ip ha_bypass "
 )
 
-# Lines of /proc/net/netlink: who listens to the rules, and to rules of routing. Each
-# group has a bit of its own, and `conntrack` listens to others.
-_RULES = "12 +[0-9]+ +[0-9a-f]*[4-7c-f][0-9a-f]"
-_ROUTING = "0 +[0-9]+ +[0-9a-f]*[89a-f][0-9a-f]"
-# A process `hears` once the kernel lists somebody who did not listen before. To count
-# them is not enough: one of an earlier connection may just be ending. `read -t`
-# fails with 2 in a shell that does not know it.
+# `read -t` fails with 2 in a shell that does not know it.
 _SCRIPT = """\
 main() {{
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-listeners() {{
-  sed -nE 's/^[0-9a-f]+ +('"$1"') .* ([0-9]+) *$/\\2/p' /proc/net/netlink 2>/dev/null |
-    tr '\\n' ' '
-}}
-hears() {{
-  tries=0
-  while kill -0 "$1" 2>/dev/null && [ "$tries" -lt {tries} ]; do
-    for listener in $(listeners "$2"); do
-      case "$before" in *" $listener "*) ;; *) return ;; esac
-    done
-    if sleep 0.02 2>/dev/null; then tries=$((tries + 1))
-    else sleep 1; tries=$((tries + 50))
-    fi
-  done
-  return 1
-}}
-rules='{rules}' routing='{routing}'
-before=" $(listeners "$rules")$(listeners "$routing")"
 exec 3<&0
 {watchers}
 guard='while read -r -t {limit} _; do :; done; kill "$@"'
@@ -100,6 +76,33 @@ _WATCHER = """\
 {watch}
 }} </dev/null 2>&1 3<&- &
 {name}=$!"""
+# Lines of /proc/net/netlink: who listens to the rules, and to rules of routing. Each
+# group has a bit of its own, and `conntrack` listens to others.
+_RULES = "12 +[0-9]+ +[0-9a-f]*[4-7c-f][0-9a-f]"
+_ROUTING = "0 +[0-9]+ +[0-9a-f]*[89a-f][0-9a-f]"
+# A process `hears` once the kernel lists somebody who did not listen before. To count
+# them is not enough: one of an earlier connection may just be ending.
+_BEFORE = """\
+listeners() {{
+  sed -nE 's/^[0-9a-f]+ +('"$1"') .* ([0-9]+) *$/\\2/p' /proc/net/netlink 2>/dev/null |
+    tr '\\n' ' '
+}}
+hears() {{
+  tries=0
+  while kill -0 "$1" 2>/dev/null && [ "$tries" -lt {tries} ]; do
+    for listener in $(listeners "$2"); do
+      case " $before " in *" $listener "*) ;; *) return ;; esac
+    done
+    if sleep 0.02 2>/dev/null; then tries=$((tries + 1))
+    else sleep 1; tries=$((tries + 50))
+    fi
+  done
+  return 1
+}}
+rules='{rules}'
+routing='{routing}'
+before=$(listeners "$rules"; listeners "$routing")
+"""
 _READY = """\
 hears "$routes" "$routing"
 if hears "$watcher" "$rules"
@@ -161,6 +164,8 @@ class Watch:
         root = "sudo -n " if sudo else ""
         watchers, ready = ["watcher= looker= routes= arrivals="], ":"
         if by_report:
+            kernels = {"rules": _RULES, "routing": _ROUTING}
+            watchers.append(_BEFORE.format(tries=LISTEN_TRIES, **kernels))
             watch = f"exec {root}nft monitor"
             watchers.append(_WATCHER.format(watch=watch, name="watcher"))
             # busybox's has no such word, and ends.
@@ -176,14 +181,7 @@ class Watch:
         if arrivals_at is not None:
             watch = f"exec {root}{hearing(arrivals_at)}"
             watchers.append(_WATCHER.format(watch=watch, name="arrivals"))
-        self.text = _SCRIPT.format(
-            **words,
-            watchers="\n".join(watchers),
-            ready=ready,
-            rules=_RULES,
-            routing=_ROUTING,
-            tries=LISTEN_TRIES,
-        )
+        self.text = _SCRIPT.format(watchers="\n".join(watchers), ready=ready, **words)
 
     def heard(self, line: str) -> Iterator[Change | Arrival]:
         """Return what a line tells of.
