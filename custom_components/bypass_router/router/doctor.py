@@ -181,8 +181,9 @@ async def _knock_at(
     """
     served = [transport for transport, it in service.items() if it.is_service]
     transports = served or forward.protocol.transports
-    answers = await asyncio.gather(*(knock(it, address, port) for it in transports))
-    return dict(zip(transports, answers, strict=True))
+    async with asyncio.TaskGroup() as group:
+        asked = {it: group.create_task(knock(it, address, port)) for it in transports}
+    return {transport: task.result() for transport, task in asked.items()}
 
 
 async def await_visitor(

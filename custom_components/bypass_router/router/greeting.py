@@ -24,10 +24,9 @@ async def ssh_servers(
         (listener for listener in listeners if listener.is_unknown),
         key=lambda listener: listener.port,
     )[:_MOST]
-    greets = await asyncio.gather(*(_is_ssh(address, it.port) for it in asked))
-    return frozenset(
-        listener for listener, is_ssh in zip(asked, greets, strict=True) if is_ssh
-    )
+    async with asyncio.TaskGroup() as group:
+        answers = {it: group.create_task(_is_ssh(address, it.port)) for it in asked}
+    return frozenset(listener for listener, task in answers.items() if task.result())
 
 
 async def _is_ssh(address: IPv4Address, port: int) -> bool:
