@@ -7,6 +7,7 @@ import weakref
 
 from tests.lab.exchange import Protocol
 from tests.lab.network import Lab
+from tests.lab.waiting import soon, wait_until
 
 _TIMEOUT = 0.4
 
@@ -21,7 +22,7 @@ class Connection:
             self._socket = socket.socket(socket.AF_INET, kind)
         # Whoever is forgotten goes away.
         weakref.finalize(self, self._socket.close)
-        self._socket.settimeout(_TIMEOUT)
+        self._socket.settimeout(soon(_TIMEOUT))
         self._socket.connect((lab.main.wan_address, port))
         self._sent = 0
         assert self.lives()
@@ -68,9 +69,7 @@ class User:
     def leave(self) -> None:
         """Stop, after another round."""
         rounds = self.times
-        deadline = time.monotonic() + 5
-        while self.times < rounds + 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: self.times >= rounds + 2 or not self._thread.is_alive())
         self._over.set()
         self._thread.join()
         self._lasting.close()

@@ -1,7 +1,7 @@
 """An entry for the lab's bypass router in Home Assistant, and what it does there."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,7 @@ from custom_components.bypass_router.const import DOMAIN
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.exchange import Protocol
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
 HARDWARE_ADDRESS = "02:00:c0:a8:32:02"
 """Of the bypass router; the lab makes it of its address."""
@@ -179,10 +180,3 @@ def ours(lab: Lab) -> list[str]:
 def lose_rules(lab: Lab) -> None:
     """Remove what translates on the router, as something there may; by `nft`."""
     lab.bypass.run("nft", "delete", "table", "ip", "ha_bypass")
-
-
-async def until(what: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait until something is so, or fail."""
-    async with asyncio.timeout(seconds):
-        while not what():
-            await asyncio.sleep(0.01)

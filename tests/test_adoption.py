@@ -13,6 +13,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from tests.lab.network import Lab
 from tests.lab.options import RouterOptions
+from tests.lab.waiting import until
 
 from .router.test_hand_made import (
     ARTICLE,
@@ -23,7 +24,7 @@ from .router.test_hand_made import (
     replace_restore,
 )
 from .sentences import said, translations
-from .setup import WEB, set_up, switch_of, turn, until
+from .setup import WEB, set_up, switch_of, turn
 
 SECTION = "issues.hand_made.fix_flow"
 ROUTERS = pytest.mark.parametrize(

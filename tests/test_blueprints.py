@@ -39,8 +39,9 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
-from .setup import GAME, WEB, add_entry, passes, set_up, switch_of, turn, until
+from .setup import GAME, WEB, add_entry, passes, set_up, switch_of, turn
 
 FOLDER = Path(__file__).parents[1] / "blueprints/automation"
 BLUEPRINTS = sorted(FOLDER.rglob("*.yaml"))

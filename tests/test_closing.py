@@ -13,6 +13,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.lab.waiting import until, until_told
 
 from .client import Connection
 from .sentences import translations
@@ -27,7 +28,6 @@ from .setup import (
     set_up,
     switch_of,
     turn,
-    until,
 )
 
 # The same device and port as WEB's, by another port of the router.
@@ -67,9 +67,11 @@ async def alive(users: Users) -> set[str]:
 async def loses(users: Users, *names: str) -> None:
     """See that exactly these users are cut off, soon."""
     rest = users.keys() - set(names)
-    async with asyncio.timeout(5):
-        while await alive({name: users[name] for name in names}):
-            await asyncio.sleep(0.05)
+
+    async def lost() -> bool:
+        return not await alive({name: users[name] for name in names})
+
+    await until_told(lost)
     assert await alive(users) == rest
 
 

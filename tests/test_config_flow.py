@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 import logging
 import sys
-import time
 from typing import Any
 from unittest.mock import AsyncMock, patch
 
@@ -27,6 +26,7 @@ from custom_components.bypass_router.router.errors import CannotReach
 
 from .lab.bypass import Bypass, RouterOptions
 from .lab.network import Lab
+from .lab.waiting import until, wait_until
 from .sentences import said, typed
 
 FETCH = "custom_components.bypass_router.config_flow.fetch_host_key"
@@ -472,8 +472,7 @@ def serve_pages(lab: Lab) -> None:
         "TCPServer(('', 80), SimpleHTTPRequestHandler).serve_forever()"
     )
     lab.target.spawn(sys.executable, "-IS", "-c", program)
-    while not lab.target.run("ss", "-Htln", "sport = 80").stdout:
-        time.sleep(0.02)
+    wait_until(lambda: lab.target.run("ss", "-Htln", "sport = 80").stdout)
 
 
 @pytest.mark.parametrize(
@@ -690,9 +689,7 @@ async def test_a_connection_that_breaks_is_said(
     replace("iptables", "touch /tmp/asked; sleep 30")(at_home)
     form = await give_address(hass)
     answer = asyncio.create_task(give_secret(hass, form, password=Bypass.root_password))
-    # No event comes from the router's disk.
-    while not (at_home.bypass.root / "tmp/asked").exists():
-        await asyncio.sleep(0.01)
+    await until((at_home.bypass.root / "tmp/asked").exists)
     at_home.bypass.ssh.stop()
     result = await answer
     assert result["errors"] == {"base": "connection_lost"}

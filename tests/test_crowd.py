@@ -25,8 +25,9 @@ from custom_components.bypass_router import patience
 from custom_components.bypass_router.const import DOMAIN
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
-from .setup import set_up, turn, until
+from .setup import set_up, turn
 from .test_walk import MOST_FORWARDS, SEED, STEPS, Walker
 
 BURSTS: Final = STEPS // 67
@@ -158,7 +159,7 @@ class Crowd(Walker):
             while self.entry.state is not ConfigEntryState.LOADED:
                 # Not when Home Assistant tries again, which takes longer.
                 await self.hass.config_entries.async_reload(self.entry.entry_id)
-        await until(lambda: all(map(self._is_shown, self.forwards)), 30)
+        await until(lambda: all(map(self._is_shown, self.forwards)))
 
     def _is_shown(self, name: str) -> bool:
         """Tell whether a forward's switch is there, and its router."""

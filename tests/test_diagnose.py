@@ -24,20 +24,11 @@ from custom_components.bypass_router.router.diagnosis import (
     Step,
 )
 from tests.lab.network import Lab
+from tests.lab.waiting import LIMIT, until
 
 from .router.faults import MOVED
 from .sentences import translations
-from .setup import (
-    GAME,
-    WEB,
-    add_entry,
-    forward_id,
-    passes,
-    set_up,
-    switch_of,
-    turn,
-    until,
-)
+from .setup import GAME, WEB, add_entry, forward_id, passes, set_up, switch_of, turn
 from .test_translations import LANGUAGES, words
 
 # What the doctor says in each case, beside the cause itself.
@@ -282,13 +273,13 @@ async def test_the_button_tells_how_far_it_is_and_what_came_of_it(
     pressed = asyncio.create_task(
         hass.services.async_call("button", "press", press, blocking=True)
     )
-    await until(lambda: any("from outside" in text for text in shown), 30)
+    await until(lambda: any("from outside" in text for text in shown))
     with pytest.raises(ServiceValidationError, match="already"):
         await hass.services.async_call("button", "press", press, blocking=True)
     with pytest.raises(ServiceValidationError, match="already"):
         await diagnose(hass, switch_of(hass, entry, "Web"))
     assert await passes(at_home)
-    await asyncio.wait_for(pressed, 30)
+    await asyncio.wait_for(pressed, LIMIT)
     assert shown[0].startswith("Looking")
     assert shown[-1].startswith("Nothing is wrong")
     assert "✓ The client from outside is answered" in shown[-1]
@@ -318,7 +309,7 @@ async def test_a_target_that_moves_is_found_again_without_an_earlier_diagnosis(
     entry = await set_up(hass, at_home, WEB)
     switch = switch_of(hass, entry, "Web")
     await turn(hass, "on", switch)
-    await until(lambda: f"{DOMAIN}.{entry.entry_id}.targets" in hass_storage, 5)
+    await until(lambda: f"{DOMAIN}.{entry.entry_id}.targets" in hass_storage)
     await asyncio.to_thread(MOVED.seed, at_home)
     found = await diagnose(hass, switch)
     assert found["causes"] == ["target_moved"]
@@ -333,13 +324,13 @@ async def test_another_device_at_the_targets_address_is_not_learnt(
     entry = await set_up(hass, at_home, WEB, GAME)
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     key = f"{DOMAIN}.{entry.entry_id}.targets"
-    await until(lambda: key in hass_storage, 5)
+    await until(lambda: key in hass_storage)
     at_home.target.cut_link()
     at_home.other.ip("address add 192.168.50.10/24 dev lan")
     at_home.bypass.ip("neigh del 192.168.50.10 dev lan")
     await hass.config_entries.async_reload(entry.entry_id)
     await turn(hass, "on", switch_of(hass, entry, "Game"))
-    await until(lambda: len(hass_storage[key]["data"]) == 2, 5)
+    await until(lambda: len(hass_storage[key]["data"]) == 2)
     stored = hass_storage[key]["data"]
     web, game = (stored[forward_id(entry, name)] for name in ("Web", "Game"))
     assert web["hardware"] == "02:00:c0:a8:32:0a"

@@ -25,6 +25,7 @@ from custom_components.bypass_router.router.credentials import HostKey
 from custom_components.bypass_router.scrub import Scrubber
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
 from .setup import (
     GAME,
@@ -35,7 +36,6 @@ from .setup import (
     subentry,
     switch_of,
     turn,
-    until,
 )
 
 SOURCE = "8.8.4.0"

@@ -9,8 +9,9 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
-from .setup import GAME, WEB, forward_id, set_up, switch_of, turn, until
+from .setup import GAME, WEB, forward_id, set_up, switch_of, turn
 from .test_diagnose import diagnose
 
 

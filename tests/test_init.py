@@ -15,6 +15,7 @@ from custom_components.bypass_router.router.account_key import (
 )
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
 from .setup import (
     GAME,
@@ -28,7 +29,6 @@ from .setup import (
     set_up,
     switch_of,
     turn,
-    until,
 )
 
 FIREWALLS = pytest.mark.parametrize("firewall", ["nftables", "iptables"])
@@ -221,9 +221,7 @@ async def test_a_lost_router_is_asked_ever_more_seldom(
     entry = await set_up(hass, at_home, WEB)
     monkeypatch.setattr(asyncio, "sleep", sleep)
     at_home.bypass.stop_ssh()
-    async with asyncio.timeout(15):
-        while len(delays) < 10:
-            await real_sleep(0.01)
+    await until(lambda: len(delays) >= 10)
     await hass.config_entries.async_unload(entry.entry_id)
     assert 0.5 <= delays[0] <= 1
     assert all(30 <= delay <= 60 for delay in delays[7:10])

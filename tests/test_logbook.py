@@ -16,8 +16,9 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
-from .setup import GAME, WEB, set_up, switch_of, turn, until
+from .setup import GAME, WEB, set_up, switch_of, turn
 
 EVENT = "event.bypass_rules"
 

@@ -25,6 +25,7 @@ from custom_components.bypass_router.router.credentials import HostKey
 from custom_components.bypass_router.router.session import fetch_host_key
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
+from tests.lab.waiting import at_once, until
 
 from .setup import (
     GAME,
@@ -38,7 +39,6 @@ from .setup import (
     subentry,
     switch_of,
     turn,
-    until,
 )
 
 SITE: Final = {**WEB, "name": "Site", "external_port": "8080"}
@@ -251,7 +251,8 @@ async def test_a_wish_that_comes_amid_a_look_is_on_disk_before_the_router_is_ask
     assert "8443" not in rules(at_home)
     assert "6000" in rules(at_home)
     disk.let_go()
-    await asyncio.gather(*wishes)
+    for wish in wishes:
+        await wish
     assert "8443" in rules(at_home)
     assert "6000" not in rules(at_home)
 
@@ -489,7 +490,7 @@ async def test_two_diagnoses_at_once_are_both_remembered(
 ) -> None:
     """Whichever ends last."""
     web, game = await both_diagnosed(hass, entry)
-    await asyncio.gather(game.end(), web.end())
+    await at_once(game.end(), web.end())
     stored = hass_storage[f"{DOMAIN}.{entry.entry_id}.targets"]["data"]
     assert stored.keys() == {web.forward.id, game.forward.id}
 
@@ -500,7 +501,7 @@ async def test_nothing_is_remembered_of_what_was_removed_meanwhile(
     """A forward, and then its router."""
     web, game = await both_diagnosed(hass, entry)
     hass.config_entries.async_remove_subentry(entry, web.forward.id)
-    await asyncio.gather(game.end(), web.end())
+    await at_once(game.end(), web.end())
     key = f"{DOMAIN}.{entry.entry_id}.targets"
     assert hass_storage[key]["data"].keys() == {game.forward.id}
     await Remembered(hass, entry.entry_id).remove()

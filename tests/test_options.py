@@ -12,10 +12,11 @@ import pytest
 from custom_components.bypass_router.router.choice import Backend
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
 from .client import User
 from .sentences import said, translations, typed
-from .setup import WEB, choose, ours, passes, rules, set_up, switch_of, turn, until
+from .setup import WEB, choose, ours, passes, rules, set_up, switch_of, turn
 
 OURS = {
     Backend.NFTABLES: "table ip ha_bypass",

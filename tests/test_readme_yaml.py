@@ -18,9 +18,10 @@ from custom_components.bypass_router.const import (
 from custom_components.bypass_router.router.diagnosis import Status
 from custom_components.bypass_router.rules_events import RulesEventType
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
 from .readmes import READMES, read, yaml_blocks
-from .setup import WEB, set_up, until
+from .setup import WEB, set_up
 
 BLOCKS: Final = yaml_blocks(read("README.md"))
 

@@ -17,6 +17,7 @@ from custom_components.bypass_router.router.forward import Forward
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
+from tests.lab.waiting import soon, until, until_told
 from tests.router.client import connect
 
 from .setup import (
@@ -32,7 +33,6 @@ from .setup import (
     set_up,
     switch_of,
     turn,
-    until,
 )
 
 EVENT = "event.bypass_rules"
@@ -114,7 +114,7 @@ async def test_a_forward_comes_back_by_itself(
     _, switch = await with_web_on(hass, at_home, firewall="iptables")
     told = Told(hass)
     at_home.bypass.run("sh", "-c", harm)
-    await until(lambda: told.kinds == ["rules_removed", "rules_restored"], 4)
+    await until(lambda: told.kinds == ["rules_removed", "rules_restored"], soon(4))
     assert hass.states.get(switch).state == STATE_ON
     assert await passes(at_home)
     cause = "iptables" if at_home.options.iptables == "nft" else None
@@ -135,7 +135,7 @@ async def test_a_forward_in_nftables_comes_back_by_itself(
     _, switch = await with_web_on(hass, at_home)
     told = Told(hass)
     at_home.bypass.run("sh", "-c", harm)
-    await until(lambda: told.kinds == ["rules_removed", "rules_restored"], 4)
+    await until(lambda: told.kinds == ["rules_removed", "rules_restored"], soon(4))
     assert hass.states.get(switch).state == STATE_ON
     assert await passes(at_home)
     assert told.events == [
@@ -179,9 +179,7 @@ async def test_a_reload_of_the_routers_own_firewall_closes_nothing_for_long(
     _, switch = await with_web_on(hass, at_home)
     for _ in range(2):
         await asyncio.to_thread(at_home.bypass.firewall.reload)
-        async with asyncio.timeout(5):
-            while not await passes(at_home):
-                await asyncio.sleep(0.05)
+        await until_told(lambda: passes(at_home))
         await until(lambda: hass.states.get(switch).state == STATE_ON)
     await turn(hass, "off", switch)
     assert not await passes(at_home)
@@ -288,8 +286,8 @@ async def test_without_restoring_the_switch_shows_off_at_once(
     _, switch = await with_web_on(hass, at_home, restore=False, firewall=firewall)
     told = Told(hass)
     at_home.bypass.run("sh", "-c", harm)
-    await until(lambda: hass.states.get(switch).state == STATE_OFF, 2)
-    await until(lambda: told.kinds == ["rules_removed"], 1)
+    await until(lambda: hass.states.get(switch).state == STATE_OFF, soon(2))
+    await until(lambda: told.kinds == ["rules_removed"], soon(1))
     await asyncio.sleep(0.3)
     assert "8443" not in rules(at_home)
     await turn(hass, "on", switch)
@@ -396,7 +394,7 @@ async def test_a_fight_is_told_and_not_fought_to_the_end(
     fighter = at_home.bypass.spawn(
         "sh", "-c", "while :; do iptables -t nat -F; sleep 0.1; done"
     )
-    await until(lambda: issue(hass, "fight_") is not None, 60)
+    await until(lambda: issue(hass, "fight_") is not None)
     await until(lambda: hass.states.get(switch).state == STATE_OFF)
     await asyncio.sleep(1)
     assert told.kinds.count("rules_restored") <= patience.TIMES
@@ -405,9 +403,9 @@ async def test_a_fight_is_told_and_not_fought_to_the_end(
     assert fight.translation_key == "fight_with"
     assert fight.translation_placeholders == {"router": "bypass", "cause": "iptables"}
     at_home.bypass.stop(fighter)
-    await until(lambda: hass.states.get(switch).state == STATE_ON, 30)
+    await until(lambda: hass.states.get(switch).state == STATE_ON)
     assert await passes(at_home)
-    await until(lambda: issue(hass, "fight_") is None, 30)
+    await until(lambda: issue(hass, "fight_") is None)
 
 
 async def test_the_reapply_button_does_not_wait(
@@ -601,7 +599,7 @@ async def test_one_odd_answer_is_soon_forgotten(
     at_home.bypass.run("nft", "add", "chain", "ip", "nat", "poke")
     await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
     at_home.bypass.commands.restore()
-    await until(lambda: hass.states.get(switch).state == STATE_ON, 10)
+    await until(lambda: hass.states.get(switch).state == STATE_ON)
 
 
 async def test_a_watcher_that_is_killed_is_started_again(
@@ -615,6 +613,6 @@ async def test_a_watcher_that_is_killed_is_started_again(
     assert await passes(at_home)
     await asyncio.sleep(2.5)
     lose_rules(at_home)
-    await until(lambda: told.kinds.count("rules_restored") == 2, 2)
+    await until(lambda: told.kinds.count("rules_restored") == 2, soon(2))
     assert await passes(at_home)
     assert hass.states.get(switch).state == STATE_ON

@@ -16,8 +16,9 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.bypass_router.const import DOMAIN
 from tests.lab.network import Lab
+from tests.lab.waiting import soon, until
 
-from .setup import GAME, WEB, forward_id, passes, set_up, switch_of, turn, until
+from .setup import GAME, WEB, forward_id, passes, set_up, switch_of, turn
 
 
 def sensor(hass: HomeAssistant, entry: MockConfigEntry, name: str, key: str) -> str:
@@ -89,7 +90,7 @@ async def test_nothing_is_asked_while_nobody_comes(
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     await until(lambda: total(hass, entry) == "0")
     router = entry.runtime_data.link.router
-    await asyncio.sleep(3.5)
+    await asyncio.sleep(soon(3.5))
     asked = 0
     count = router.count
 
@@ -154,9 +155,9 @@ async def test_without_conntrack_it_is_looked_once_a_minute(
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     await until(lambda: total(hass, entry) == "0")
     # What was asked for when the rules changed is over then.
-    await asyncio.sleep(4)
+    await asyncio.sleep(soon(4))
     await come(at_home)
-    await asyncio.sleep(4)
+    await asyncio.sleep(soon(4))
     assert total(hass, entry) == "0"
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=61))
     await until(lambda: total(hass, entry) == "1")

@@ -14,6 +14,7 @@ import pytest
 
 from custom_components.bypass_router import PLATFORMS
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
 from .setup import (
     GAME,
@@ -26,7 +27,6 @@ from .setup import (
     subentry,
     switch_of,
     turn,
-    until,
 )
 
 FAILING = "#!/bin/sh\ncat >/dev/null; echo 'no such luck' >&2; exit 2\n"

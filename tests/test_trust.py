@@ -23,9 +23,10 @@ from custom_components.bypass_router.router.account_key import (
 from custom_components.bypass_router.router.credentials import HostKey
 from custom_components.bypass_router.router.session import Session
 from tests.lab.network import Lab
+from tests.lab.waiting import soon, until, until_told
 
 from .sentences import said
-from .setup import WEB, add_entry, passes, set_up, subentry, switch_of, turn, until
+from .setup import WEB, add_entry, passes, set_up, subentry, switch_of, turn
 
 
 async def give(hass: HomeAssistant, form: Mapping[str, Any], **given: Any) -> Any:
@@ -320,9 +321,11 @@ async def fill_in(
 async def until_both_listen(entry: MockConfigEntry) -> None:
     """Wait until the router has another service beside its SSH server."""
     router = entry.runtime_data.link.router
-    async with asyncio.timeout(5):
-        while len(await router.listeners()) < 2:
-            await asyncio.sleep(0.01)
+
+    async def both() -> bool:
+        return len(await router.listeners()) >= 2
+
+    await until_told(both)
 
 
 async def set_up_with_a_service(
@@ -405,10 +408,12 @@ async def test_an_ssh_server_is_known_by_its_greeting_where_nobody_names_it(
     hass.config_entries.async_update_entry(entry, data={**entry.data, **account})
     await hass.config_entries.async_setup(entry.entry_id)
     router = entry.runtime_data.link.router
-    async with asyncio.timeout(5):
-        while len(found := await router.listeners()) < 5:
-            await asyncio.sleep(0.01)
-    assert {listener.program for listener in found} == {""}
+
+    async def known() -> list[str]:
+        found = [listener.program for listener in await router.listeners()]
+        return found if len(found) >= 5 else []
+
+    assert set(await until_told(known)) == {""}
     for ports in ("2200", "2100-2300", "2100-9100"):
         form = await fill_in(hass, entry, external_port=ports, target_port="")
         assert form["errors"] == {"external_port": "port_is_ssh"}
@@ -500,7 +505,7 @@ async def test_a_router_with_any_number_of_unknown_services_is_asked_of_a_few(
     started = time.monotonic()
     asked = await fill_in(hass, entry, external_port="10000-65535", target_port="")
     assert asked["step_id"] == "confirm"
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < soon(4)
     counted = at_home.bypass.run("iptables", "-nvxL", "INPUT").stdout
     (line,) = (line for line in counted.splitlines() if "asked" in line)
     # Each is asked, and once more a second later.

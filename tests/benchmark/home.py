@@ -29,14 +29,12 @@ from homeassistant.setup import async_setup_component
 
 from custom_components.bypass_router.const import DOMAIN
 from tests.lab.network import Lab
+from tests.lab.waiting import LIMIT
 
 from .figures import MeasurementFailed
 
 FIRST_PORT: Final = 20000
 TARGET_PORT: Final = 443
-
-# Seconds until anything that is waited for has to be there.
-_LIMIT: Final = 40
 
 
 @asynccontextmanager
@@ -185,12 +183,12 @@ async def wait_for(
 ) -> None:
     """Look every so many seconds until something is so; raises MeasurementFailed."""
     try:
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(LIMIT):
             while not what():
                 await asyncio.sleep(period)
     except TimeoutError:
         raise MeasurementFailed(
-            f"After {_LIMIT} s there was still no {name}."
+            f"After {LIMIT:g} s there was still no {name}."
         ) from None
 
 

@@ -38,7 +38,7 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(400)
+@pytest.mark.long
 def test_each_number_is_measured_and_judged() -> None:
     """One round gives all rows of each variant; counts are right at any speed."""
     done = benchmark("--quick", "--json", "-")

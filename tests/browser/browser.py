@@ -21,14 +21,15 @@ from playwright.sync_api import (
 )
 
 from tests.lab.node import Node
+from tests.lab.waiting import LIMIT
 from tests.live.client import LOOPBACK
 from tests.live.instance import DOMAIN, PORT
 
 PROGRAM: Final = "/usr/bin/chromium"
 URL: Final = f"http://{LOOPBACK}:{PORT}"
 
-# Milliseconds, for whatever is waited for; CI has two processors for all tests.
-_PATIENCE: Final = 20_000
+# Milliseconds, for whatever is waited for.
+_PATIENCE: Final = LIMIT * 1000
 # Home Assistant fetches the icons of other integrations from the internet, which is
 # not there; and while it tries for half a minute, Chromium gets nothing else from it.
 _OTHERS_ICONS: Final = re.compile(rf"/api/brands/(?!integration/{DOMAIN}/)")

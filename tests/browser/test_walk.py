@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 import re
-import time
 from typing import override
 
 from playwright.sync_api import Page
 import pytest
 
+from tests.lab.waiting import wait_until
 from tests.live.fixtures import Live
 from tests.live.instance import DOMAIN
 
@@ -18,7 +18,7 @@ from .camera import FOLDER, Camera
 from .person import Person
 from .words import Words
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 EXTERNAL = "8443"
 SERVICE = "443"
@@ -105,17 +105,15 @@ def passes(live: Live) -> bool:
     return lab.internet.exchange("tcp", lab.main.wan_address, int(EXTERNAL)).passed
 
 
-def wait_until(live: Live, *, on: bool) -> None:
+def wait_for_packets(live: Live, *, on: bool) -> None:
     """Wait until payload passes, or none does: the page shows a press at once."""
-    deadline = time.monotonic() + 10
-    while passes(live) != on:
-        assert time.monotonic() < deadline
+    wait_until(lambda: passes(live) == on)
 
 
 def turn(live: Live, person: Person, *, on: bool) -> None:
     """Have the switch pressed, and wait until all that comes of it is done."""
     person.toggle(on=on)
-    wait_until(live, on=on)
+    wait_for_packets(live, on=on)
     # It asks for nothing new, and returns after what the page has asked for.
     live.home_assistant.call(
         "switch", f"turn_{'on' if on else 'off'}", entity_id=the_switch(live)
@@ -206,6 +204,6 @@ def walk_through(live: Live, page: Page, walk: Walk) -> None:
     person.see_picture()
 
     person.remove_forward(walk.forward)
-    wait_until(live, on=False)
+    wait_for_packets(live, on=False)
     person.remove_router()
     assert "ha_bypass" not in router.run("nft", "list", "tables").stdout

@@ -11,6 +11,8 @@ from random import randrange
 import time
 from typing import Final, Literal, override
 
+from .waiting import soon
+
 type Protocol = Literal["tcp", "udp"]
 
 LINES = (b"hello", b"a" * 100, b"bigger than a packet " * 200, b"b" * 20_000)
@@ -73,7 +75,8 @@ def exchange(
 ) -> Exchange:
     """Exchange lines from the network that the current thread is in.
 
-    `timeout` is in seconds and holds for each step: the connection, each answer.
+    `timeout` is in seconds and holds for each step: the connection, each answer. It
+    is that of a quiet machine, and longer on a busy one.
     """
     started = time.perf_counter()
     kind = _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM
@@ -84,7 +87,7 @@ def exchange(
     received = 0
     peer, port_seen = b"", b""
     try:
-        connection.settimeout(timeout)
+        connection.settimeout(soon(timeout))
         _bind(connection)
         connection.connect((address, port))
         failure = Outcome.NO_DATA

@@ -7,11 +7,11 @@ those two rules.
 """
 
 import re
-import time
 from typing import TYPE_CHECKING, Final, override
 
 from .firewall import LAN, Firewall
 from .requirements import LabUnavailable, require
+from .waiting import tries
 
 if TYPE_CHECKING:
     from .bypass import Bypass
@@ -97,12 +97,13 @@ class Firewalld(Firewall):
         router.spawn(*bus.split())
         daemon = f"exec firewalld --nofork --nopid >{_LOG} 2>&1"
         process = router.spawn("sh", "-c", f"until [ -e {_BUS} ]; do :; done; {daemon}")
-        deadline = time.monotonic() + 20
-        while "RUNNING" not in router.run(*_STATE.split(), check=False).stdout:
-            if process.poll() is not None or time.monotonic() > deadline:
-                log = router.disk.path(_LOG).read_text()
-                raise LabUnavailable(f"firewalld did not start: {log}")
-            time.sleep(0.02)
+        for _ in tries():
+            if "RUNNING" in router.run(*_STATE.split(), check=False).stdout:
+                return
+            if process.poll() is not None:
+                break
+        log = router.disk.path(_LOG).read_text()
+        raise LabUnavailable(f"firewalld did not start: {log}")
 
     @override
     def reload(self) -> None:

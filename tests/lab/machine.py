@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from .namespaces import ENVIRONMENT, Namespaces
+from .waiting import LIMIT
 
 
 class Machine:
@@ -51,7 +52,7 @@ class Machine:
         self,
         *argv: str,
         input: str | None = None,  # noqa: A002 - as subprocess calls it
-        timeout: float = 10,
+        timeout: float = LIMIT,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on this machine, as its root, to the end."""

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 import subprocess
 import sys
-import time
 from typing import Final, override
 
 from .bypass import Bypass
@@ -20,6 +19,7 @@ from .hijacks import REDIRECT_PORT, TPROXY_PORT, Hijack
 from .namespaces import ENVIRONMENT
 from .node import Node
 from .requirements import LabUnavailable, find_command
+from .waiting import tries
 
 _HIJACKER: Final = Path(__file__).with_name("hijacker.py")
 _SOCKS_PORT: Final = 1080
@@ -197,9 +197,8 @@ def _require(command: str) -> None:
 
 def wait_for_listener(node: Node, port: int) -> None:
     """Wait until a TCP port is open, found out without a connection."""
-    deadline = time.monotonic() + 5
     sockets = Path(f"/proc/{node.process}/net/tcp")
-    while f":{port:04X} 00000000:0000 0A" not in sockets.read_text():
-        if time.monotonic() > deadline:
-            raise LabUnavailable(f"Nothing listens on {node.name} at port {port}.")
-        time.sleep(0.002)
+    for _ in tries():
+        if f":{port:04X} 00000000:0000 0A" in sockets.read_text():
+            return
+    raise LabUnavailable(f"Nothing listens on {node.name} at port {port}.")

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from pathlib import Path
-import time
 from typing import Final, Literal
 
 from .disk import Disk
@@ -10,6 +9,7 @@ from .node import Node
 from .requirements import LabUnavailable, require
 from .seccomp import call_without_setgroups
 from .user_namespace import single_user
+from .waiting import tries, wait_until
 
 type SshKind = Literal["openssh", "dropbear"]
 
@@ -77,7 +77,7 @@ class SshServer:
             self._disk.path(old).unlink(missing_ok=True)
         bits = _RSA_BITS[self.kind] if name == "rsa" else ""
         command = _MAKE_KEY[self.kind].format(bits=bits, name=name, path=path)
-        self._node.run("sh", "-c", command, timeout=60)
+        self._node.run("sh", "-c", command)
         public = self._disk.path(f"{path}.pub").read_text().split()[:2]
         return self._disk.path(path).read_bytes(), " ".join(public)
 
@@ -105,11 +105,10 @@ class SshServer:
             call_without_setgroups(lambda: self._node.spawn(*argv))
         else:
             self._node.spawn(*argv)
-        deadline = time.monotonic() + 10
-        while not self.listening():
-            if time.monotonic() > deadline:
-                raise LabUnavailable(f"The SSH server did not start: {self.log()}")
-            time.sleep(0.002)
+        for _ in tries():
+            if self.listening():
+                return
+        raise LabUnavailable(f"The SSH server did not start: {self.log()}")
 
     def stop(self) -> None:
         """Kill it and all its sessions."""
@@ -120,8 +119,7 @@ class SshServer:
                     processes.append(name.parent.name)
         if processes:
             self._node.run("sh", "-c", f"kill -9 {' '.join(processes)}", check=False)
-        while self.listening():
-            time.sleep(0.001)
+        wait_until(lambda: not self.listening())
 
     def listening(self) -> bool:
         """Whether its port is open, found out without a connection."""

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 
 import asyncssh
 import pytest
@@ -17,6 +16,7 @@ from .exchange import Outcome
 from .network import Lab
 from .requirements import LabUnavailable
 from .user_namespace import rules_the_host, single_user
+from .waiting import LIMIT, until, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 BUILD_AND_WAIT = """
@@ -118,14 +118,12 @@ async def test_reboot_leaves_the_disk_and_nothing_else(at_home: Lab) -> None:
     left_running = router.spawn("sleep", "1000")
     password = router.root_password
     connected = asyncio.create_task(run_by_ssh(at_home, "sleep 999", password=password))
-    async with asyncio.timeout(5):
-        while "Accepted" not in router.ssh.log():
-            await asyncio.sleep(0.01)
+    await until(lambda: "Accepted" in router.ssh.log())
     await asyncio.to_thread(router.reboot)
-    left_running.wait(timeout=1)
+    left_running.wait(LIMIT)
     # Its server may live long enough to say that what it ran was killed.
     ended = asyncio.gather(connected, return_exceptions=True)
-    (end,) = await asyncio.wait_for(ended, timeout=1)
+    (end,) = await asyncio.wait_for(ended, LIMIT)
     assert end == "" or isinstance(end, (OSError, asyncssh.Error))
     assert router.iptables_save() == rules
     assert "mine" not in router.run("nft", "list", "tables").stdout
@@ -250,10 +248,7 @@ def test_nothing_is_left_of_a_lab_whose_process_was_killed() -> None:
         assert len(networks) == 6
         assert networks <= namespaces_in_use()
         builder.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while networks & namespaces_in_use() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not networks & namespaces_in_use()
+    wait_until(lambda: not networks & namespaces_in_use())
 
 
 def private_folders() -> list[Path]:

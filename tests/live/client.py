@@ -9,10 +9,11 @@ from typing import Any, Final
 import aiohttp
 
 from tests.lab.node import Node
+from tests.lab.waiting import LIMIT, at_once
 
 LOOPBACK: Final = "127.0.0.1"
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=60)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=LIMIT)
 _CHUNK: Final = 65536
 
 
@@ -150,8 +151,8 @@ class Client:
             writer.close()
             return
         try:
-            await asyncio.gather(_copy(reader, inner[1]), _copy(inner[0], writer))
-        except OSError:
+            await at_once(_copy(reader, inner[1]), _copy(inner[0], writer))
+        except* OSError:
             # One side is gone, so the other has to go.
             pass
         finally:

@@ -1,14 +1,13 @@
 """The forms of our integration, filled in as a browser does, and what they said."""
 
 from dataclasses import dataclass, field
-import time
 from typing import Any, Final
+
+from tests.lab.waiting import tries
 
 from .instance import DOMAIN, HomeAssistant, InstanceFailed
 
 _ENTRIES: Final = "/api/config/config_entries"
-# Seconds until what was added has its entity, or is set up.
-_SETTLE: Final = 20
 
 
 class FlowRefused(Exception):
@@ -134,8 +133,7 @@ class Flows:
 
     def switch(self, subentry_id: str) -> str:
         """Return a forward's switch, as soon as there is one with a state."""
-        deadline = time.monotonic() + _SETTLE
-        while True:
+        for _ in tries():
             for entity in self._ha.command("config/entity_registry/list"):
                 entity_id: str = entity["entity_id"]
                 if (
@@ -144,9 +142,7 @@ class Flows:
                     and self._ha.state(entity_id) is not None
                 ):
                     return entity_id
-            if time.monotonic() > deadline:
-                raise InstanceFailed("The forward has no switch.")
-            time.sleep(0.02)
+        raise InstanceFailed("The forward has no switch.")
 
     def _submit(
         self, flow: str, form: dict[str, Any], fields: object
@@ -170,10 +166,12 @@ class Flows:
 
     def _wait_loaded(self, entry_id: str) -> None:
         """Wait until the router is connected; adding it does not."""
-        deadline = time.monotonic() + _SETTLE
-        while (entry := self.entry(entry_id))["state"] != "loaded":
-            if time.monotonic() > deadline or entry["state"] == "setup_error":
-                raise InstanceFailed(
-                    f"The router was added, but is {entry['state']}: {entry['reason']}."
-                )
-            time.sleep(0.02)
+        entry: dict[str, Any] = {}
+        for _ in tries():
+            if (entry := self.entry(entry_id))["state"] == "loaded":
+                return
+            if entry["state"] == "setup_error":
+                break
+        raise InstanceFailed(
+            f"The router was added, but is {entry['state']}: {entry['reason']}."
+        )

@@ -9,11 +9,11 @@ import socket
 import subprocess
 import sys
 from textwrap import dedent
-import time
 from types import TracebackType
 from typing import Any, Final, Self
 
 from tests.lab.node import Node
+from tests.lab.waiting import LIMIT, tries
 
 from .client import LOOPBACK, Client, RequestRefused
 
@@ -26,11 +26,6 @@ REPOSITORY: Final = Path(__file__).parents[2]
 # Any Linux has this folder, and nothing that runs in the lab reads from it.
 _FOLDER: Final = "/boot"
 _CLIENT_ID: Final = f"http://{LOOPBACK}:{PORT}/"
-# Seconds. A boot takes five on an ordinary machine.
-_BOOT: Final = 90
-_STOP: Final = 30
-_SAVE: Final = 10
-_LOOK_AGAIN: Final = 0.02
 
 _CONFIGURATION: Final = """\
     homeassistant:
@@ -158,14 +153,13 @@ class HomeAssistant:
                 stdout=log.fileno(),
                 stderr=log.fileno(),
             )
-        deadline = time.monotonic() + _BOOT
-        while not self._runs():
+        for _ in tries():
+            if self._runs():
+                return
             if self._process.poll() is not None:
                 said = self.log().strip().splitlines()[-1:]
                 raise InstanceFailed(f"Home Assistant ended at once: {said}")
-            if time.monotonic() > deadline:
-                raise InstanceFailed(f"Home Assistant did not start within {_BOOT} s.")
-            time.sleep(_LOOK_AGAIN)
+        raise InstanceFailed(f"Home Assistant did not start within {LIMIT:g} s.")
 
     def _runs(self) -> bool:
         """Tell whether it has come up."""
@@ -209,10 +203,12 @@ class HomeAssistant:
         self._signal("TERM")
         process, self._process = self._running(), None
         try:
-            status = process.wait(_STOP)
+            status = process.wait(LIMIT)
         except subprocess.TimeoutExpired:
             self._node.stop(process)
-            raise InstanceFailed(f"Home Assistant did not stop in {_STOP} s.") from None
+            raise InstanceFailed(
+                f"Home Assistant did not stop in {LIMIT:g} s."
+            ) from None
         if status:
             raise InstanceFailed(f"Home Assistant ended with status {status}.")
 
@@ -261,17 +257,15 @@ class HomeAssistant:
                 return None
             raise
 
-    def wait_state(
-        self, entity_id: str, state: str | None, seconds: float = 10
-    ) -> None:
+    def wait_state(self, entity_id: str, state: str | None) -> None:
         """Wait until an entity has this state; None stands for no such entity."""
-        deadline = time.monotonic() + seconds
-        while (found := self.state(entity_id)) != state:
-            if time.monotonic() > deadline:
-                raise InstanceFailed(
-                    f"{entity_id} is {found} after {seconds:g} s, and not {state}."
-                )
-            time.sleep(_LOOK_AGAIN)
+        found = None
+        for _ in tries():
+            if (found := self.state(entity_id)) == state:
+                return
+        raise InstanceFailed(
+            f"{entity_id} is {found} after {LIMIT:g} s, and not {state}."
+        )
 
     def stored_entries(self, text: str) -> str:
         """Return what is on disk of all entries, once this text stands in it.
@@ -279,12 +273,10 @@ class HomeAssistant:
         Home Assistant writes it a second late.
         """
         path = self.config / ".storage/core.config_entries"
-        deadline = time.monotonic() + _SAVE
-        while not path.exists() or text not in (stored := path.read_text()):
-            if time.monotonic() > deadline:
-                raise InstanceFailed(f"Home Assistant did not save {text}.")
-            time.sleep(_LOOK_AGAIN)
-        return stored
+        for _ in tries():
+            if path.exists() and text in (stored := path.read_text()):
+                return stored
+        raise InstanceFailed(f"Home Assistant did not save {text}.")
 
     def log(self) -> str:
         """Return all it has said since it was installed, over all its starts."""

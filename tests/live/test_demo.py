@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from tests.lab.network import Lab
+from tests.lab.waiting import LIMIT
 
 from .client import LOOPBACK
 from .demo import NotAsPromised, walk
@@ -45,7 +46,7 @@ STEPS = (
 
 def get_page(port: int) -> str:
     """Return the page that a browser gets first."""
-    connection = HTTPConnection(LOOPBACK, port, timeout=10)
+    connection = HTTPConnection(LOOPBACK, port, timeout=LIMIT)
     try:
         connection.request("GET", "/")
         return connection.getresponse().read().decode()

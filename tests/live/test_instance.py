@@ -1,9 +1,10 @@
 """A real Home Assistant, stopped, killed and told nonsense."""
 
-from collections.abc import Callable, Iterator
-import time
+from collections.abc import Iterator
 
 import pytest
+
+from tests.lab.waiting import wait_until
 
 from .fixtures import Live
 from .flows import AddedForward, AddedRouter, FlowRefused
@@ -40,14 +41,6 @@ def passes(live: Live, port: int = 8443) -> bool:
     """Tell whether payload goes from the internet to the target and back."""
     lab = live.lab
     return lab.internet.exchange("tcp", lab.main.wan_address, port).passed
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what comes by itself."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_stopping_home_assistant_leaves_the_forward_in_force(

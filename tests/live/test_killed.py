@@ -1,6 +1,6 @@
 """Home Assistant is killed at any moment, and the next start makes all as wished."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests.lab.disk import REAL_COMMANDS
+from tests.lab.waiting import wait_until
 
 from .client import RequestRefused
 from .fixtures import Live
@@ -133,14 +134,6 @@ def add_forward(live: Live, entry_id: str, port: int) -> AddedForward:
     )
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait for what comes by itself."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_wish_that_was_confirmed_is_so_after_the_next_start(home: Home) -> None:
     """Killed the moment the action returned; the router restarts meanwhile."""
     wait_until(lambda: home.runs("nft monitor"))
@@ -150,7 +143,7 @@ def test_a_wish_that_was_confirmed_is_so_after_the_next_start(home: Home) -> Non
         assert home.passes(8442)
         assert not home.passes(8441)
         # Nothing of ours runs on there.
-        wait_until(lambda: not home.runs("nft monitor"), 5)
+        wait_until(lambda: not home.runs("nft monitor"))
         home.live.lab.bypass.reboot()
         assert not home.passes(8442)
     assert home.states() == {8441: "off", 8442: "on", 8443: "on", 8444: "off"}

@@ -275,6 +275,8 @@ def _tproxy(lab: Lab) -> Hijack:
 
 def _fill(lab: Lab) -> None:
     """Let connections come from the LAN until the kernel remembers no more."""
+    # All of them at once, also where it takes long until the last has come.
+    lab.bypass.sysctl("net.netfilter.nf_conntrack_udp_timeout", "600")
     count, most = (
         int(lab.bypass.run("cat", f"/proc/sys/net/netfilter/nf_conntrack_{it}").stdout)
         for it in ("count", "max")
@@ -282,7 +284,6 @@ def _fill(lab: Lab) -> None:
     lab.other.run(
         *(sys.executable, "-IS", "-c", _FILLING),
         *(lab.bypass.address, str(most - count + 2000)),
-        timeout=60,
     )
 
 

@@ -31,6 +31,7 @@ from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.fixtures import build
 from tests.lab.network import INTERNET_ADDRESS, NETWORKS, Lab
+from tests.lab.waiting import at_once, until
 from tests.summary import Layout, Note, crosstab
 
 from .client import connect
@@ -135,7 +136,8 @@ async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
 
         visits: list[asyncio.Task[None]] = []
         found = await await_visitor(router, fault.forward, WATCHED, progress)
-        await asyncio.gather(*visits)
+        for visited in visits:
+            await visited
         await no_counting_rules(lab)
         return found
     finally:
@@ -146,9 +148,7 @@ async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
 
 async def no_counting_rules(lab: Lab) -> None:
     """Wait until nothing is left of what counts, or fail."""
-    async with asyncio.timeout(5):
-        while re.search(r"ha_bypass_watch|\.packets", all_rules(lab)):
-            await asyncio.sleep(0.05)
+    await until(lambda: not re.search(r"ha_bypass_watch|\.packets", all_rules(lab)))
 
 
 def flaw(fault: Fault, kind: Kind, found: Diagnosis) -> str | None:
@@ -195,7 +195,7 @@ def possible(fault: Fault, kind: Kind) -> bool:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(300)
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_each_fault_is_named_alone(kind: Kind, table: Note) -> None:
     """And nothing else is blamed."""
@@ -266,7 +266,7 @@ DIAGNOSES = int(os.environ.get("DIAGNOSES", "250" if "CI" in os.environ else "10
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(300)
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_diagnoses_of_healthy_forwards_name_no_cause(kind: Kind, table: Note) -> None:
     """Of services that talk, and of those that don't. DIAGNOSES says how many."""
@@ -344,14 +344,14 @@ async def _all_healthy(kind: Kind, lab: Lab) -> list[tuple[str, Diagnosis]]:
                 diagnosis = await diagnose(router, forward)
                 found.append((forward.id, diagnosis))
 
-        await asyncio.gather(*(work(router) for router in routers * 2))
+        await at_once(*(work(router) for router in routers * 2))
         return found
     finally:
-        await asyncio.gather(*(router.close() for router in routers))
+        await at_once(*(router.close() for router in routers))
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(300)
+@pytest.mark.long
 def test_faults_that_come_together_are_both_named(table: Note) -> None:
     """Or the first on the path alone, where it hides the other."""
     flaws = list(tried(list(pairs()), KINDS[0], table))

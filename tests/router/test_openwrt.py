@@ -20,13 +20,13 @@ from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
     ConnectionsStay,
 )
-from custom_components.bypass_router.router.listeners import Listener
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.script import Result, Script
 from custom_components.bypass_router.router.session import Session
 from custom_components.bypass_router.router.watch import Change
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.lab.waiting import soon, until, until_told
 
 from .client import WEB, connect
 from .matrix import FORWARDS
@@ -90,24 +90,20 @@ async def test_a_change_is_heard_and_nothing_runs_on_after_us(
     ear = Ear(router)
     assert await ear.next() == Change()
     await router.apply([WEB])
-    assert await ear.next(2)
+    assert await ear.next(soon(2))
     await ear.quiet()
     at_home.bypass.firewall.reload()
     if at_home.options is FW4:
-        assert await ear.next(2) == Change("nft")
+        assert await ear.next(soon(2)) == Change("nft")
         await ear.quiet()
         at_home.bypass.run("nft", "delete", "table", "ip", "ha_bypass")
     else:
         at_home.bypass.run("iptables", "-t", "nat", "-F", "HA-BYPASS-PRE")
-    assert await ear.next(2)
+    assert await ear.next(soon(2))
     ear.task.cancel()
     await asyncio.gather(ear.task, return_exceptions=True)
     await router.close()
-    for _ in range(40):
-        if running() <= before:
-            break
-        await asyncio.sleep(0.1)
-    assert running() <= before
+    await until(lambda: running() <= before)
 
 
 @KINDS
@@ -135,15 +131,13 @@ async def test_our_key_goes_in_and_out(at_home: Lab, router: Router) -> None:
 async def test_its_services_are_known(at_home: Lab, router: Router) -> None:
     """By busybox's netstat, also by one that does not know their programs."""
     at_home.bypass.spawn("nc", "-l", "-p", "9000")
-    found: frozenset[Listener] = frozenset()
-    for _ in range(20):
-        if len(found := await router.listeners()) == 2:
-            break
-        await asyncio.sleep(0.1)
-    assert {(service.transport, service.port) for service in found} == {
-        ("tcp", 22),
-        ("tcp", 9000),
-    }
+    expected = {("tcp", 22), ("tcp", 9000)}
+
+    async def known() -> bool:
+        found = await router.listeners()
+        return {(service.transport, service.port) for service in found} == expected
+
+    await until_told(known)
 
 
 @KINDS

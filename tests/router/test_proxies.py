@@ -129,10 +129,10 @@ def test_chains_that_lead_in_circles_or_nowhere_end() -> None:
     """Also where there are many of them."""
     circle = "".join(f"-A C{n} -j C{n + 1}\n" for n in range(20_000))
     circle += "-A C20000 -j C0\n-A PREROUTING -j C0\n-A PREROUTING -j GONE\n"
-    started = time.monotonic()
+    started = time.thread_time()
     assert not tproxy_in_iptables(circle)
     assert tproxy_in_iptables(f"{circle}-A C9 -j TPROXY --on-port 1\n")
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize("route", DIVERTED)

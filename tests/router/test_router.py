@@ -19,6 +19,7 @@ from custom_components.bypass_router.router.router import Router
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Outcome, Protocol
 from tests.lab.network import Lab
+from tests.lab.waiting import at_once, until
 
 from .client import connect
 
@@ -311,12 +312,12 @@ async def test_two_home_assistants_share_a_router(
     try:
         theirs = replace(GAME, id="01THEIRS")
         for _ in range(5):
-            ours_live, theirs_live = await asyncio.gather(
+            ours_live, theirs_live = await at_once(
                 router.apply([WEB]), other.apply([theirs])
             )
             assert ours_live.forwards == {WEB.id: WEB}
             assert theirs_live.forwards == {theirs.id: theirs}
-            await asyncio.gather(router.apply([]), other.apply([]))
+            await at_once(router.apply([]), other.apply([]))
         await other.apply([theirs])
         assert (await router.apply([WEB])).foreign == {Tag("cd34", "01THEIRS")}
         await router.apply([])
@@ -419,9 +420,7 @@ async def test_a_connection_that_is_gone_is_an_error(
     """Whether it was open or closes while we ask."""
     await router.apply([WEB])
     at_home.bypass.stop_ssh()
-    async with asyncio.timeout(5):
-        while not router.closed:
-            await asyncio.sleep(0.01)
+    await until(lambda: router.closed)
     with pytest.raises(ConnectionLost):
         await router.read()
     with pytest.raises(ConnectionLost):

@@ -8,6 +8,7 @@ import pytest
 
 from custom_components.bypass_router.router.errors import BadOutput
 from custom_components.bypass_router.router.script import Result, Script, quote
+from tests.lab.waiting import LIMIT
 
 SHELLS = [["sh"], ["bash", "--posix"], ["dash"], ["busybox", "sh"]]
 
@@ -29,7 +30,7 @@ def printed(shell: list[str], text: str, before: str = "") -> str:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=10,
+        timeout=LIMIT,
         check=False,
     )
     return before + done.stdout

@@ -21,6 +21,7 @@ from custom_components.bypass_router.router.session import Session
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
+from tests.lab.waiting import at_once, soon, until
 
 from .client import open_session
 
@@ -63,18 +64,11 @@ def shells(lab: Lab) -> dict[int, str]:
     return found
 
 
-async def until(what: Callable[[], object], seconds: float = 5) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(seconds):
-        while not what():
-            await asyncio.sleep(0.02)
-
-
 async def spare(lab: Lab) -> int:
     """Return the process id of the shell that waits, as soon as one does."""
     await until(lambda: shells(lab))
     # It has to say that it waits.
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(soon(0.2))
     return next(pid for pid, command in shells(lab).items() if command.endswith(" -s"))
 
 
@@ -119,10 +113,10 @@ async def test_a_slow_profile_is_not_waited_for_again(at_home: Lab) -> None:
         "sh", f'#!{REAL_COMMANDS}/bin/dash\necho Welcome\nsleep 0.8\nexec {real} "$@"\n'
     )
     async with ready(at_home) as session:
-        await asyncio.sleep(2)
+        await spare(at_home)
         began = time.monotonic()
         await session.run(WHO)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < soon(0.5)
 
 
 @SERVERS
@@ -131,7 +125,7 @@ async def test_scripts_one_after_the_other_and_at_once_all_run(at_home: Lab) -> 
     async with ready(at_home) as session:
         for _ in range(10):
             await session.run(WHO)
-        found = await asyncio.gather(*(who(session) for _ in range(8)))
+        found = await at_once(*(who(session) for _ in range(8)))
         assert len(set(found)) == 8
 
 
@@ -202,7 +196,7 @@ async def test_a_shell_that_never_says_that_it_waits_is_given_up(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And holds no script for long."""
-    monkeypatch.setattr(shell_module, "CONNECT_TIMEOUT", 1)
+    monkeypatch.setattr(shell_module, "CONNECT_TIMEOUT", 6)
     async with ready(at_home) as session:
         waiting = await spare(at_home)
         at_home.bypass.commands.replace(
@@ -212,7 +206,7 @@ async def test_a_shell_that_never_says_that_it_waits_is_given_up(
         await until(lambda: shells(at_home).keys() - {waiting})
         at_home.bypass.commands.restore()
         (mute,) = shells(at_home).keys() - {waiting}
-        async with asyncio.timeout(0.9):
+        async with asyncio.timeout(5):
             assert await who(session) != mute
         await until(lambda: mute not in shells(at_home))
 
@@ -267,13 +261,13 @@ async def test_a_waiting_shell_whose_link_is_cut_ends(
     at_home: Lab, sh: str, bash: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The silence tells it, where a shell can wait for so long and no longer."""
-    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 1)
+    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 3)
     use_shell(at_home, sh, bash=bash)
     session = await open_session(at_home)
     await session.run(WHO)
     await until(lambda: shells(at_home))
     at_home.bypass.cut_link()
-    await until(lambda: not shells(at_home), 4)
+    await until(lambda: not shells(at_home))
     at_home.bypass.restore_link()
     await session.close()
 
@@ -283,13 +277,13 @@ async def test_a_waiting_shell_that_hears_of_us_stays(
     at_home: Lab, sh: str, bash: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a script that may come much later; no process is started meanwhile."""
-    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 1)
+    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 4)
     monkeypatch.setattr(watch_module, "HEARTBEAT_INTERVAL", 0.3)
     use_shell(at_home, sh, bash=bash)
     async with ready(at_home) as session:
         waiting = await spare(at_home)
         before = shells(at_home)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(6)
         assert shells(at_home) == before
         assert await who(session) == waiting
 

@@ -15,6 +15,7 @@ from custom_components.bypass_router.router.watch import Change
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
+from tests.lab.waiting import LIMIT, soon, until
 
 from .client import connect
 
@@ -41,7 +42,7 @@ class Listener:
         finally:
             self._changes.put_nowait(None)
 
-    async def next(self, seconds: float = 5) -> Change | None:
+    async def next(self, seconds: float = LIMIT) -> Change | None:
         """Return the next change; None if the watcher has ended."""
         return await asyncio.wait_for(self._changes.get(), seconds)
 
@@ -55,7 +56,7 @@ class Listener:
 
     async def quiet(self) -> None:
         """Wait until what was said so far has been heard."""
-        while not await self.silence(0.3):
+        while not await self.silence(soon(0.3)):
             pass
 
 
@@ -136,7 +137,7 @@ async def test_the_program_that_changed_the_rules_is_named(
     heard = await listener.next()
     assert heard == Change(cause)
     assert router.cause_of([heard]) == cause
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < soon(0.5)
 
 
 async def test_our_own_changes_are_nobodys_fault(
@@ -178,7 +179,7 @@ async def test_changes_by_legacy_iptables_are_noticed_by_looking(
     await router.apply([WEB])
     assert await listener.next() == Change()
     at_home.bypass.run("sh", "-c", command)
-    assert await listener.next(2) == Change()
+    assert await listener.next(soon(2)) == Change()
     assert await listener.silence(1.5)
 
 
@@ -187,7 +188,7 @@ async def test_a_router_without_nft_is_watched_all_the_same(at_home: Lab) -> Non
     at_home.bypass.commands.hide("nft")
     async with watching(at_home) as (_, listener):
         at_home.bypass.run("iptables", "-t", "nat", "-F")
-        assert await listener.next(2) == Change()
+        assert await listener.next(soon(2)) == Change()
 
 
 def late(name: str, first: str) -> str:
@@ -236,7 +237,7 @@ async def test_changes_that_the_router_has_lost_count_as_changes(
     bypass.run("iptables", "-t", "nat", "-I", "PREROUTING", "-j", "RETURN")
     bypass.run("pkill", "-CONT", "-x", "nft")
     # All that was kept comes before it.
-    assert await listener.next(30) == Change()
+    assert await listener.next() == Change()
 
 
 async def test_a_router_that_never_listens_is_looked_at(
@@ -248,7 +249,7 @@ async def test_a_router_that_never_listens_is_looked_at(
     async with watching(at_home) as (router, listener):
         assert not router.reports
         at_home.bypass.run("iptables", "-t", "nat", "-I", "PREROUTING", "-j", "RETURN")
-        assert await listener.next(2) == Change()
+        assert await listener.next(soon(2)) == Change()
 
 
 @BOTH
@@ -266,9 +267,7 @@ async def test_no_process_stays_on_the_router(
         router._session._connection._transport.abort()  # noqa: SLF001 - as the kernel does for a process that is killed
     else:
         at_home.bypass.run("sh", "-c", "pkill -9 -f '^sshd: root'")
-    async with asyncio.timeout(4):
-        while processes(at_home) != idle:
-            await asyncio.sleep(0.05)
+    await until(lambda: processes(at_home) == idle)
     listener.task.cancel()
     await asyncio.gather(listener.task, return_exceptions=True)
 
@@ -282,9 +281,7 @@ async def test_a_router_that_hears_no_more_of_us_gives_up(
     listener = Listener(router)
     assert await listener.next() == Change()
     at_home.bypass.cut_link()
-    async with asyncio.timeout(5):
-        while processes(at_home) != idle:
-            await asyncio.sleep(0.05)
+    await until(lambda: processes(at_home) == idle)
     listener.task.cancel()
     at_home.bypass.restore_link()
     await router.close()
@@ -294,12 +291,12 @@ async def test_a_router_that_hears_of_us_goes_on(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as we are there."""
-    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 1)
+    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 4)
     monkeypatch.setattr(
         "custom_components.bypass_router.router.router.HEARTBEAT_INTERVAL", 0.3
     )
     async with watching(at_home) as (_, listener):
-        assert await listener.silence(2.5)
+        assert await listener.silence(6)
         at_home.bypass.run("iptables", "-t", "nat", "-F")
         heard = await listener.next()
         assert heard is not None
