@@ -11,6 +11,7 @@ pytest_plugins = ["tests.summary"]
 _OF_THOSE_THAT_RUN_TESTS = (
     "pytest_homeassistant_custom_component.plugins",
     "tests.once",
+    "tests.journey",
     "tests.lab.fixtures",
     "tests.live.fixtures",
 )
@@ -22,6 +23,13 @@ for name, examples in (("tests", 60), ("fast", 10)):
         name, deadline=None, max_examples=examples, derandomize="CI" in os.environ
     )
 settings.load_profile("tests")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take which walks are walked, and how far; see `journey.py`."""
+    group = parser.getgroup("walks")
+    group.addoption("--seed", type=int, default=0, help="walk elsewhere")
+    group.addoption("--steps", type=int, default=670, help="of each walk")
 
 
 def pytest_configure(config: pytest.Config) -> None:

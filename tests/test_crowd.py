@@ -23,14 +23,16 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router import patience
 from custom_components.bypass_router.const import DOMAIN
+from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
-from tests.lab.waiting import until
+from tests.lab.waiting import until, until_told
 
 from .setup import set_up, turn
-from .test_walk import MOST_FORWARDS, SEED, STEPS, Walker
+from .test_walk import MOST_FORWARDS, Walker
 
-BURSTS: Final = STEPS // 67
+STEPS_A_BURST: Final = 67
+"""Of a walk's, which take as long."""
 LARGEST: Final = 6
 # What is due on the loop between the beginnings of two.
 TURNS_OF_THE_LOOP: Final = (0, 0, 1, 5, 30, 100)
@@ -155,10 +157,14 @@ class Crowd(Walker):
 
     async def _connected(self) -> None:
         """Wait until the router is connected, and all entities are there."""
-        async with asyncio.timeout(30):
-            while self.entry.state is not ConfigEntryState.LOADED:
+
+        async def loaded() -> bool:
+            if self.entry.state is not ConfigEntryState.LOADED:
                 # Not when Home Assistant tries again, which takes longer.
                 await self.hass.config_entries.async_reload(self.entry.entry_id)
+            return self.entry.state is ConfigEntryState.LOADED
+
+        await until_told(loaded)
         await until(lambda: all(map(self._is_shown, self.forwards)))
 
     def _is_shown(self, name: str) -> bool:
@@ -168,6 +174,8 @@ class Crowd(Walker):
         return state is not None and state.state != STATE_UNAVAILABLE
 
 
+@pytest.mark.long
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize(
     ("router_options", "firewall", "seed"),
     [
@@ -182,6 +190,7 @@ async def test_many_at_once_come_to_an_end_that_all_agree_on(
     hass_storage: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    journey: Journey,
     firewall: str,
     seed: int,
 ) -> None:
@@ -189,9 +198,9 @@ async def test_many_at_once_come_to_an_end_that_all_agree_on(
     assert await async_setup_component(hass, "homeassistant", {})
     monkeypatch.setattr(patience, "SECONDS", 0.0)
     entry = await set_up(hass, at_home, firewall=firewall)
-    crowd = Crowd(hass, at_home, entry, SEED + seed)
+    crowd = Crowd(hass, at_home, entry, journey.seed + seed)
     await crowd.put_foreign()
-    for _ in range(BURSTS):
+    for _ in journey.steps(STEPS_A_BURST):
         done = await crowd.burst(hass_storage)
         await crowd.check(done, payload=False)
         # A task whose error nobody has asked for says so when it goes.

@@ -2,11 +2,12 @@
 
 After each step, what is live on the router is what is wished, each switch shows it,
 and what others have put into the firewall is there to the letter.
+
+`scripts/test tests/test_walk.py --seed 7 --steps 20000` walks elsewhere, and longer.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-import os
 import random
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,19 +19,18 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.bypass_router import patience
 from custom_components.bypass_router.link import async_owner
 from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.firewall import Live
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
+from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Protocol
 from tests.lab.network import Lab
+from tests.lab.waiting import NeverCame, soon, tries, until, until_told
 from tests.router.client import connect
 
 from .setup import set_up, subentry, switch_of, turn
 
-STEPS: Final = int(os.environ.get("STEPS", "670"))
-"""Of each of three walks."""
-SEED: Final = int(os.environ.get("SEED", "0"))
-"""Another one is another walk."""
 PAYLOAD_EVERY: Final = 20
 MOST_FORWARDS: Final = 8
 FIRST_PORT: Final = 8000
@@ -215,8 +215,14 @@ class Walker:
         return "cut"
 
     async def reboot(self) -> str:
-        """Restart the router, which loses all rules."""
+        """Restart the router, which loses all rules, and wait until that was noticed.
+
+        Until then, whoever turns a switch is told that the connection is lost.
+        """
+        link = self.entry.runtime_data.link
+        before = link.router
         await asyncio.to_thread(self.lab.bypass.reboot)
+        await until(lambda: link.router not in {None, before})
         await self.put_foreign()
         self.looker = None
         return "reboot"
@@ -229,7 +235,7 @@ class Walker:
 
     async def put_foreign(self) -> None:
         """Have others' rules there, and only once."""
-        for _ in range(10):
+        for _ in tries():
             if self.foreign and await self._foreign_rules() == self.foreign:
                 return
             # What is listed twice by mistake is not removed at all.
@@ -255,13 +261,14 @@ class Walker:
         Both `iptables-save` and `nft list` show a rule twice now and then while
         somebody changes the same rules, as we may at this moment.
         """
-        found = await self._foreign_rules()
-        for _ in range(20):
-            if found == self.foreign:
-                break
-            await asyncio.sleep(0.05)
-            found = await self._foreign_rules()
-        assert found == self.foreign, done
+
+        async def as_they_were() -> bool:
+            return await self._foreign_rules() == self.foreign
+
+        try:
+            await until_told(as_they_were, soon(2))
+        except NeverCame:
+            assert await self._foreign_rules() == self.foreign, done
 
     async def _foreign_rules(self) -> str:
         """Return what is not ours."""
@@ -304,16 +311,17 @@ class Walker:
             for name in self.forwards
         }
         found: dict[str, Any] = {}
+
+        async def all_is_so() -> bool:
+            # To look at the router costs it something, at the switches nothing.
+            if self._shows(expected):
+                found.clear()
+                found.update(await self._live())
+            return found == wished and self._shows(expected)
+
         try:
-            async with asyncio.timeout(30):
-                while found != wished or not self._shows(expected):
-                    # To look at the router costs it something, at the switches nothing.
-                    while not self._shows(expected):
-                        await asyncio.sleep(0.005)
-                    found = dict(await self._live())
-                    if found != wished:
-                        await asyncio.sleep(0.05)
-        except TimeoutError:
+            await until_told(all_is_so)
+        except NeverCame:
             shown = {s: str(self.hass.states.get(s)) for s in expected}
             pytest.fail(f"after {done!r}: {found} and not {wished}; {shown}")
         await self._check_foreign(done)
@@ -327,16 +335,19 @@ class Walker:
 
     async def _live(self) -> Mapping[str, Forward]:
         """Return what the kernel does, as seen by a client that knows no wish."""
-        for _ in range(40):
-            try:
-                if self.looker is None or self.looker.closed:
-                    owner = await async_owner(self.hass)
-                    self.looker = await connect(self.lab, owner, firewall=self.firewall)
-                return (await self.looker.read()).forwards
-            except Exception:  # noqa: BLE001 - a router that is away is asked again
-                self.looker = None
-                await asyncio.sleep(0.1)
-        pytest.fail("the router stays away")
+        looked = await until_told(self._read_once)
+        return looked.forwards
+
+    async def _read_once(self) -> Live | None:
+        """Look once; None where the router is away."""
+        try:
+            if self.looker is None or self.looker.closed:
+                owner = await async_owner(self.hass)
+                self.looker = await connect(self.lab, owner, firewall=self.firewall)
+            return await self.looker.read()
+        except Exception:  # noqa: BLE001 - a router that is away is asked again
+            self.looker = None
+            return None
 
     async def _check_payload(self, name: str) -> None:
         """See packets pass, to the target that echoes."""
@@ -358,7 +369,8 @@ class Walker:
         assert exchange.passed, (name, forward, exchange)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.long
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize(
     ("router_options", "firewall", "seed"),
     [
@@ -372,6 +384,7 @@ async def test_whatever_happens_what_is_wished_is_what_is_so(
     at_home: Lab,
     hass: HomeAssistant,
     monkeypatch: pytest.MonkeyPatch,
+    journey: Journey,
     firewall: str,
     seed: int,
 ) -> None:
@@ -379,9 +392,9 @@ async def test_whatever_happens_what_is_wished_is_what_is_so(
     # A walk meets more harm in a minute than patience is made for.
     monkeypatch.setattr(patience, "SECONDS", 0.0)
     entry = await set_up(hass, at_home, firewall=firewall)
-    walker = Walker(hass, at_home, entry, SEED + seed)
+    walker = Walker(hass, at_home, entry, journey.seed + seed)
     await walker.put_foreign()
-    for number in range(STEPS):
+    for number in journey.steps():
         done = await walker.step()
         await walker.check(done, payload=number % PAYLOAD_EVERY == 0)
     if walker.looker:
