@@ -99,14 +99,15 @@ class Walker:
         if not self.forwards:
             return await self.add()
         name = self.chance.choice(sorted(self.forwards))
-        return await self._turn(self.chance.choice(("on", "off")), name)
+        return await self.turn(self.chance.choice(("on", "off")), name)
 
     async def toggle_many(self) -> str:
         """Wish several at once."""
         names = [name for name in sorted(self.forwards) if self.chance.random() < 0.6]
-        return await self._turn(self.chance.choice(("on", "off")), *names)
+        return await self.turn(self.chance.choice(("on", "off")), *names)
 
-    async def _turn(self, state: str, *names: str) -> str:
+    async def turn(self, state: str, *names: str) -> str:
+        """Turn these on or off."""
         if names:
             switches = [switch_of(self.hass, self.entry, name) for name in names]
             await turn(self.hass, state, *switches)
@@ -217,7 +218,7 @@ class Walker:
     async def reboot(self) -> str:
         """Restart the router, which loses all rules, and wait until that was noticed.
 
-        Until then, whoever turns a switch is told that the connection is lost.
+        A switch that is about to be unavailable can't be turned.
         """
         link = self.entry.runtime_data.link
         before = link.router
@@ -367,6 +368,25 @@ class Walker:
         finally:
             self.lab.target.stop_serving()
         assert exchange.passed, (name, forward, exchange)
+
+
+async def test_who_turns_a_switch_after_a_restart_of_the_router_has_waited_for_it(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """However early on a walk: what it asks for would be dropped in silence.
+
+    While nothing is on, nothing but the lost connection tells of a restart.
+    """
+    entry = await set_up(hass, at_home, firewall="nftables")
+    walker = Walker(hass, at_home, entry, 0)
+    await walker.put_foreign()
+    for _ in range(3):
+        await walker.add()
+        await walker.check(await walker.reboot(), payload=False)
+        for state in ("on", "off"):
+            await walker.check(await walker.turn(state, "F0"), payload=False)
+    if walker.looker:
+        await walker.looker.close()
 
 
 @pytest.mark.long
