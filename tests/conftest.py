@@ -12,6 +12,7 @@ _OF_THOSE_THAT_RUN_TESTS = (
     "pytest_homeassistant_custom_component.plugins",
     "tests.once",
     "tests.journey",
+    "tests.failures",
     "tests.lab.fixtures",
     "tests.live.fixtures",
 )

@@ -64,6 +64,11 @@ class Machine:
         ) as process:
             try:
                 output, errors = process.communicate(input, timeout)
+            except subprocess.TimeoutExpired as error:
+                self.stop(process)
+                said = b"".join(filter(None, (error.output, error.stderr)))
+                error.add_note(f"{self.name}: {said.decode(errors='replace')}".strip())
+                raise
             except BaseException:
                 self.stop(process)
                 raise

@@ -6,25 +6,29 @@ internet 203.0.113.10 ── wan ── main router ── lan ─┬─ bypass 
 └─ other host .20
 """
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
+import subprocess
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, override
 
 from .bypass import Bypass, RouterOptions
-from .disk import Disk
+from .disk import REAL_COMMANDS, Disk
 from .main_router import MainRouter
 from .namespaces import Namespaces
 from .node import LAN_PREFIX, Node, run_batch
-from .requirements import require_commands
+from .requirements import LabUnavailable, require_commands, require_root_mount
 from .target import Target
 from .user_namespace import gain
+from .witness import Witness
 
 INTERNET_ADDRESS: Final = "203.0.113.10"
 NETWORKS: Final = ("192.168.50.0/24", "203.0.113.0/24")
 """Nothing outside of these exists in the lab."""
 
 
-class Lab:
+class Lab(Witness):
     """A whole network, gone at the latest when this process is."""
 
     internet: Node
@@ -37,6 +41,7 @@ class Lab:
     def __init__(self, options: RouterOptions | None = None) -> None:
         """Build it; raises LabUnavailable where it can't be."""
         require_commands()
+        require_root_mount()
         gain()
         self.options: Final = options or RouterOptions()
         self._closing = ExitStack()
@@ -89,6 +94,23 @@ class Lab:
             self.home,
         )
 
+    @override
+    def witness(self) -> Iterator[tuple[str, str]]:
+        """Yield what the router has logged, and what rules it has."""
+        bypass = self.bypass
+        asked: dict[str, Callable[[], str]] = {
+            f"the router's {path.name}": partial(path.read_text, errors="replace")
+            for path in bypass.disk.path("/var/log").glob("*.*")
+        }
+        asked["iptables-save on the router"] = bypass.iptables_save
+        for command in ("sbin/nft list ruleset", "bin/ip rule"):
+            words = f"{REAL_COMMANDS}/{command}".split()
+            asked[f"{command} on the router"] = partial(_said_by, bypass, *words)
+        for title, ask in asked.items():
+            # Where the lab itself is what has failed, there may be nobody to ask.
+            with suppress(OSError, LabUnavailable, subprocess.SubprocessError):
+                yield title, ask()
+
     def reset(self) -> None:
         """Build it anew, with all of its machines as they were at first."""
         self.close()
@@ -110,3 +132,8 @@ class Lab:
     ) -> None:
         """Tear it down."""
         self.close()
+
+
+def _said_by(node: Node, *command: str) -> str:
+    """Return what a command prints on a machine."""
+    return node.run(*command).stdout

@@ -1,5 +1,6 @@
 """What has to be installed for the lab."""
 
+from pathlib import Path
 import shutil
 
 NEEDED_COMMANDS = {
@@ -48,6 +49,18 @@ def require(*commands: str) -> None:
     if missing:
         raise LabUnavailable(
             f"The lab needs these packages: {', '.join(sorted(missing))}."
+        )
+
+
+def require_root_mount() -> None:
+    """Raise LabUnavailable in a plain chroot, where no mount can be made private."""
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.exists() or not any(
+        line.split()[4] == "/" for line in mounts.read_text().splitlines()
+    ):
+        raise LabUnavailable(
+            "This is a plain chroot, in which no network of namespaces can be built:"
+            " its / is no mount. Enter it by pivot_root, as systemd-nspawn does."
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import override
 
 import pytest
 import pytest_socket
@@ -9,13 +10,14 @@ import pytest_socket
 from tests.lab.bypass import RouterOptions
 from tests.lab.fixtures import build
 from tests.lab.network import Lab
+from tests.lab.witness import Witness
 
 from .flows import Flows
 from .instance import HomeAssistant
 
 
 @dataclass(frozen=True)
-class Live:
+class Live(Witness):
     """A network, and Home Assistant in it."""
 
     lab: Lab
@@ -25,6 +27,12 @@ class Live:
     def flows(self) -> Flows:
         """The forms of our integration."""
         return Flows(self.home_assistant)
+
+    @override
+    def witness(self) -> Iterator[tuple[str, str]]:
+        """Yield what the router and Home Assistant have logged, each with a title."""
+        yield from self.lab.witness()
+        yield "Home Assistant's log", self.home_assistant.log()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -157,9 +157,13 @@ class HomeAssistant:
             if self._runs():
                 return
             if self._process.poll() is not None:
-                said = self.log().strip().splitlines()[-1:]
-                raise InstanceFailed(f"Home Assistant ended at once: {said}")
-        raise InstanceFailed(f"Home Assistant did not start within {LIMIT:g} s.")
+                status = self._process.returncode
+                raise InstanceFailed(
+                    f"Home Assistant ended with status {status}: {self.last_words()}"
+                )
+        raise InstanceFailed(
+            f"Home Assistant did not start within {LIMIT:g} s: {self.last_words()}"
+        )
 
     def _runs(self) -> bool:
         """Tell whether it has come up."""
@@ -210,7 +214,9 @@ class HomeAssistant:
                 f"Home Assistant did not stop in {LIMIT:g} s."
             ) from None
         if status:
-            raise InstanceFailed(f"Home Assistant ended with status {status}.")
+            raise InstanceFailed(
+                f"Home Assistant ended with status {status}: {self.last_words()}"
+            )
 
     def kill(self) -> None:
         """End it by SIGKILL, at once and in the midst of whatever it does."""
@@ -281,6 +287,10 @@ class HomeAssistant:
     def log(self) -> str:
         """Return all it has said since it was installed, over all its starts."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def last_words(self, lines: int = 10) -> str:
+        """Return what it has said last."""
+        return "\n".join(self.log().strip().splitlines()[-lines:])
 
     def errors_in_log(self) -> list[str]:
         """Return the warnings and errors that concern us, each with its traceback.
