@@ -3,7 +3,7 @@
 Whatever its zones say, firewalld accepts all that was translated by whomever, until
 its owner sets StrictForwardPorts (from 2.3 on): then it rejects what it did not
 translate itself. Debian 12's firewalld is older: for the strict kinds, it is given
-those two rules.
+those two rules. Debian 13's has the real ones.
 """
 
 import re
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .bypass import Bypass
 
 _MODULES: Final = "/usr/lib/python3/dist-packages/firewall/core"
+_KNOWS_STRICT: Final = "strict_forward_ports"
 _BUS: Final = "/run/dbus/system_bus_socket"
 _LOG: Final = "/var/log/firewalld.out"
 _STATE: Final = (
@@ -63,12 +64,15 @@ class Firewalld(Firewall):
         require("firewalld", "dbus-daemon")
         kind = self.options.firewall
         backend = "iptables" if kind.endswith("iptables") else "nftables"
-        self._strict = "strict" in kind
         disk = router.disk
+        strict = "strict" in kind
+        knows_strict = _KNOWS_STRICT in disk.path(f"{_MODULES}/fw.py").read_text()
+        self._patched = strict and not knows_strict
         disk.write("/etc/dbus-1/lab.conf", _BUS_SETTINGS)
         disk.write(
             "/etc/firewalld/firewalld.conf",
-            f"DefaultZone=public\nFirewallBackend={backend}\nIPv6_rpfilter=no\n",
+            f"DefaultZone=public\nFirewallBackend={backend}\nIPv6_rpfilter=no\n"
+            + ("StrictForwardPorts=yes\n" if strict and knows_strict else ""),
         )
         masquerade = "<masquerade/>" if self.options.masquerade else ""
         for name, text in _FILES.items():
@@ -76,7 +80,7 @@ class Firewalld(Firewall):
                 f"/etc/firewalld/{name}",
                 text.format(masquerade=masquerade, port=self.options.ssh_port),
             )
-        if self._strict:
+        if self._patched:
             for name, strictly in (
                 ("nftables", _strict_nftables),
                 ("ipXtables", _strict_iptables),
@@ -88,7 +92,7 @@ class Firewalld(Firewall):
     def start(self) -> None:
         """Start D-Bus and firewalld, and wait until its rules are there."""
         router = self.router
-        if self._strict:
+        if self._patched:
             for name in ("nftables.py", "ipXtables.py"):
                 mount = f"mount --bind /etc/firewalld/{name} {_MODULES}/{name}"
                 router.run(*mount.split())

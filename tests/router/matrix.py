@@ -212,7 +212,8 @@ def foreign(text: str) -> list[str]:
     """Return the rules of others in what `rules` returned, each with its place."""
     found = []
     blocks: list[str] = []
-    for line in map(str.strip, text.splitlines()):
+    # Behind a table's brace, nft names the program that owns it.
+    for line in map(str.strip, re.sub(r"\{ # .*", "{", text).splitlines()):
         if line.endswith("{"):
             blocks.append(line)
         place = " ".join((*blocks, line))
