@@ -658,8 +658,11 @@ async def say_hello(port: int) -> str:
         (b"HTTP/1.1 400 Bad Request\r\n\r\n" * 1000, NotSSH),
         (b"SSH-1.5-old\r\n", NotSSH),
         (b"SSH-2.0-\xff\xfe\r\n" + b"\0" * 100, NotSSH),
-        # So long a packet that it never ends.
-        (b"SSH-2.0-x\r\n" + b"\xff" * 100, NoAnswer),
+        # So long a packet that it never ends; asyncssh 2.24.0 waits for it.
+        (
+            b"SSH-2.0-x\r\n" + b"\xff" * 100,
+            NoAnswer if asyncssh.__version__ == "2.24.0" else NotSSH,
+        ),
         (b"SSH-2.0-x\r\n\0\0\0\x0c\x0a\x14" + b"\0" * 10, NotSSH),
         (b"\0" * 2_000_000, NotSSH),
     ],
