@@ -6,6 +6,8 @@ import os
 from hypothesis import settings
 import pytest
 
+from tests import plugin
+
 pytest_plugins = ["tests.summary"]
 
 _OF_THOSE_THAT_RUN_TESTS = (
@@ -40,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     out tests has to be through with it before those that run them begin.
     """
     if runs_tests(config):
+        plugin.adapt()
         for name in _OF_THOSE_THAT_RUN_TESTS:
             config.pluginmanager.import_plugin(name)
         # An option of Home Assistant's plugin, which comes too late to be asked for it.
