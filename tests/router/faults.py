@@ -1,6 +1,7 @@
 """Faults of every kind, each seeded for real in the lab: the causes to be named."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 import subprocess
 import sys
@@ -275,8 +276,10 @@ def _tproxy(lab: Lab) -> Hijack:
 
 def _fill(lab: Lab) -> None:
     """Let connections come from the LAN until the kernel remembers no more."""
-    # All of them at once, also where it takes long until the last has come.
-    lab.bypass.sysctl("net.netfilter.nf_conntrack_udp_timeout", "600")
+    # All of them at once, also where it takes long until the last has come. In a user
+    # namespace, the kernel keeps it to itself.
+    with suppress(PermissionError):
+        lab.bypass.sysctl("net.netfilter.nf_conntrack_udp_timeout", "600")
     count, most = (
         int(lab.bypass.run("cat", f"/proc/sys/net/netfilter/nf_conntrack_{it}").stdout)
         for it in ("count", "max")
