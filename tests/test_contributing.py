@@ -19,6 +19,7 @@ COMMANDS = [
         for line in block.splitlines()
     ),
 ]
+OWN = {"--fast", "--oldest", "--newest-asyncssh"}
 OF_TESTS = [it for it in COMMANDS if it.startswith("scripts/test ")]
 IN_THE_LAB = [it for it in COMMANDS if "tests.lab" in it]
 
@@ -42,7 +43,7 @@ def test_each_program_is_there(command: str) -> None:
 @pytest.mark.parametrize("command", OF_TESTS)
 def test_each_example_finds_a_test(command: str) -> None:
     """What is no word of `scripts/test` itself goes to pytest."""
-    words = [it for it in shlex.split(command)[1:] if it not in {"--fast", "--oldest"}]
+    words = [it for it in shlex.split(command)[1:] if it not in OWN]
     script = (ROOT / "scripts/test").read_text(encoding="utf-8")
     assert all(it in script for it in shlex.split(command) if it not in words)
     if not words:

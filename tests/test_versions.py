@@ -1,11 +1,35 @@
 """What the tests run with: the newest that users have, and the oldest that may be."""
 
+import json
+from pathlib import Path
 import subprocess
 import sys
 
+from packaging.requirements import Requirement
 import pytest
 
 from .plugin import MOVED, PLUGIN
+
+ROOT = Path(__file__).parents[1]
+MANIFEST = ROOT / "custom_components/bypass_router/manifest.json"
+
+
+def pinned(name: str) -> dict[str, str]:
+    """Return the version of each package that a file of requirements has."""
+    lines = (ROOT / "scripts" / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines)
+
+
+def test_tests_run_with_both_ends_of_what_is_required() -> None:
+    """The oldest asyncssh that the manifest admits, and one that came after it."""
+    (required,) = json.loads(MANIFEST.read_text())["requirements"]
+    asyncssh = Requirement(required)
+    bounds = {part.operator: part.version for part in asyncssh.specifier}
+    assert bounds.keys() == {">=", "<"}
+    assert pinned("requirements-oldest.txt")[asyncssh.name] == bounds[">="]
+    newest = pinned("requirements.txt")[asyncssh.name]
+    assert newest in asyncssh.specifier
+    assert newest != bounds[">="]
 
 
 @pytest.mark.parametrize(
