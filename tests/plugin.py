@@ -7,6 +7,7 @@ respx. tests/test_versions.py says when all that can go.
 
 from importlib import import_module
 from importlib.metadata import requires, version
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -36,3 +37,21 @@ def adapt() -> None:
         import_module(f"{PLUGIN}.{name}")
     moved = getattr(import_module(f"{_LOGGER}.helpers"), MOVED)
     setattr(import_module(_LOGGER), MOVED, moved)
+
+
+def find_restored(hass: Any) -> None:
+    """Let a newer Home Assistant find what the plugin put among its restored states.
+
+    It looks for a registered entity by the id of its entry.
+    """
+    if is_made_for_this():
+        return
+    from homeassistant.helpers import (  # noqa: PLC0415 - `adapt` is to come first
+        entity_registry as er,
+        restore_state,
+    )
+
+    cache = vars(hass.data[restore_state.DATA_RESTORE_STATE])
+    for entity_id, stored in cache["last_states"].items():
+        if entry := er.async_get(hass).async_get(entity_id):
+            cache["last_states_by_entity_registry_id"][entry.id] = stored
