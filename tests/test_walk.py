@@ -26,7 +26,7 @@ from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Protocol
 from tests.lab.network import Lab
-from tests.lab.waiting import NeverCame, soon, tries, until, until_told
+from tests.lab.waiting import NeverCame, soon, until, until_told
 from tests.router.client import connect
 
 from .setup import set_up, subentry, switch_of, turn
@@ -236,9 +236,10 @@ class Walker:
 
     async def put_foreign(self) -> None:
         """Have others' rules there, and only once."""
-        for _ in tries():
+
+        async def are_there_once() -> bool:
             if self.foreign and await self._foreign_rules() == self.foreign:
-                return
+                return True
             # What is listed twice by mistake is not removed at all.
             await self._on_router(
                 "for table in nat filter; do { echo *$table;"
@@ -254,7 +255,9 @@ class Walker:
                     self.lab.bypass.run, *command.split(), input=rules
                 )
             self.foreign = self.foreign or await self._foreign_rules()
-        pytest.fail("others' rules can't be put there once")
+            return False
+
+        await until_told(are_there_once)
 
     async def _check_foreign(self, done: str) -> None:
         """See that what is not ours is as it was, to the letter.
