@@ -46,12 +46,10 @@ def find_restored(hass: Any) -> None:
     """
     if is_made_for_this():
         return
-    from homeassistant.helpers import (  # noqa: PLC0415 - `adapt` is to come first
-        entity_registry as er,
-        restore_state,
-    )
-
+    # Not at the top, since `adapt` is to come first.
+    registry = import_module("homeassistant.helpers.entity_registry").async_get(hass)
+    restore_state = import_module("homeassistant.helpers.restore_state")
     cache = vars(hass.data[restore_state.DATA_RESTORE_STATE])
     for entity_id, stored in cache["last_states"].items():
-        if entry := er.async_get(hass).async_get(entity_id):
+        if entry := registry.async_get(entity_id):
             cache["last_states_by_entity_registry_id"][entry.id] = stored
