@@ -56,6 +56,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # Seconds in which a router must have told what it does, once it is connected.
 _FIRST_LOOK = 60.0
+# Calls of `sudo` that a first look needs at the most, with all that is mended by it.
+_SUDOS = 40
 # Seconds that a router is left alone at the most which tells of changes all the time.
 _LONGEST_PAUSE = 1.0
 
@@ -160,12 +162,14 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.config_entry.async_on_unload(self._next_look.async_forget)
         # Also of a set-up that fails, and what came back just before the end.
         self.config_entry.async_on_unload(self.link.close)
+        first_look = _FIRST_LOOK
         try:
             router = await self.link.open()
             self._issues.host_key_accepted()
             self.device_id = async_register_router(self.hass, self.config_entry, router)
             self._in_background(self._follow(router), "watch")
-            async with asyncio.timeout(_FIRST_LOOK):
+            first_look += _SUDOS * router.probe.rights.patience
+            async with asyncio.timeout(first_look):
                 await self._settled
         except (AuthenticationFailed, TooManyAttempts) as err:
             # Not tried again without the user: a router bans who keeps failing.
@@ -176,7 +180,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         except RouterError as err:
             raise translated(ConfigEntryNotReady, err) from err
         except TimeoutError as err:
-            late = TimedOut(seconds=f"{_FIRST_LOOK:g}")
+            late = TimedOut(seconds=f"{first_look:g}")
             raise translated(ConfigEntryNotReady, late) from err
 
     async def async_stop(self) -> None:
@@ -326,6 +330,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._boot_id = router.probe.boot_id
         self.journal.note_opened(router)
         self._issues.forwarding(enabled=router.probe.ip_forward)
+        self._issues.sudo_waits(router.probe.rights)
         self._issues.both_variants(
             router.firewall if router.probe.tools.both_translate else None
         )

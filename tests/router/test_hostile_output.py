@@ -18,7 +18,10 @@ from homeassistant.const import STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant
 import pytest
 
-from custom_components.bypass_router.router import session as session_module
+from custom_components.bypass_router.router import (
+    login as login_module,
+    session as session_module,
+)
 from custom_components.bypass_router.router.credentials import Credentials, HostKey
 from custom_components.bypass_router.router.errors import (
     BadOutput,
@@ -527,7 +530,9 @@ async def test_tags_of_others_by_the_thousand_are_theirs(
 @pytest.fixture
 def local(socket_enabled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test serve on this machine, and be quick about what is silent."""
-    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT", soon(0.4))
+    for module in (login_module, session_module):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT", soon(0.4))
+    monkeypatch.setattr(login_module, "LOGIN_TIMEOUT", soon(0.4))
     logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 
 
@@ -772,13 +777,29 @@ async def test_a_server_whose_words_are_garbled_is_told() -> None:
 
 
 @pytest.mark.usefixtures("local")
+async def test_a_login_that_never_ends_is_given_up() -> None:
+    """The server has proved its key, and then says no more."""
+
+    class Endless(Server):
+        @override
+        async def begin_auth(self, username: str) -> bool:
+            await asyncio.sleep(5)
+            return True
+
+    async with running(serve(Endless)) as port:
+        with pytest.raises(NoAnswer):
+            await Session.open("127.0.0.1", port, PINNED, ACCOUNT)
+
+
+@pytest.mark.usefixtures("local")
 @pytest.mark.parametrize("content", [b"", b"\0\0\0\0\0", b"\xff" * 40, b"\0" * 40])
 async def test_a_server_that_breaks_its_own_protocol_is_told(
     content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each kind of message there is once we are logged in, and it makes no sense."""
     # All at once, logging in takes longer.
-    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT", 10)
+    for module in (login_module, session_module):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT", 10)
 
     async def breaks(kind: int) -> None:
         def send(connection: asyncssh.SSHServerConnection) -> None:

@@ -289,7 +289,7 @@ async def test_an_account_that_may_do_all_works(own: Lab) -> None:
     """And hears of changes at once, where the router reports them."""
     allow(own, f"{NAME} ALL = (ALL) NOPASSWD: ALL\n")
     async with connected(own) as router:
-        assert router.probe.sudo
+        assert router.probe.rights.all
         assert router.reports
         await works(own, router)
         await hears(own, router)
@@ -538,7 +538,7 @@ ASKED = {
     "without a password": (f"Defaults !authenticate\n{SUDOERS}", "sh", "true", True),
     "unknown": (f"Defaults:{NAME} !authenticate\n", LOOK, "true", True),
     "terminal": (f"Defaults requiretty\n{ALL}", LOOK, "true", True),
-    "nameless": (SUDOERS, "sh", "hostname nameless", True),
+    "nameless": (f"{SUDOERS}Defaults fqdn\n", "sh", "hostname nameless", True),
     "no setuid": (
         ALL,
         LOOK,

@@ -1,7 +1,8 @@
 """The login to a router over SSH, and a name for each way in which it fails."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 import socket
 from typing import override
 
@@ -17,9 +18,11 @@ from .errors import (
     printable,
 )
 
-# Seconds. A connection includes the login, and sshd's reverse look-up of the
-# client's name can take five of them.
+# Seconds until the router has proved its host key.
 CONNECT_TIMEOUT = 15
+# Seconds more for the login. With `UseDNS`, sshd looks up the client's name before it;
+# three name servers that do not answer hold it for half a minute.
+LOGIN_TIMEOUT = 45
 # A dead router is found within KEEPALIVE_INTERVAL * (KEEPALIVE_COUNT + 1) seconds.
 KEEPALIVE_INTERVAL = 4
 KEEPALIVE_COUNT = 3
@@ -68,6 +71,17 @@ class _Client(asyncssh.SSHClient):
         """Take the password."""
         self._password = password
         self._tried = False
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    @property
+    def knows_router(self) -> bool:
+        """Whether the router has shown its host key."""
+        return bool(self._connection and self._connection.get_server_host_key())
+
+    @override
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """Take the connection, before anything is said on it."""
+        self._connection = conn
 
     @override
     def password_auth_requested(self) -> str | None:
@@ -109,24 +123,44 @@ async def connect(
     Neither an agent, nor the keys or the configuration of whoever runs Home
     Assistant take part.
     """
-    return await asyncssh.connect(
-        host,
-        port,
-        config=None,
-        known_hosts=([host_key.key], [], []),
-        server_host_key_algs=host_key.algorithms,
-        username=credentials.username,
-        client_factory=lambda: _Client(credentials.password),
-        preferred_auth="publickey,password,keyboard-interactive",
-        client_keys=[client_key] if client_key else None,
-        public_key_auth=client_key is not None,
-        password_auth=credentials.password is not None,
-        kbdint_auth=credentials.password is not None,
-        host_based_auth=False,
-        gss_host=None,
-        agent_path=None,
-        connect_timeout=CONNECT_TIMEOUT,
-        login_timeout=CONNECT_TIMEOUT,
-        keepalive_interval=KEEPALIVE_INTERVAL,
-        keepalive_count_max=KEEPALIVE_COUNT,
-    )
+    client = _Client(credentials.password)
+    async with _limited(client):
+        return await asyncssh.connect(
+            host,
+            port,
+            config=None,
+            known_hosts=([host_key.key], [], []),
+            server_host_key_algs=host_key.algorithms,
+            username=credentials.username,
+            client_factory=lambda: client,
+            preferred_auth="publickey,password,keyboard-interactive",
+            client_keys=[client_key] if client_key else None,
+            public_key_auth=client_key is not None,
+            password_auth=credentials.password is not None,
+            kbdint_auth=credentials.password is not None,
+            host_based_auth=False,
+            gss_host=None,
+            agent_path=None,
+            # Its limits are for all of it, or for the login alone: `_limited` has both.
+            connect_timeout=None,
+            login_timeout=0,
+            keepalive_interval=KEEPALIVE_INTERVAL,
+            keepalive_count_max=KEEPALIVE_COUNT,
+        )
+
+
+@asynccontextmanager
+async def _limited(client: _Client) -> AsyncIterator[None]:
+    """Raise TimeoutError where a router is silent, or a login never ends."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+
+        def expire() -> None:
+            more = LOGIN_TIMEOUT if client.knows_router else 0
+            limit.reschedule(loop.time() + more)
+
+        timer = loop.call_later(CONNECT_TIMEOUT, expire)
+        try:
+            yield
+        finally:
+            timer.cancel()

@@ -54,14 +54,13 @@ def asking(*commands: str, run: str = "") -> str:
 
     If it does, the last one is `run`. As root, nothing is asked or run.
     """
-    words = " ".join(f'"{command}"' for command in commands)
-    # Word by word, as none of them has a blank in it.
-    ask = "sudo -n -l $command >/dev/null || { echo $command; exit 1; }"
-    last = f"; exec sudo -n {run}" if run else ""
-    return (
-        f"""sh -c '[ "$(id -u)" = 0 ] && exit;"""
-        f""" for command in {words}; do {ask}; done{last}'"""
+    # Each by itself: how often sudo is called can be counted in the text.
+    asks = "; ".join(
+        f"sudo -n -l {command} >/dev/null || {{ echo {command}; exit 1; }}"
+        for command in commands
     )
+    last = f"; exec sudo -n {run}" if run else ""
+    return f"""sh -c '[ "$(id -u)" = 0 ] && exit; {asks}{last}'"""
 
 
 def if_allowed(command: str) -> str:

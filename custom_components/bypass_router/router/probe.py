@@ -1,11 +1,12 @@
 """What a router is: its address, its name, and what we may do there."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 import re
 
 from .errors import NoAddress, printable
+from .rights import Rights
 from .script import Result, Script
 from .tools import Tools, add_tools, read_tools
 
@@ -42,6 +43,8 @@ class Probe:
     kernel: str = ""
     addresses: frozenset[IPv4Address] = frozenset()
     """Every IPv4 address of the router, on whatever interface."""
+    rights: Rights = field(default_factory=Rights)
+    """What sudo says of the account; nothing of root's."""
 
     @property
     def sudo(self) -> bool:

@@ -12,8 +12,8 @@ from collections.abc import (
     Sequence,
     Set as AbstractSet,
 )
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 import time
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from .choice import Backend, choose, chosen_backend
 from .connections import check_closed, close_script, flows_of, list_script
 from .credentials import Credentials, HostKey
 from .errors import (
+    BadOutput,
     ClosingRefused,
     ConnectionsStay,
     FirewallFailed,
@@ -38,9 +39,10 @@ from .neighbours import Neighbour, neighbours_script, read_neighbours
 from .old_rules import HandMade, Replaced, listings
 from .privilege import refused_by_sudo
 from .probe import Probe, probe_script, read_probe
+from .rights import Rights, read_rights, rights_script
 from .ruleset import Plan, Ruleset, Snapshot
 from .script import Result, Script
-from .session import SCRIPT_TIMEOUT, Session
+from .session import PATIENCE, SCRIPT_TIMEOUT, Session
 from .watch import HEARTBEAT_INTERVAL, Arrival, Change, Watch
 
 # Another program may change the rules between our look and our change. The
@@ -123,7 +125,10 @@ class Router:
         """
         session = await Session.open(host, port, host_key, credentials)
         try:
-            probe = read_probe(await session.run(probe_script()))
+            rights = Rights()
+            if credentials.username != "root":
+                rights = await _ask_rights(session)
+            probe = replace(read_probe(await _probe(session, rights)), rights=rights)
             return cls(session, probe, owner, firewall)
         except BaseException:
             await session.close()
@@ -144,6 +149,10 @@ class Router:
     ) -> Mapping[str, Result]:
         """Run a script that changes no rules of ours; see `Session.run`."""
         return await self._session.run(script, seconds)
+
+    def patience_with(self, text: str) -> float:
+        """Return how many seconds `sudo` may add to a script."""
+        return self._session.patience_with(text)
 
     def stream(self, text: str, heartbeat: float) -> AsyncGenerator[str]:
         """Run a script that stays; see `Session.stream`."""
@@ -183,6 +192,7 @@ class Router:
             watch = Watch(
                 self.ruleset.looks(heard=self.reports),
                 sudo=self.probe.sudo,
+                patience=self._session.patience,
                 by_report=self.reports,
                 arrivals_at=self.site.address.ip
                 if self.probe.tools.conntrack
@@ -345,14 +355,14 @@ class Router:
         Idempotent. Raises KeyNotInstalled.
         """
         script = install_script(authorized_line(private_key))
-        result = (await self._session.run(script))["key"]
+        result = (await self._session.run(script, as_account=True))["key"]
         if not result.ok:
             raise KeyNotInstalled(message=result.message)
 
     async def remove_key(self, private_key: str) -> None:
         """Take away what `install_key` added. Idempotent; raises KeyNotInstalled."""
         script = remove_script(authorized_line(private_key))
-        result = (await self._session.run(script))["key"]
+        result = (await self._session.run(script, as_account=True))["key"]
         if not result.ok:
             raise KeyNotInstalled(message=result.message)
 
@@ -485,6 +495,26 @@ class Router:
             self.ruleset = snapshot.ruleset
         self._snapshot = snapshot
         return sections, snapshot
+
+
+async def _ask_rights(session: Session) -> Rights:
+    """Ask sudo what the account may do, and be patient with it from then on."""
+    session.patience = PATIENCE
+    rights = read_rights(await session.run(rights_script()))
+    session.patience = rights.patience
+    return rights
+
+
+async def _probe(session: Session, rights: Rights) -> Mapping[str, Result]:
+    """Run the probe: as root, if sudo lets us, and then all that follows."""
+    if rights.all:
+        session.use_root(root=True)
+        with suppress(BadOutput):
+            sections = await session.run(probe_script())
+            if sections["uid"].output == "0":
+                return sections
+        session.use_root(root=False)
+    return await session.run(probe_script())
 
 
 def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:

@@ -22,6 +22,9 @@ from .shell import Shell, Spare, open_shell
 
 # Seconds.
 SCRIPT_TIMEOUT = 30
+# For each `sudo`, once a script was not through in time: two name servers that do not
+# answer hold it for so long, where it looks up the router's name.
+PATIENCE = 30.0
 # Ten thousand rules are 2 MB; what is longer is no answer to our scripts.
 OUTPUT_LIMIT = 8 * 1024 * 1024
 
@@ -53,6 +56,8 @@ class Session:
         """Wrap a connection that has been authenticated."""
         self._connection = connection
         self._spare = Spare(connection)
+        self.patience = 0.0
+        """Seconds that each `sudo` may take beside what it runs."""
 
     @classmethod
     async def open(
@@ -68,10 +73,7 @@ class Session:
         client_key = await loop.run_in_executor(None, credentials.load_key)
         try:
             with connecting(host, port):
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    return cls(
-                        await connect(host, port, host_key, credentials, client_key)
-                    )
+                return cls(await connect(host, port, host_key, credentials, client_key))
         except NotSSH:
             # Another kind of key shows as a failed exchange: look which it is.
             found = await fetch_host_key(host, port)
@@ -81,35 +83,79 @@ class Session:
                 host=host, expected=host_key.fingerprint, found=found.fingerprint
             ) from None
 
+    @property
+    def ready(self) -> bool:
+        """Whether a shell waits for the next script."""
+        return self._spare.ready
+
+    def use_root(self, *, root: bool) -> None:
+        """Run scripts as root from now on, by one `sudo` for each shell, or no longer.
+
+        As long as the account may.
+        """
+        self._spare.use_root(root=root)
+        if root:
+            # Two at once, as both wait for the same: for scripts, and for the watcher.
+            self._spare.prepare(self.patience)
+            self._spare.prepare(self.patience, further=1)
+
     async def run(
-        self, script: Script, seconds: float = SCRIPT_TIMEOUT
+        self,
+        script: Script,
+        seconds: float = SCRIPT_TIMEOUT,
+        *,
+        as_account: bool = False,
     ) -> Mapping[str, Result]:
-        """Run a script and return its sections.
+        """Run a script and return its sections; as the account even if root's are used.
 
         Raises ConnectionLost and TimedOut, after which nobody knows how far
         the script came, and BadOutput.
         """
+        seconds += self.patience_with(script.text)
         try:
             async with asyncio.timeout(seconds):
-                output = await self._output(script.text)
+                if as_account and self._spare.root:
+                    shell = await self._open(root=False)
+                    output = await _feed(shell, script.text)
+                else:
+                    output = await self._output(script)
         except TimeoutError:
+            self.patience = max(2 * self.patience, PATIENCE)
             raise TimedOut(seconds=f"{seconds:g}") from None
         except BROKEN as err:
             raise ConnectionLost(message=printable(str(err))) from None
         if self.closed:
             raise ConnectionLost(message="closed")
         sections = script.read(output)
-        self._spare.prepare()
+        self._spare.prepare(self.patience)
         return sections
 
-    async def _output(self, text: str) -> str:
+    def patience_with(self, text: str) -> float:
+        """Return how many seconds `sudo` may add to a script."""
+        shells = 1 if self._spare.root else 0
+        return self.patience * (text.count("sudo -n") + shells)
+
+    async def _output(self, script: Script) -> str:
         """Run a script, and return all that it prints."""
         spare = await self._spare.take()
-        if spare and ((output := await _feed(spare, text)) or self.closed):
+        if self._spare.root:
+            # Who comes meanwhile need not wait for `sudo`.
+            self._spare.prepare(self.patience)
+        if spare and ((output := await self._run_in(spare, script)) or self.closed):
             return output
         # There is none, or it has just died, with all of the script unheard: the
         # first thing that each one does is to print a mark.
-        return await _feed(await self._open(), text)
+        return await self._run_in(await self._open(root=self._spare.root), script)
+
+    async def _run_in(self, shell: Shell, script: Script) -> str:
+        """Feed a script to a shell, which is used again if it is root's by sudo."""
+        if not self._spare.root:
+            return await _feed(shell, script.text)
+        # Nothing of it, such as a variable, is to be there for the next one.
+        output = await _feed(shell, f"(\n{script.text})\n", script.end)
+        if output.endswith(script.end):
+            self._spare.give_back(shell)
+        return output
 
     async def stream(self, text: str, heartbeat: float) -> AsyncGenerator[str]:
         """Run a script that stays, and yield each line that it prints.
@@ -119,7 +165,10 @@ class Session:
         ConnectionLost, TimedOut if it does not begin, and BadOutput.
         """
         try:
-            shell = await self._spare.take() or await self._open()
+            spare = await self._spare.take()
+            shell = spare or await self._open(root=self._spare.root)
+            if self._spare.root:
+                self._spare.prepare(self.patience)
             beating = asyncio.create_task(_beat(shell, text, heartbeat))
             try:
                 begun: list[str] = []
@@ -144,11 +193,11 @@ class Session:
         if self.closed:
             raise ConnectionLost(message="closed")
 
-    async def _open(self) -> Shell:
+    async def _open(self, *, root: bool) -> Shell:
         """Start a shell on the router that reads its script from stdin."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await open_shell(self._connection)
+                return await open_shell(self._connection, root=root)
         except TimeoutError:
             raise TimedOut(seconds=f"{CONNECT_TIMEOUT:g}") from None
 
@@ -170,25 +219,33 @@ class Session:
         await self._spare.close()
 
 
-async def _feed(shell: Shell, text: str) -> str:
-    """Feed a shell on the router, and return all that it prints."""
+async def _feed(shell: Shell, text: str, end: str = "") -> str:
+    """Feed a shell on the router, and return all that it prints, before it is closed.
+
+    With an `end`, the shell stays open if it comes to print that.
+    """
     # Not awaited when it closes: a command that hangs on the router would hold us
     # as well.
+    ended = False
     try:
         with suppress(BrokenPipeError):
             # A shell that is none has gone by now; it says why.
             shell.stdin.write(text)
-            shell.stdin.write_eof()
+            if not end:
+                shell.stdin.write_eof()
         parts: list[str] = []
-        size = 0
-        while part := await shell.stdout.read(65536):
+        size, tail = 0, ""
+        while not ended and (part := await shell.stdout.read(65536)):
             parts.append(part)
             size += len(part)
             if size > OUTPUT_LIMIT:
                 raise BadOutput(output=printable(parts[0]))
+            tail = (tail + part)[-len(end) :]
+            ended = bool(end) and tail == end
         return "".join(parts)
     finally:
-        shell.close()
+        if not ended:
+            shell.close()
 
 
 async def _beat(shell: Shell, text: str, heartbeat: float) -> None:

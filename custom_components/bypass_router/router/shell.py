@@ -11,8 +11,10 @@ one. The lines that we send meanwhile start no process on the router.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 import secrets
+from typing import Any
 
 import asyncssh
 
@@ -27,6 +29,14 @@ _PATIENCE = 0.5
 # is over; dropbear before 2024.86 now and then refuses one because another ends.
 _PAUSES = (0.05, 0.1, 0.2)
 
+# Of root's shells, as many as wait at the most: for a script, and for one beside it.
+_MOST = 2
+
+# What sshd says of the connection is kept for those who ask for it.
+_BY_SUDO = (
+    """exec sudo -n sh -c 'export SSH_CONNECTION="$1"; exec sh -s' sh"""
+    """ "$SSH_CONNECTION\""""
+)
 _GO = "go"
 _WAIT = """\
 echo {word}; while read -r {limit} go && [ -z "$go" ]; do :; done; [ "$go" = {go} ]"""
@@ -47,84 +57,155 @@ main
 """
 
 
-async def open_shell(connection: asyncssh.SSHClientConnection) -> Shell:
-    """Start a shell that reads its script from stdin. Raises what asyncssh does."""
+async def open_shell(
+    connection: asyncssh.SSHClientConnection, *, root: bool = False
+) -> Shell:
+    """Start a shell that reads its script from stdin; root's, by sudo, if asked to.
+
+    Raises what asyncssh does.
+    """
+    command = _BY_SUDO if root else "exec sh -s"
     for pause in _PAUSES:
         try:
-            return await _open(connection)
+            return await _open(connection, command)
         except asyncssh.ChannelOpenError:
             if connection.is_closed():
                 raise
         await asyncio.sleep(pause)
-    return await _open(connection)
+    return await _open(connection, command)
 
 
-async def _open(connection: asyncssh.SSHClientConnection) -> Shell:
+async def _open(connection: asyncssh.SSHClientConnection, command: str) -> Shell:
     """Try once."""
     return await connection.create_process(
-        "exec sh -s", stderr=asyncssh.STDOUT, errors="replace"
+        command, stderr=asyncssh.STDOUT, errors="replace"
     )
 
 
 class Spare:
-    """A shell that was opened ahead, if there is one. Nothing relies on it."""
+    """Shells that wait for a script, if there are any. Nothing relies on them.
+
+    Those of root's are had by `sudo`, which may take long, so they are used again:
+    whoever has run a script to its end gives its shell back.
+    """
 
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
-        """Take the connection that it is opened on; there is none yet."""
+        """Take the connection that they are opened on; there is none yet."""
         self._connection = connection
-        self._task: asyncio.Task[None] | None = None
-        self._shell: Shell | None = None
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self._waiting: list[_Waiting] = []
+        self.root = False
+        """Whether an ordinary account's shells are root's."""
 
-    def prepare(self) -> None:
-        """Begin to open one, unless there is one."""
-        if self._task is None or self._task.done():
-            self._settled.clear()
-            self._task = asyncio.create_task(self._keep())
+    @property
+    def ready(self) -> bool:
+        """Whether a shell waits."""
+        return any(it.settled.is_set() for it in self._there())
+
+    def use_root(self, *, root: bool) -> None:
+        """Have root's shells from now on, or the account's own."""
+        self.root = root
+        for waiting in self._waiting:
+            waiting.give_up()
+        self._waiting = []
+
+    def prepare(self, patience: float = 0, *, further: int = 0) -> None:
+        """Begin to open one, unless there is one, or so many further ones."""
+        if len(self._there()) <= further:
+            self._waiting.append(_Waiting(self._open(), CONNECT_TIMEOUT + patience))
+
+    def give_back(self, shell: Shell) -> None:
+        """Let a shell that has run its script wait for the next one."""
+        if len(self._there()) < _MOST:
+            self._waiting.append(_Waiting(_same(shell), CONNECT_TIMEOUT))
+        else:
+            shell.close()
 
     async def take(self) -> Shell | None:
-        """Return the shell, which is the caller's from now on; None if there is none.
+        """Return a shell, which is the caller's from now on; None if there is none.
 
-        One that is on its way is waited for, for a moment. It may have died since.
+        One that is on its way is waited for: the account's own for a moment, and
+        root's as long as it takes. It may have died since.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                await self._settled.wait()
-        if not self._settled.is_set() or self._shell is None or self._task is None:
+        while waiting := next(iter(self._there()), None):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if self.root else _PATIENCE):
+                    await waiting.settled.wait()
+            if (shell := waiting.take()) or not self.root:
+                return shell
+        return None
+
+    async def close(self) -> None:
+        """End the shells, if there are any."""
+        tasks = [waiting.task for waiting in self._waiting]
+        for waiting in self._waiting:
+            waiting.give_up()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _there(self) -> list[_Waiting]:
+        """Return those that wait or are on their way, and forget the others."""
+        self._waiting = [it for it in self._waiting if not it.task.done()]
+        there = [it for it in self._waiting if not it.taken]
+        return sorted(there, key=lambda it: not it.settled.is_set())
+
+    async def _open(self) -> Shell:
+        """Open one."""
+        return await open_shell(self._connection, root=self.root)
+
+
+class _Waiting:
+    """A shell that waits for a script, or is on its way to do so."""
+
+    def __init__(self, coming: Coroutine[Any, Any, Shell], limit: float) -> None:
+        """Take where it comes from, and how many seconds it may take to come."""
+        self._shell: Shell | None = None
+        self._coming = coming
+        self.taken = False
+        self.settled = asyncio.Event()
+        """Set when it waits, or has come to nothing."""
+        # Eagerly: what it holds is closed, however early it is given up.
+        self.task = asyncio.create_task(self._keep(limit), eager_start=True)
+
+    def take(self) -> Shell | None:
+        """Return the shell, if it waits; it is the caller's from now on."""
+        if not self.settled.is_set() or self._shell is None or self.task.done():
             return None
         shell, self._shell = self._shell, None
-        self._task.cancel()
+        self.give_up()
         with suppress(BrokenPipeError):
             shell.stdin.write(f"{_GO}\n")
             return shell
         return None
 
-    async def close(self) -> None:
-        """End the shell, if there is one."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+    def give_up(self) -> None:
+        """End it, unless it was taken."""
+        self.taken = True
+        self.task.cancel()
 
-    async def _keep(self) -> None:
-        """Open a shell and keep it, until it is taken or ends."""
+    async def _keep(self, limit: float) -> None:
+        """Wait for the shell and keep it, until it is taken or ends."""
         word = f"bypass-router-{secrets.token_hex(8)}"
         shell = None
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                shell = self._shell = await open_shell(self._connection)
+            async with asyncio.timeout(limit):
+                shell = self._shell = await self._coming
                 shell.stdin.write(_spare(word))
                 await shell.stdout.readuntil(f"{word}\n")
-            self._settled.set()
+            self.settled.set()
             await _beat(shell)
         except (EOFError, *BROKEN):
             # The next script opens a shell for itself.
             pass
         finally:
-            self._settled.set()
+            self.settled.set()
             if shell is not None and self._shell is shell:
                 self._shell = None
                 shell.close()
+
+
+async def _same(shell: Shell) -> Shell:
+    """Return a shell that is there already."""
+    return shell
 
 
 async def _beat(shell: Shell) -> None:

@@ -29,8 +29,9 @@ HEARTBEAT_INTERVAL = 20.0
 """Seconds between the lines that we send."""
 HEARTBEAT_LIMIT = 60
 """Seconds after which the router's end gives us up."""
+LISTEN_PAUSE = 0.02
 LISTEN_TRIES = 500
-"""How often, each 0.02 seconds, it is seen whether the router's `nft` listens yet."""
+"""How often, with that pause, it is seen whether the router's `nft` listens yet."""
 
 _TRAILER = re.compile(r"# new generation \d+ by process \d+ \((.+)\)")
 # Of `ip monitor`; no line of nft's begins so.
@@ -147,12 +148,14 @@ class Watch:
         *,
         sudo: bool,
         by_report: bool,
+        patience: float = 0,
         arrivals_at: IPv4Address | None = None,
     ) -> None:
         """Choose how to watch: by what the router reports, by looking, or both.
 
         `looks` are commands whose output changes when rules do that are not reported.
         With `arrivals_at`, the router's address, `conntrack` tells of connections.
+        `patience` is how many seconds `sudo` may take before it runs a command.
         """
         self._uses_nft = by_report
         self.deaf = False
@@ -165,7 +168,8 @@ class Watch:
         watchers, ready = ["watcher= looker= routes= arrivals="], ":"
         if by_report:
             kernels = {"rules": _RULES, "routing": _ROUTING}
-            watchers.append(_BEFORE.format(tries=LISTEN_TRIES, **kernels))
+            tries = LISTEN_TRIES + (int(patience / LISTEN_PAUSE) if sudo else 0)
+            watchers.append(_BEFORE.format(tries=tries, **kernels))
             watch = f"exec {root}nft monitor"
             watchers.append(_WATCHER.format(watch=watch, name="watcher"))
             # busybox's has no such word, and ends.
