@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+import math
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
@@ -14,6 +15,7 @@ from .router.firewall import Tag
 from .router.iptables import FWD, MANGLE, POST, PRE
 from .router.nftables import TABLE
 from .router.proxies import TAG as ROUTING
+from .router.rights import Rights
 
 # Whoever may change a router's firewall can make up any number of Home Assistants.
 _OWNERS = 5
@@ -45,6 +47,25 @@ class Issues:
             severity=ir.IssueSeverity.ERROR,
             translation_key="ip_forward",
             translation_placeholders={"router": self._entry.title},
+        )
+
+    def sudo_waits(self, rights: Rights) -> None:
+        """Sudo waits for a name server, and would not if the router knew its name."""
+        issue_id = f"sudo_waits_{self._entry.entry_id}"
+        if not (rights.slow and rights.nameless):
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="sudo_waits" if rights.all else "sudo_waits_always",
+            translation_placeholders={
+                "router": self._entry.title,
+                "seconds": f"{math.ceil(rights.delay)}",
+            },
         )
 
     def host_key_changed(self, err: HostKeyChanged) -> None:
