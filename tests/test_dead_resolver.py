@@ -39,7 +39,9 @@ async def test_a_router_that_does_not_know_its_name_is_switched(
         await turn(hass, "off", switch_of(hass, entry, "Web"))
         assert not await passes(at_home)
         # As the repair says.
-        at_home.bypass.run("sh", "-c", 'echo "127.0.1.1 $(hostname)" | tee -a /etc/hosts')
+        at_home.bypass.run(
+            "sh", "-c", 'echo "127.0.1.1 $(hostname)" | tee -a /etc/hosts'
+        )
         await hass.config_entries.async_reload(entry.entry_id)
         assert entry.state is ConfigEntryState.LOADED
         assert issue(hass, "sudo_waits_") is None
