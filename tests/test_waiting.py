@@ -56,13 +56,14 @@ async def test_what_never_comes_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("running", "seconds"), [(1, 2.0), (4, 2.0), (6, 6.0), (20, 20.0)]
+    ("running", "average", "seconds"),
+    [(1, 0.5, 2.0), (4, 0.5, 2.0), (6, 0.5, 6.0), (20, 6.0, 20.0), (1, 10.0, 10.0)],
 )
 def test_what_is_quick_may_take_longer_on_a_busy_machine(
-    monkeypatch: pytest.MonkeyPatch, running: int, seconds: float
+    monkeypatch: pytest.MonkeyPatch, running: int, average: float, seconds: float
 ) -> None:
-    """As many times as there are others for each processor."""
-    text = f"0.5 0.5 0.5 {running}/300 4321\n"
+    """As many times as there are others for each processor, now or just before."""
+    text = f"{average} 0.5 0.5 {running}/300 4321\n"
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr(Path, "read_text", lambda _: text)
     assert soon(2.0) == seconds

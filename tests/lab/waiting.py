@@ -88,8 +88,10 @@ def _pauses(within: float) -> Iterator[float]:
 def soon(seconds: float) -> float:
     """Return how long it takes here what takes so long on a machine that is not busy.
 
-    As many as want a processor at this moment have to share what there are.
+    As many as want a processor, at this moment or in the last minute, have to share
+    what there are: one limit of a test is not to be shorter than another within it.
     """
-    running, _, _ = Path("/proc/loadavg").read_text().split()[3].partition("/")
-    share = int(running) / (os.cpu_count() or 1)
+    average, _, _, now, _ = Path("/proc/loadavg").read_text().split()
+    running = max(float(average), int(now.partition("/")[0]))
+    share = running / (os.cpu_count() or 1)
     return seconds * (share if share > _TESTS_A_CORE else 1.0)
