@@ -52,6 +52,9 @@ def test_each_number_is_measured_and_judged() -> None:
         if row["measured"]["unit"] == "ms":
             assert row["measured"]["median"] > 0
             assert row["name"] == "setup" or row["compared_with"]["median"] > 0
+        elif row["name"] == "setup":
+            # A report that comes amid a look, on a busy machine, is one more look.
+            assert row["measured"]["median"] <= 4, row
         elif row["aim"]:
             assert row["met"], row
 

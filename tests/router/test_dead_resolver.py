@@ -1,24 +1,36 @@
 """A router that can't look up its own name, as Debian's sudo does each time."""
 
+import asyncio
+from functools import partial
+
 import pytest
 
-from custom_components.bypass_router.router import login
+from custom_components.bypass_router.router import login, rights, watch
+from custom_components.bypass_router.router.account_key import generate_key
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.errors import NotPrivileged
+from custom_components.bypass_router.router.errors import (
+    BadOutput,
+    NotPrivileged,
+    RouterError,
+    TimedOut,
+)
+from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.script import Script
 from custom_components.bypass_router.router.session import Session
 from tests.lab.bypass import RouterOptions
+from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 from tests.lab.resolver import dead_resolver
-from tests.lab.waiting import soon, until
+from tests.lab.waiting import soon, until, until_told
 
 from . import test_sudo
-from .client import WEB, connect
-from .test_shell import SERVERS, shells
+from .client import WEB, connect, open_session
+from .test_shell import SERVERS, allow_sessions, shells
 from .test_sudo import (
     ALL,
-    BY_IPTABLES,
     BY_NFT,
     FOR_NFT,
+    LOG,
     NAME,
     SUDOERS,
     allow,
@@ -32,6 +44,7 @@ from .test_sudo import (
 from .test_watch import listening
 
 own = test_sudo.own
+SLEEP = Script().run("sleep", "sh -c 'echo $PPID >/tmp/ran; exec sleep 2'")
 
 
 @SERVERS
@@ -110,7 +123,7 @@ async def test_an_ssh_server_that_looks_its_client_up_is_waited_for(
 async def test_an_account_whose_every_command_waits_is_waited_for(
     own: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often a script needs sudo; a refusal is told as what it is."""
+    """However often a script needs sudo."""
     # Less than sudo needs for a script, and more than a router does.
     monkeypatch.setattr(Session.run, "__defaults__", (3,))
     allow(own, BY_NFT)
@@ -120,37 +133,162 @@ async def test_an_account_whose_every_command_waits_is_waited_for(
             assert not router.probe.rights.all
             assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
             assert await passes(own)
-            own.bypass.sysctl("net.ipv4.ip_forward", "0")
-            with pytest.raises(NotPrivileged, match="sysctl"):
-                await router.enable_forwarding()
+
+
+@pytest.fixture
+def slow(own: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """The lab, with an account that may do all by a sudo that is taken for slow."""
+    allow(own, ALL)
+    monkeypatch.setattr(rights, "_SHORT", -1)
+    return own
 
 
 async def test_an_account_that_gets_no_shell_of_roots_uses_sudo_for_each(
-    own: Lab,
+    slow: Lab,
 ) -> None:
     """Though it may do all else."""
     shells = "/bin/sh, /usr/bin/sh, /bin/dash, /usr/bin/dash"
-    allow(own, f"{ALL}{NAME} ALL = (root) PASSWD: {shells}\n")
-    async with connected(own) as router:
+    allow(slow, f"{ALL}{NAME} ALL = (root) PASSWD: {shells}\n")
+    slow.bypass.disk.write(LOG, "")
+    async with connected(slow) as router:
         assert router.probe.sudo
-        await works(own, router)
-    allow(own, f"{NAME} ALL = (root) NOEXEC: NOPASSWD: ALL\n{BY_IPTABLES}")
+        assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+    assert "a password is required" not in slow.bypass.run("cat", LOG).stdout
+
+
+async def test_a_sudo_that_does_not_wait_is_used_for_each_command(own: Lab) -> None:
+    """So what it says of an account counts at once."""
+    allow(own, ALL)
     async with connected(own) as router:
-        assert router.probe.sudo
         await router.apply([WEB])
+        allow(own, "")
+        with pytest.raises(NotPrivileged):
+            await router.apply([])
 
 
 @SERVERS
 @pytest.mark.parametrize("dropped", [False, True])
-async def test_nothing_is_left_of_roots_shells(own: Lab, dropped: bool) -> None:
+async def test_nothing_is_left_of_roots_shells(slow: Lab, dropped: bool) -> None:
     """When the connection is closed, or breaks."""
-    allow(own, ALL)
-    async with connected(own) as router, listening(router):
+    async with connected(slow) as router, listening(router):
         await router.apply([WEB])
         await router.apply([])
-        assert shells(own)
+        assert shells(slow)
         if dropped:
-            own.bypass.stop_ssh()
+            slow.bypass.stop_ssh()
         else:
             await router.close()
-        await until(lambda: not shells(own))
+        await until(lambda: not shells(slow))
+
+
+async def test_nothing_is_left_of_a_script_of_roots_whose_link_is_cut(
+    slow: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes to its end, and the shell waits for no other one for long."""
+    monkeypatch.setattr(watch, "HEARTBEAT_LIMIT", 3)
+    async with connected(slow) as router:
+        running = asyncio.create_task(router.run(SLEEP))
+        await until((slow.bypass.root / "tmp/ran").exists)
+        slow.bypass.cut_link()
+        await until(lambda: not shells(slow))
+        slow.bypass.restore_link()
+        running.cancel()
+
+
+async def test_a_script_of_roots_that_is_killed_is_told_at_once(slow: Lab) -> None:
+    """By the shell around it, which lives on; nobody knows what it has done."""
+    async with connected(slow) as router:
+        running = asyncio.create_task(router.run(SLEEP))
+        await until((slow.bypass.root / "tmp/ran").exists)
+        slow.bypass.run("sh", "-c", "kill -9 $(cat /tmp/ran)")
+        with pytest.raises(BadOutput):
+            await running
+
+
+async def is_told(router: Router) -> bool:
+    """Tell whether a look at the router fails."""
+    try:
+        await router.read()
+    except RouterError:
+        return True
+    return False
+
+
+async def test_who_loses_sudo_is_told_as_soon_as_its_shells_are_gone(
+    slow: Lab,
+) -> None:
+    """The connection ends: the next one asks what is allowed now."""
+    async with connected(slow) as router:
+        await router.apply([WEB])
+        allow(slow, "")
+        await until(lambda: len(shells(slow)) >= 2)
+        slow.bypass.disk.write(LOG, "")
+        slow.bypass.run("pkill", "-9", "-f", "^sh -s", check=False)
+        slow.bypass.run("pkill", "-9", "bash", check=False)
+        await until_told(partial(is_told, router))
+        await until(lambda: router.closed)
+    with pytest.raises(NotPrivileged):
+        async with connected(slow) as router:
+            await router.read()
+
+
+async def test_a_sudo_that_comes_to_wait_is_noticed(
+    own: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that is not through in time ends the connection."""
+    allow(own, ALL)
+    async with connected(own) as router:
+        with dead_resolver(own):
+            monkeypatch.setattr(Session.run, "__defaults__", (3,))
+            with pytest.raises(TimedOut):
+                await router.read()
+            await until(lambda: router.closed)
+    with dead_resolver(own):
+        async with connected(own) as router:
+            assert router.probe.rights.slow
+            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+
+
+async def test_a_script_waits_for_no_sudo_where_a_shell_is_given_back(
+    slow: Lab,
+) -> None:
+    """Another one is on its way meanwhile, and takes its time."""
+    async with connected(slow) as router, listening(router):
+        await until(lambda: len(shells(slow)) >= 2)
+        slow.bypass.commands.replace(
+            "sudo", f'#!{REAL_COMMANDS}/bin/sh\nsleep 600; exec /usr/bin/sudo "$@"\n'
+        )
+        await router.read()
+        running = [asyncio.create_task(router.read()) for _ in range(6)]
+        await asyncio.wait(running)
+        assert all(task.result().forwards == {} for task in running)
+
+
+async def test_one_who_is_cancelled_holds_no_session(own: Lab) -> None:
+    """A server allows ten, and none is left after so many that nobody waits for."""
+    session = await open_session(own)
+    hello = Script().run("said", "echo hello")
+    for turn in range(40):
+        running = asyncio.create_task(session.run(hello))
+        await asyncio.sleep(turn / 4000)
+        running.cancel()
+        await asyncio.wait([running])
+    # The one that waits is two processes: dash can't wait for so long and no longer.
+    await until(lambda: len(shells(own)) <= 2)
+    assert (await session.run(hello))["said"].ok
+    await session.close()
+
+
+@pytest.mark.parametrize("allowed", [2, 3])
+async def test_a_server_that_allows_few_sessions_gives_root_enough(
+    slow: Lab, allowed: int
+) -> None:
+    """For a change beside the watcher, and for the account's key."""
+    allow_sessions(slow, allowed)
+    key = generate_key("ab12")
+    async with connected(slow) as router, listening(router):
+        for _ in range(3):
+            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+            await router.apply([])
+        await router.install_key(key)
+        await router.apply([WEB])

@@ -17,6 +17,9 @@ ALL = {
     "(ALL : ALL) NOPASSWD: ALL": True,
     "(ALL : ALL) ALL\n    (ALL) NOPASSWD: ALL": True,
     "(root) NOPASSWD: /usr/sbin/nft -f -\n    (ALL) NOPASSWD: ALL": True,
+    "(ALL) NOPASSWD: ALL\n    (ALL : ALL) ALL": False,
+    "(ALL) NOPASSWD: ALL\n    (root) PASSWD: /bin/sh": False,
+    "(root) PASSWD: /bin/sh\n    (ALL) NOPASSWD: ALL": False,
     "(ALL : ALL) ALL": False,
     "(bob) NOPASSWD: ALL": False,
     "(root) NOPASSWD: /usr/sbin/nft": False,
@@ -46,6 +49,13 @@ def told(
 def test_who_may_do_all_is_known(entries: str, expected: bool) -> None:
     """Only one who needs no password, and is denied nothing."""
     assert told(f"{HEAD}    {entries}").all is expected
+
+
+def test_who_may_start_nothing_more_may_not_do_all() -> None:
+    """As a shell of root's would."""
+    listed = f"{HEAD}    (ALL) NOPASSWD: ALL"
+    assert not told(listed.replace("use_pty", "noexec, use_pty")).all
+    assert told(listed.replace("use_pty", "!noexec, use_pty")).all
 
 
 def test_a_refusal_allows_nothing() -> None:

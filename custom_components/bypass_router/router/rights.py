@@ -2,8 +2,8 @@
 
 The sudo of Debian looks up the router's own name each time. Where that is not in
 `/etc/hosts`, and no name server answers, each command waits for ten seconds or more.
-An account that may do all gets shells of root's instead, which are used again and
-again. For one that may run some commands alone, nothing helps but patience; or
+There, an account that may do all gets shells of root's instead, which are used again
+and again. For one that may run some commands alone, nothing helps but patience; or
 `!fqdn` in the sudoers.
 """
 
@@ -20,6 +20,9 @@ _ALL = re.compile(
     r"\s+\((?:ALL|root)(?: : [^()]{1,100})?\) (?:[A-Z_]+: )*NOPASSWD: (?:[A-Z_]+: )*ALL"
 )
 _ENTRY = re.compile(r"\s+\(")
+# What takes back a part of it, or asks for the password after all.
+_BUT = re.compile(r"!|\bNOEXEC:|\bPASSWD:")
+_DEFAULT_BUT = re.compile(r"(?:^|[ ,])noexec(?:,|$)", re.MULTILINE)
 _NAME = (
     'grep -qE "^[^#]*[[:space:]]$(cat /proc/sys/kernel/hostname)([[:space:]]|\\$)"'
     " /etc/hosts"
@@ -66,10 +69,12 @@ def read_rights(sections: Mapping[str, Result]) -> Rights:
     listed = sections["rights"]
     entries = [line for line in listed.lines if _ENTRY.match(line)]
     return Rights(
+        # The last entry that matches a command counts; and a shell may run what the
+        # account may not.
         all=listed.ok
-        and any(_ALL.fullmatch(entry) for entry in entries)
-        # A shell may run what the account may not.
-        and not any("!" in entry or "NOEXEC:" in entry for entry in entries),
+        and bool(entries and _ALL.fullmatch(entries[-1]))
+        and not any(map(_BUT.search, entries))
+        and not _DEFAULT_BUT.search(listed.output),
         delay=max(0.0, after - before) if before else 0.0,
         nameless=sections["name"].status == 1,
     )

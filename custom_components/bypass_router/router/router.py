@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
     Set as AbstractSet,
 )
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 import time
 from typing import Any, Self
@@ -22,7 +22,6 @@ from .choice import Backend, choose, chosen_backend
 from .connections import check_closed, close_script, flows_of, list_script
 from .credentials import Credentials, HostKey
 from .errors import (
-    BadOutput,
     ClosingRefused,
     ConnectionsStay,
     FirewallFailed,
@@ -128,7 +127,11 @@ class Router:
             rights = Rights()
             if credentials.username != "root":
                 rights = await _ask_rights(session)
-            probe = replace(read_probe(await _probe(session, rights)), rights=rights)
+            if rights.all and rights.slow:
+                rights = replace(rights, all=await session.use_root())
+            probe = replace(
+                read_probe(await session.run(probe_script())), rights=rights
+            )
             return cls(session, probe, owner, firewall)
         except BaseException:
             await session.close()
@@ -503,18 +506,6 @@ async def _ask_rights(session: Session) -> Rights:
     rights = read_rights(await session.run(rights_script()))
     session.patience = rights.patience
     return rights
-
-
-async def _probe(session: Session, rights: Rights) -> Mapping[str, Result]:
-    """Run the probe: as root, if sudo lets us, and then all that follows."""
-    if rights.all:
-        session.use_root(root=True)
-        with suppress(BadOutput):
-            sections = await session.run(probe_script())
-            if sections["uid"].output == "0":
-                return sections
-        session.use_root(root=False)
-    return await session.run(probe_script())
 
 
 def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:

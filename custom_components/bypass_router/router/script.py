@@ -138,11 +138,6 @@ class Script:
         head, foot = (part.format(word=self._word) for part in (_HEAD, _FOOT))
         return head + "".join(f"{line}\n" for line in self._body) + foot
 
-    @property
-    def end(self) -> str:
-        """What is printed last."""
-        return f"\n{self._word} done\n"
-
     def read(self, output: str) -> Mapping[str, Result]:
         """Return each section of what the router printed, by label.
 

@@ -18,11 +18,11 @@ from .errors import (
 )
 from .login import BROKEN, CONNECT_TIMEOUT, connect, connecting
 from .script import Result, Script
-from .shell import Shell, Spare, open_shell
+from .shell import Shell, Spare, open_shell, waiting_script
 
 # Seconds.
 SCRIPT_TIMEOUT = 30
-# For each `sudo`, once a script was not through in time: two name servers that do not
+# For each `sudo`, before it is known how long it takes: two name servers that do not
 # answer hold it for so long, where it looks up the router's name.
 PATIENCE = 30.0
 # Ten thousand rules are 2 MB; what is longer is no answer to our scripts.
@@ -88,16 +88,13 @@ class Session:
         """Whether a shell waits for the next script."""
         return self._spare.ready
 
-    def use_root(self, *, root: bool) -> None:
-        """Run scripts as root from now on, by one `sudo` for each shell, or no longer.
+    async def use_root(self) -> bool:
+        """Run scripts as root from now on, by one `sudo` for each shell, if it lets us.
 
-        As long as the account may.
+        For an account that may do all: whoever is refused stands in the router's log.
         """
-        self._spare.use_root(root=root)
-        if root:
-            # Two at once, as both wait for the same: for scripts, and for the watcher.
-            self._spare.prepare(self.patience)
-            self._spare.prepare(self.patience, further=1)
+        await self._spare.use_root(self.patience)
+        return self._spare.root
 
     async def run(
         self,
@@ -115,18 +112,28 @@ class Session:
         try:
             async with asyncio.timeout(seconds):
                 if as_account and self._spare.root:
+                    # A server may allow few sessions.
+                    await self._spare.end()
                     shell = await self._open(root=False)
                     output = await _feed(shell, script.text)
                 else:
                     output = await self._output(script)
         except TimeoutError:
-            self.patience = max(2 * self.patience, PATIENCE)
+            if "sudo -n" in script.text or self._spare.root:
+                # If it is sudo that waits, whoever connects again will see that.
+                self._connection.close()
             raise TimedOut(seconds=f"{seconds:g}") from None
         except BROKEN as err:
             raise ConnectionLost(message=printable(str(err))) from None
         if self.closed:
             raise ConnectionLost(message="closed")
-        sections = script.read(output)
+        try:
+            sections = script.read(output)
+        except BadOutput:
+            if self._spare.root:
+                # Perhaps a refusal: whoever connects again asks what is allowed now.
+                self._connection.close()
+            raise
         self._spare.prepare(self.patience)
         return sections
 
@@ -151,9 +158,12 @@ class Session:
         """Feed a script to a shell, which is used again if it is root's by sudo."""
         if not self._spare.root:
             return await _feed(shell, script.text)
-        # Nothing of it, such as a variable, is to be there for the next one.
-        output = await _feed(shell, f"(\n{script.text})\n", script.end)
-        if output.endswith(script.end):
+        # Nothing of it, such as a variable, is to be there for the next one; and where
+        # the link is cut meanwhile, it is not waited for without end.
+        word, waiting = waiting_script()
+        output = await _feed(shell, f"(\n{script.text})\n{waiting}", f"{word}\n")
+        output, waits, _ = output.partition(word)
+        if waits:
             self._spare.give_back(shell)
         return output
 
@@ -240,8 +250,9 @@ async def _feed(shell: Shell, text: str, end: str = "") -> str:
             size += len(part)
             if size > OUTPUT_LIMIT:
                 raise BadOutput(output=printable(parts[0]))
-            tail = (tail + part)[-len(end) :]
-            ended = bool(end) and tail == end
+            if end:
+                ended = end in tail + part
+                tail = (tail + part)[-len(end) :]
         return "".join(parts)
     finally:
         if not ended:

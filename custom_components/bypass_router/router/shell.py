@@ -76,10 +76,26 @@ async def open_shell(
 
 
 async def _open(connection: asyncssh.SSHClientConnection, command: str) -> Shell:
-    """Try once."""
-    return await connection.create_process(
-        command, stderr=asyncssh.STDOUT, errors="replace"
+    """Try once.
+
+    asyncssh would leave a session open whose caller is cancelled meanwhile, and a
+    server allows only so many.
+    """
+    opening = asyncio.ensure_future(
+        connection.create_process(command, stderr=asyncssh.STDOUT, errors="replace")
     )
+    try:
+        await asyncio.wait([opening])
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+    return opening.result()
+
+
+def _close(opening: asyncio.Future[Shell]) -> None:
+    """Close what nobody waits for any more."""
+    if not opening.cancelled() and not opening.exception():
+        opening.result().close()
 
 
 class Spare:
@@ -93,6 +109,9 @@ class Spare:
         """Take the connection that they are opened on; there is none yet."""
         self._connection = connection
         self._waiting: list[_Waiting] = []
+        self._refused = False
+        # Set when one has come to wait, or to nothing.
+        self._news = asyncio.Event()
         self.root = False
         """Whether an ordinary account's shells are root's."""
 
@@ -101,22 +120,30 @@ class Spare:
         """Whether a shell waits."""
         return any(it.settled.is_set() for it in self._there())
 
-    def use_root(self, *, root: bool) -> None:
-        """Have root's shells from now on, or the account's own."""
-        self.root = root
+    async def use_root(self, patience: float) -> None:
+        """Have root's shells from now on, if `sudo` gives one within so many seconds.
+
+        Two at once, as both wait for the same: for scripts, and for the watcher.
+        """
+        await self.end()
+        self.root = True
+        for further in (0, 1):
+            self.prepare(patience, further=further)
         for waiting in self._waiting:
-            waiting.give_up()
-        self._waiting = []
+            await waiting.settled.wait()
+        if not self.ready:
+            await self.end()
+            self.root = False
 
     def prepare(self, patience: float = 0, *, further: int = 0) -> None:
         """Begin to open one, unless there is one, or so many further ones."""
-        if len(self._there()) <= further:
-            self._waiting.append(_Waiting(self._open(), CONNECT_TIMEOUT + patience))
+        if len(self._there()) <= further and not self._refused:
+            self._add(self._open(), CONNECT_TIMEOUT + patience)
 
     def give_back(self, shell: Shell) -> None:
-        """Let a shell that has run its script wait for the next one."""
+        """Take a shell that waits for the next script already."""
         if len(self._there()) < _MOST:
-            self._waiting.append(_Waiting(_same(shell), CONNECT_TIMEOUT))
+            self._add(_same(shell), CONNECT_TIMEOUT)
         else:
             shell.close()
 
@@ -124,23 +151,38 @@ class Spare:
         """Return a shell, which is the caller's from now on; None if there is none.
 
         One that is on its way is waited for: the account's own for a moment, and
-        root's as long as it takes. It may have died since.
+        root's as long as it takes, or until another is given back. It may have died
+        since.
         """
-        while waiting := next(iter(self._there()), None):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if self.root else _PATIENCE):
-                    await waiting.settled.wait()
-            if (shell := waiting.take()) or not self.root:
-                return shell
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if self.root else _PATIENCE):
+                while there := self._there():
+                    if shell := there[0].take():
+                        return shell
+                    self._news.clear()
+                    await self._news.wait()
         return None
 
+    async def end(self) -> None:
+        """End the shells, and leave their places to others.
+
+        One that is given up while it is opened would keep its place at the server.
+        """
+        for waiting in self._waiting:
+            await waiting.settled.wait()
+        await self.close()
+
     async def close(self) -> None:
-        """End the shells, if there are any."""
+        """End the shells, if there are any, at once."""
         tasks = [waiting.task for waiting in self._waiting]
         for waiting in self._waiting:
             waiting.give_up()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _add(self, coming: Coroutine[Any, Any, Shell], limit: float) -> None:
+        """Let a shell wait that comes within so many seconds."""
+        self._waiting.append(_Waiting(coming, limit, self._news))
 
     def _there(self) -> list[_Waiting]:
         """Return those that wait or are on their way, and forget the others."""
@@ -149,17 +191,30 @@ class Spare:
         return sorted(there, key=lambda it: not it.settled.is_set())
 
     async def _open(self) -> Shell:
-        """Open one."""
-        return await open_shell(self._connection, root=self.root)
+        """Open one, and have it wait."""
+        shell = await open_shell(self._connection, root=self.root)
+        word, script = waiting_script()
+        try:
+            shell.stdin.write(script)
+            await shell.stdout.readuntil(f"{word}\n")
+        except BaseException as err:
+            # A sudo that refuses logs each try.
+            self._refused = self.root and isinstance(err, EOFError)
+            shell.close()
+            raise
+        return shell
 
 
 class _Waiting:
     """A shell that waits for a script, or is on its way to do so."""
 
-    def __init__(self, coming: Coroutine[Any, Any, Shell], limit: float) -> None:
-        """Take where it comes from, and how many seconds it may take to come."""
+    def __init__(
+        self, coming: Coroutine[Any, Any, Shell], limit: float, news: asyncio.Event
+    ) -> None:
+        """Take where it comes from, in how many seconds, and what to set then."""
         self._shell: Shell | None = None
         self._coming = coming
+        self._news = news
         self.taken = False
         self.settled = asyncio.Event()
         """Set when it waits, or has come to nothing."""
@@ -182,22 +237,24 @@ class _Waiting:
         self.taken = True
         self.task.cancel()
 
+    def _settle(self) -> None:
+        """Tell that it waits, or has come to nothing."""
+        self.settled.set()
+        self._news.set()
+
     async def _keep(self, limit: float) -> None:
         """Wait for the shell and keep it, until it is taken or ends."""
-        word = f"bypass-router-{secrets.token_hex(8)}"
         shell = None
         try:
             async with asyncio.timeout(limit):
                 shell = self._shell = await self._coming
-                shell.stdin.write(_spare(word))
-                await shell.stdout.readuntil(f"{word}\n")
-            self.settled.set()
+            self._settle()
             await _beat(shell)
         except (EOFError, *BROKEN):
             # The next script opens a shell for itself.
             pass
         finally:
-            self.settled.set()
+            self._settle()
             if shell is not None and self._shell is shell:
                 self._shell = None
                 shell.close()
@@ -218,8 +275,9 @@ async def _beat(shell: Shell) -> None:
         shell.stdin.write("\n")
 
 
-def _spare(word: str) -> str:
-    """Return a script that says a word, and ends when it is told to go on."""
+def waiting_script() -> tuple[str, str]:
+    """Return a word, and a script that says it and ends when it is told to go on."""
+    word = f"bypass-router-{secrets.token_hex(8)}"
     limited = _WAIT.format(word=word, limit=f"-t {watch.HEARTBEAT_LIMIT}", go=_GO)
     unlimited = _WAIT.format(word=word, limit="", go=_GO)
-    return _SPARE.format(limited=limited, unlimited=unlimited)
+    return word, _SPARE.format(limited=limited, unlimited=unlimited)
