@@ -783,7 +783,8 @@ async def test_a_login_that_never_ends_is_given_up() -> None:
     class Endless(Server):
         @override
         async def begin_auth(self, username: str) -> bool:
-            await asyncio.sleep(5)
+            assert self._connection
+            await self._connection.wait_closed()
             return True
 
     async with running(serve(Endless)) as port:
