@@ -3,7 +3,8 @@
 Whatever its zones say, firewalld accepts all that was translated by whomever, until
 its owner sets StrictForwardPorts (from 2.3 on): then it rejects what it did not
 translate itself. Debian 12's firewalld is older: for the strict kinds, it is given
-those two rules. Debian 13's has the real ones.
+those two rules. Debian 13's has the real ones, and owns its table for itself by default;
+here it lets others in, as Debian 12's does.
 """
 
 import re
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _MODULES: Final = "/usr/lib/python3/dist-packages/firewall/core"
 _KNOWS_STRICT: Final = "strict_forward_ports"
+_KNOWS_OWNER: Final = "nftables_table_owner"
 _BUS: Final = "/run/dbus/system_bus_socket"
 _LOG: Final = "/var/log/firewalld.out"
 _STATE: Final = (
@@ -66,13 +68,15 @@ class Firewalld(Firewall):
         backend = "iptables" if kind.endswith("iptables") else "nftables"
         disk = router.disk
         strict = "strict" in kind
-        knows_strict = _KNOWS_STRICT in disk.path(f"{_MODULES}/fw.py").read_text()
+        program = disk.path(f"{_MODULES}/fw.py").read_text()
+        knows_strict = _KNOWS_STRICT in program
         self._patched = strict and not knows_strict
         disk.write("/etc/dbus-1/lab.conf", _BUS_SETTINGS)
         disk.write(
             "/etc/firewalld/firewalld.conf",
             f"DefaultZone=public\nFirewallBackend={backend}\nIPv6_rpfilter=no\n"
-            + ("StrictForwardPorts=yes\n" if strict and knows_strict else ""),
+            + ("StrictForwardPorts=yes\n" if strict and knows_strict else "")
+            + ("NftablesTableOwner=no\n" if _KNOWS_OWNER in program else ""),
         )
         masquerade = "<masquerade/>" if self.options.masquerade else ""
         for name, text in _FILES.items():
