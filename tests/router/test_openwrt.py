@@ -164,10 +164,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     run, stream = Session.run, Session.stream
 
     async def note_run(
-        self: Session, script: Script, *rest: float
+        self: Session, script: Script, *rest: float, as_account: bool = False
     ) -> Mapping[str, Result]:
         texts.append(script.text)
-        sections = await run(self, script, *rest)
+        sections = await run(self, script, *rest, as_account=as_account)
         for label, result in sections.items():
             absent = re.findall(r"(\S+): not found", result.output)
             assert OPTIONAL.issuperset(absent), (label, result)

@@ -502,6 +502,7 @@ class Router:
 
 async def _ask_rights(session: Session) -> Rights:
     """Ask sudo what the account may do, and be patient with it from then on."""
+    session.by_sudo = True
     session.patience = PATIENCE
     rights = read_rights(await session.run(rights_script()))
     session.patience = rights.patience

@@ -56,6 +56,8 @@ class Session:
         """Wrap a connection that has been authenticated."""
         self._connection = connection
         self._spare = Spare(connection)
+        self.by_sudo = False
+        """Whether the account is an ordinary one."""
         self.patience = 0.0
         """Seconds that each `sudo` may take beside what it runs."""
 
@@ -119,7 +121,7 @@ class Session:
                 else:
                     output = await self._output(script)
         except TimeoutError:
-            if "sudo -n" in script.text or self._spare.root:
+            if self.by_sudo:
                 # If it is sudo that waits, whoever connects again will see that.
                 self._connection.close()
             raise TimedOut(seconds=f"{seconds:g}") from None
