@@ -86,7 +86,6 @@ async def test_an_account_with_the_documented_lines_looks_nothing_up(
     with dead_resolver(own) as resolver:
         async with connected(own, firewall=firewall) as router:
             assert router.probe.sudo
-            assert not router.probe.rights.slow
             await hears(own, router)
             assert router.reports
             await does_the_rest(own, router)

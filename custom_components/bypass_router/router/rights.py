@@ -13,8 +13,9 @@ import re
 
 from .script import Result, Script, quote
 
-# Seconds. What waits for less does not wait for a name server.
-_SHORT = 0.9
+# Seconds. What waits for less does not wait for a name server: a busy router may take
+# one for a sudo.
+_SHORT = 1.9
 # As `sudo -l` prints what an account may run, and as whom.
 _ALL = re.compile(
     r"\s+\((?:ALL|root)(?: : [^()]{1,100})?\) (?:[A-Z_]+: )*NOPASSWD: (?:[A-Z_]+: )*ALL"
