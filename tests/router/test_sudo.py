@@ -30,6 +30,7 @@ from custom_components.bypass_router.router.watch import Arrival, Change
 from tests.client import Connection
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.lab.resolver import dead_resolver
 from tests.lab.user_namespace import single_user
 from tests.lab.waiting import soon, until, until_told
 
@@ -295,6 +296,15 @@ async def test_an_account_that_may_do_all_works(own: Lab) -> None:
         await hears(own, router)
         # It did listen, and was not found to be deaf.
         assert router.reports
+
+
+async def test_a_sudo_that_waits_is_given_time_to_listen(own: Lab) -> None:
+    """Its real user is root meanwhile, whom the account may send no signal."""
+    allow(own, f"{NAME} ALL = (ALL) NOPASSWD: ALL\n")
+    async with connected(own) as router:
+        with dead_resolver(own):
+            async with listening(router):
+                assert router.reports
 
 
 @BOTH_VARIANTS

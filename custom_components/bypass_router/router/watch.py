@@ -82,15 +82,17 @@ _WATCHER = """\
 _RULES = "12 +[0-9]+ +[0-9a-f]*[4-7c-f][0-9a-f]"
 _ROUTING = "0 +[0-9]+ +[0-9a-f]*[89a-f][0-9a-f]"
 # A process `hears` once the kernel lists somebody who did not listen before. To count
-# them is not enough: one of an earlier connection may just be ending.
+# them is not enough: one of an earlier connection may just be ending. Nor may an
+# account send a signal to what its sudo has made root's.
 _BEFORE = """\
+lives() {{ kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ]; }}
 listeners() {{
   sed -nE 's/^[0-9a-f]+ +('"$1"') .* ([0-9]+) *$/\\2/p' /proc/net/netlink 2>/dev/null |
     tr '\\n' ' '
 }}
 hears() {{
   tries=0
-  while kill -0 "$1" 2>/dev/null && [ "$tries" -lt {tries} ]; do
+  while lives "$1" && [ "$tries" -lt {tries} ]; do
     for listener in $(listeners "$2"); do
       case " $before " in *" $listener "*) ;; *) return ;; esac
     done
