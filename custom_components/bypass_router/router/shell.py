@@ -166,7 +166,8 @@ class Spare:
     async def end(self) -> None:
         """End the shells, and leave their places to others.
 
-        One that is given up while it is opened would keep its place at the server.
+        One that is given up while it is opened would keep its place at the server
+        until it is there.
         """
         for waiting in self._waiting:
             await waiting.settled.wait()

@@ -96,7 +96,7 @@ hears() {{
     for listener in $(listeners "$2"); do
       case " $before " in *" $listener "*) ;; *) return ;; esac
     done
-    if sleep 0.02 2>/dev/null; then tries=$((tries + 1))
+    if sleep {pause} 2>/dev/null; then tries=$((tries + 1))
     else sleep 1; tries=$((tries + 50))
     fi
   done
@@ -171,7 +171,7 @@ class Watch:
         if by_report:
             kernels = {"rules": _RULES, "routing": _ROUTING}
             tries = LISTEN_TRIES + (int(patience / LISTEN_PAUSE) if sudo else 0)
-            watchers.append(_BEFORE.format(tries=tries, **kernels))
+            watchers.append(_BEFORE.format(tries=tries, pause=LISTEN_PAUSE, **kernels))
             watch = f"exec {root}nft monitor"
             watchers.append(_WATCHER.format(watch=watch, name="watcher"))
             # busybox's has no such word, and ends.
