@@ -69,8 +69,9 @@ async def test_an_account_that_may_do_all_switches_without_a_look_up(own: Lab) -
                     await router.close_connections([WEB])
                     await router.count()
         # Once to ask what it may; and for a shell of the watcher, one that runs the
-        # scripts, and one that waits beside it.
-        assert resolver.lookups <= 5 * once
+        # scripts, and one that waits beside it. dropbear now and then ends one of them
+        # with another, so a few more; but none for each of these scripts.
+        assert resolver.lookups < 8 * once
 
 
 @pytest.mark.parametrize(
