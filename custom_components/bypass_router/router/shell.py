@@ -133,7 +133,7 @@ class Spare:
             await waiting.settled.wait()
         if not self.ready:
             await self.end()
-            self.root = False
+            self.root = self._refused = False
 
     def prepare(self, patience: float = 0, *, further: int = 0) -> None:
         """Begin to open one, unless there is one, or so many further ones."""
@@ -200,7 +200,8 @@ class Spare:
             await shell.stdout.readuntil(f"{word}\n")
         except BaseException as err:
             # A sudo that refuses logs each try.
-            self._refused = self.root and isinstance(err, EOFError)
+            if self.root and isinstance(err, EOFError):
+                self._refused = True
             shell.close()
             raise
         return shell
