@@ -13,6 +13,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
+from tests.lab.ssh import logins_of
 from tests.lab.waiting import until, until_told
 
 from .client import Connection
@@ -251,7 +252,7 @@ async def test_a_failure_to_close_hides_nothing(
     web = switch_of(hass, entry, "Web")
     at_home.bypass.commands.replace(
         "conntrack",
-        "#!/bin/sh\n[ \"$1\" = -L ] && kill -9 $(pgrep -f 'sshd: root' | head -n 1)\n",
+        f"#!/bin/sh\n[ \"$1\" = -L ] && pkill -9 -f '{logins_of('root')}'\n",
     )
     await turn(hass, "off", web)
     await until(lambda: "may go on" in caplog.text)

@@ -153,9 +153,7 @@ async def test_a_router_whose_firewall_fails_is_tried_again(
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.error_reason_translation_key == "firewall_failed"
-    await until(
-        lambda: "sshd: root" not in at_home.bypass.run("ps", "-e", "-o", "args").stdout
-    )
+    await until(lambda: not at_home.bypass.logins())
 
 
 async def test_a_router_that_says_nothing_is_given_up(

@@ -14,7 +14,7 @@ from .openwrt import OpenWrtCommands, make_openwrt
 from .options import IptablesKind, RouterOptions
 from .requirements import COMMAND_PATH
 from .shells import install_shell
-from .ssh import SshKind, SshServer
+from .ssh import SshKind, SshServer, logins_of
 from .users import Users
 
 __all__ = ["Bypass", "IptablesKind", "RouterOptions"]
@@ -124,6 +124,15 @@ class Bypass(Node):
         if self._ssh is not None:
             self._ssh.stop()
             self._ssh = None
+
+    def logins(self, account: str = "root") -> list[int]:
+        """The processes by which OpenSSH serves those who are logged in."""
+        found = self.run("pgrep", "-f", logins_of(account), check=False)
+        return [int(process) for process in found.stdout.split()]
+
+    def drop_logins(self, account: str = "root") -> None:
+        """Kill them."""
+        self.run("pkill", "-9", "-f", logins_of(account))
 
     @property
     def ssh(self) -> SshServer:

@@ -29,6 +29,14 @@ _known_keys: dict[tuple[SshKind, str], tuple[bytes, str]] = {}
 """Host keys made before by this process: making one of RSA takes its time."""
 
 
+def logins_of(account: str) -> str:
+    """Return what pgrep finds OpenSSH's processes by that serve an account.
+
+    Since 9.8, they are of another program than the one that listens.
+    """
+    return f"^sshd(-session)?: {account}"
+
+
 class SshServer:
     """A server with host keys of the kinds named, such as `ed25519` and `rsa`."""
 

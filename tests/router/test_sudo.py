@@ -647,7 +647,7 @@ async def test_no_process_of_roots_stays_on_the_router(
         if end == "closed":
             await router.close()
         elif end == "dropped":
-            own.bypass.run("sh", "-c", f"pkill -9 -f '^sshd: {NAME}'")
+            own.bypass.drop_logins(NAME)
         else:
             own.bypass.cut_link()
         await until(lambda: processes(own) == before)

@@ -266,7 +266,7 @@ async def test_no_process_stays_on_the_router(
     elif end == "killed":
         router._session._connection._transport.abort()  # noqa: SLF001 - as the kernel does for a process that is killed
     else:
-        at_home.bypass.run("sh", "-c", "pkill -9 -f '^sshd: root'")
+        at_home.bypass.drop_logins()
     await until(lambda: processes(at_home) == idle)
     listener.task.cancel()
     await asyncio.gather(listener.task, return_exceptions=True)
