@@ -161,6 +161,11 @@ def issue(hass: HomeAssistant, start: str) -> ir.IssueEntry | None:
     return found[0] if found else None
 
 
+def iptables_version(lab: Lab) -> str:
+    """Return which iptables the router has, as users see it."""
+    return lab.bypass.run("iptables", "-V").stdout.strip().replace(" v", " ", 1)
+
+
 def rules(lab: Lab) -> str:
     """Return all rules of the router's, nftables' and both iptables', as text.
 

@@ -1,6 +1,7 @@
 """An entry's set-up, unload and removal."""
 
 import asyncio
+from collections.abc import Callable
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE
@@ -21,6 +22,7 @@ from .setup import (
     GAME,
     WEB,
     add_entry,
+    iptables_version,
     issue,
     lose_rules,
     ours,
@@ -230,17 +232,18 @@ async def test_a_lost_router_is_asked_ever_more_seldom(
     "router_options", [RouterOptions(rules_in=("nft", "legacy"))], ids=["both"]
 )
 @pytest.mark.parametrize(
-    ("firewall", "where"),
-    [("auto", "nftables"), ("iptables", "iptables 1.8.9 (nf_tables)")],
+    ("firewall", "named"),
+    [("auto", lambda _: "nftables"), ("iptables", iptables_version)],
 )
 async def test_both_variants_of_iptables_on_one_router_are_told_of(
-    hass: HomeAssistant, at_home: Lab, firewall: str, where: str
+    hass: HomeAssistant, at_home: Lab, firewall: str, named: Callable[[Lab], str]
 ) -> None:
     """And where our rules are; until one of them is empty."""
     entry = await set_up(hass, at_home, WEB, firewall=firewall)
     told = issue(hass, "both_variants_")
     assert told is not None
-    assert told.translation_placeholders == {"router": "bypass", "ours": where}
+    where = {"router": "bypass", "ours": named(at_home)}
+    assert told.translation_placeholders == where
     assert not told.is_fixable
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     await hass.config_entries.async_reload(entry.entry_id)
