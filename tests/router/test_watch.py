@@ -15,6 +15,7 @@ from custom_components.bypass_router.router.watch import Change
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
+from tests.lab.user_namespace import rules_the_host
 from tests.lab.waiting import LIMIT, soon, until
 
 from .client import connect
@@ -227,11 +228,13 @@ async def test_changes_that_the_router_has_lost_count_as_changes(
 ) -> None:
     """More happened than the kernel keeps for one who is slow to listen."""
     bypass = at_home.bypass
-    many = ", ".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(80_000))
+    # In a container with a root of its own, the kernel takes and keeps less.
+    count, times = (80_000, 2) if rules_the_host() else (1_500, 60)
+    many = ", ".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(count))
     bypass.run("nft", "add table inet others")
     bypass.run("nft", "add set inet others many { type ipv4_addr; }")
     bypass.run("pkill", "-STOP", "-x", "nft")
-    for _ in range(2):
+    for _ in range(times):
         bypass.run("nft", "-f", "-", input=f"add element inet others many {{{many}}}")
         bypass.run("nft", "flush set inet others many")
     bypass.run("iptables", "-t", "nat", "-I", "PREROUTING", "-j", "RETURN")
