@@ -68,7 +68,9 @@ class Table:
             lines += [f"\tchain {name} {{", f"\t\t{base}"]
             lines += [f"\t\t{rule}" for rule in rules]
             lines += ["\t}", ""]
-        return "\n".join([*lines[:-1], "}"])
+        if not lines[-1]:
+            lines.pop()
+        return "\n".join([*lines, "}"])
 
 
 def loaded(table: Table | None, steps: Iterable[Step]) -> Table | None:

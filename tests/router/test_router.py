@@ -390,6 +390,72 @@ async def test_a_firewall_that_refuses_is_told_in_its_own_words(
     assert at_home.bypass.iptables_save() == before
 
 
+def take_little(lab: Lab, name: str, size: int) -> None:
+    """Let a command refuse a longer input, as in a container with a root of its own."""
+    real = lab.bypass.commands.replace(name, "")
+    lab.bypass.commands.replace(
+        name,
+        f"""#!/bin/sh
+case " $* " in *" -f "* | *" --noflush "*) ;; *) exec {real} "$@" ;; esac
+input=$(mktemp); cat >"$input"
+if [ $(wc -c <"$input") -gt {size} ]; then
+  echo 'sendmsg() failed: Message too long' >&2; exit 1
+fi
+exec {real} "$@" <"$input"
+""",
+    )
+
+
+def on_ports(count: int, first: int, target: str = "192.168.50.10") -> list[Forward]:
+    """Return forwards of so many ports to the target's port 443."""
+    return [
+        Forward.parse(
+            f"01N{number}",
+            protocol="tcp",
+            external_port=str(first + (number * 37) % count),
+            target=target,
+            target_port="443",
+        )
+        for number in range(count)
+    ]
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize(
+    ("count", "size"), [(100, 20000), (5, 1000)], ids=["many", "one"]
+)
+async def test_more_than_the_kernel_takes_at_once_is_set_in_parts(
+    at_home: Lab, router: Router, firewall: Backend, count: int, size: int
+) -> None:
+    """Some at once or each line alone; also those that get each other's ports."""
+    name = "nft" if firewall is Backend.NFTABLES else "iptables-restore"
+    take_little(at_home, name, size)
+    at_home.target.serve("tcp", 443)
+    for forwards in (
+        on_ports(count, 20000),
+        on_ports(count, 20001),
+        on_ports(count, 20001, "192.168.50.11")[: count // 2],
+    ):
+        live = await router.apply([WEB, *forwards])
+        assert live.forwards == {forward.id: forward for forward in [WEB, *forwards]}
+        assert not live.damaged
+        assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
+    refused = [it for it in router.transactions if "too long" in it.outcome]
+    assert len(refused) <= 6
+    assert (await router.apply([])).forwards == {}
+    assert "20001" not in ruleset(at_home)
+
+
+async def test_what_is_too_long_even_alone_is_told(
+    at_home: Lab, router: Router
+) -> None:
+    """And not tried without end."""
+    take_little(at_home, "iptables-restore", 10)
+    with pytest.raises(FirewallFailed, match="too long"):
+        await router.apply([WEB, GAME])
+    assert len(router.transactions) < 20
+
+
 async def test_a_firewall_that_lies_is_not_believed(
     at_home: Lab, router: Router
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+import sys
 
 from hypothesis import given, strategies as st
 
@@ -138,11 +139,20 @@ def run(kernel: Kernel, ruleset: Ruleset, wished: Collection[Forward]) -> None:
     SETS,
     SETS,
     st.booleans(),
+    st.sampled_from([sys.maxsize, 5, 1]),
 )
 def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
-    before: str, after: str, was: list[Forward], wished: list[Forward], stays: bool
+    before: str,
+    after: str,
+    was: list[Forward],
+    wished: list[Forward],
+    stays: bool,
+    most: int,
 ) -> None:
-    """Nor is one that stays not translated, wherever it moves to."""
+    """Nor is one that stays not translated, wherever it moves to.
+
+    Whether all is one transaction, or each line.
+    """
     if stays:
         added = [f for f in wished if not any(f.conflicts(old) for old in was)]
         ids = {forward.id for forward in was}
@@ -153,7 +163,8 @@ def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
     # Nobody has to know by what it was done.
     assert kernel.seen(ruleset).live.forwards == {f.id: f for f in was}
     kept = [forward for forward in was if forward in wished]
-    for _ in kernel.change(ruleset.plan(wished, kernel.seen(ruleset))):
+    plan = ruleset.plan(wished, kernel.seen(ruleset)).in_parts(most)
+    for _ in kernel.change(plan):
         translated = kernel.translated()
         for forwards in translated.values():
             assert all(map(kernel.admits, forwards))

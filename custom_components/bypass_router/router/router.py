@@ -14,6 +14,8 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+import re
+import sys
 import time
 from typing import Any, Self
 
@@ -47,6 +49,11 @@ from .watch import HEARTBEAT_INTERVAL, Arrival, Change, Watch
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
 _ATTEMPTS = 4
+# Lines of a transaction, where all are too much for one. In a container whose root is
+# not the host's, the kernel takes 208 KB at once: some 330 rules of iptables.
+_PART = 100
+# In the words of glibc, and of musl.
+_TOO_LONG = re.compile(r"Message too (?:long|large)")
 # Of the ten sessions that a server allows at once, most are for what matters more.
 _VISITS = 2
 TRANSACTIONS_KEPT = 20
@@ -96,6 +103,7 @@ class Router:
         self._snapshot: Snapshot | None = None
         self._beside: dict[str, Mapping[str, Result]] = {}
         self._beside_until: float | None = None
+        self._most = sys.maxsize
         self._own_reports: list[str] = []
         self._lost: set[str] = set()
         self.reports = probe.tools.listens
@@ -398,7 +406,9 @@ class Router:
         """Change the rules of the ruleset's owner until they are as wished."""
         snapshot = self._snapshot or await self._read(ruleset)
         refused: FirewallFailed | NotPrivileged | None = None
-        for _ in range(_ATTEMPTS):
+        left = _ATTEMPTS
+        while left:
+            left -= 1
             lost = {
                 forward.id
                 for forward in wished
@@ -409,10 +419,14 @@ class Router:
             over = lost & given_up
             wished = [forward for forward in wished if forward.id not in over]
             ruleset = snapshot.ruleset
-            plan = ruleset.plan(wished, snapshot)
+            plan = ruleset.plan(wished, snapshot).in_parts(self._most)
             refused, snapshot = await self._carry_out(plan, ruleset)
             if not snapshot.ruleset.plan(wished, snapshot):
                 return snapshot.live
+            too_long = refused and _TOO_LONG.search(refused.details["message"])
+            if too_long and self._most > 1:
+                self._most = min(self._most // 2, _PART)
+                left = _ATTEMPTS
         raise refused or NotApplied
 
     async def _carry_out(

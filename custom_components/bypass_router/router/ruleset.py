@@ -5,9 +5,9 @@ would stop them. A forward is live if all of them carry it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import batched, groupby
 from typing import Any
 
 from .firewall import Lack, Live, Part, Phase, Site, Step, Tag, Translator
@@ -108,6 +108,10 @@ class Plan:
         """The names under which `nft monitor` reports it: one a transaction."""
         return [name for step in self.steps for name in _reports(step)]
 
+    def in_parts(self, most: int) -> Plan:
+        """Return the same change, in transactions of so many lines at the most."""
+        return Plan(tuple(part for step in self.steps for part in _parts(step, most)))
+
     def add_to(self, script: Script) -> None:
         """Add the commands that carry out the change, one after the other.
 
@@ -127,6 +131,23 @@ class Plan:
             if not result.ok:
                 return step.command, result
         return None
+
+
+def _parts(step: Step, most: int) -> Iterator[Step]:
+    """Yield a step, or smaller ones to be taken in its place, in this order."""
+    if len(step.lines) <= most or step.phase is Phase.TIDY:
+        yield step
+        return
+    table, lines = "", list[str]()
+    for line in (*step.lines, "COMMIT"):
+        if line.startswith("*"):
+            table = line
+        elif line != "COMMIT":
+            lines.append(line)
+        else:
+            for part in batched(lines, most, strict=False):
+                yield replace(step, lines=(table, *part, line) if table else part)
+            lines.clear()
 
 
 def _reports(step: Step) -> Iterator[str]:
