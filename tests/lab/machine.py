@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import time
@@ -11,6 +12,9 @@ from typing import Final
 
 from .namespaces import ENVIRONMENT, Namespaces
 from .waiting import LIMIT
+
+# The legacy variant gives up at once where another program has its lock.
+_LOCKED: Final = re.compile(r"iptables(-legacy|-nft)?(-restore)?")
 
 
 class Machine:
@@ -56,6 +60,8 @@ class Machine:
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on this machine, as its root, to the end."""
+        if _LOCKED.fullmatch(Path(argv[0]).name):
+            argv = (argv[0], "--wait", *argv[1:])
         with self.spawn(
             *argv,
             stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,

@@ -155,6 +155,14 @@ async def test_commands_can_be_missing_or_fail_on_the_router(at_home: Lab) -> No
     assert said == f"no -V\n4\n{before}"
 
 
+def test_a_program_that_changes_the_rules_is_waited_for(lab: Lab) -> None:
+    """By another that does: iptables-legacy alone would give up at once."""
+    holds = "touch /run/held; sleep 1"
+    with lab.bypass.spawn("flock", "/run/xtables.lock", "sh", "-c", holds):
+        wait_until((lab.bypass.root / "run/held").exists)
+        lab.bypass.real("iptables-legacy", "-A", "FORWARD", "-j", "ACCEPT")
+
+
 async def test_new_host_keys_are_not_the_old_ones(at_home: Lab) -> None:
     """Who pinned the old one is refused."""
     old = at_home.bypass.host_key()
