@@ -21,8 +21,8 @@ import pytest
 
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.link import async_owner
-from custom_components.bypass_router.router import session
 from custom_components.bypass_router.router.errors import CannotReach
+from custom_components.bypass_router.router.ssh import session
 
 from .lab.bypass import Bypass, RouterOptions
 from .lab.network import Lab

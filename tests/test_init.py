@@ -10,7 +10,7 @@ from homeassistant.helpers import issue_registry as ir
 import pytest
 
 from custom_components.bypass_router import coordinator, link
-from custom_components.bypass_router.router.account_key import (
+from custom_components.bypass_router.router.ssh.authorized_keys import (
     authorized_line,
     generate_key,
 )

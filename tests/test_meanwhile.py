@@ -21,8 +21,8 @@ from custom_components.bypass_router.counters import Counters
 from custom_components.bypass_router.diagnosis_notice import async_diagnose_visibly
 from custom_components.bypass_router.forward_data import forward_of
 from custom_components.bypass_router.remembered import Remembered
-from custom_components.bypass_router.router.credentials import HostKey
-from custom_components.bypass_router.router.session import fetch_host_key
+from custom_components.bypass_router.router.ssh.credentials import HostKey
+from custom_components.bypass_router.router.ssh.session import fetch_host_key
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 from tests.lab.waiting import at_once, until

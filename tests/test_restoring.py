@@ -580,7 +580,7 @@ async def test_a_change_that_can_not_be_carried_out_in_time_is_told(
     _, switch = await with_web_on(hass, at_home, firewall="iptables")
     game = next(e for e in hass.states.async_entity_ids("switch") if e != switch)
     monkeypatch.setattr(
-        "custom_components.bypass_router.router.session.Session.run.__defaults__",
+        "custom_components.bypass_router.router.ssh.session.Session.run.__defaults__",
         (1.0,),
     )
     at_home.bypass.commands.replace("iptables-restore", "#!/bin/sh\nsleep 5\n")

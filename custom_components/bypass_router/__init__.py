@@ -17,8 +17,8 @@ from .coordinator import (
 from .issues import Issues, left_behind
 from .link import async_owner, connect
 from .remembered import Remembered
-from .router.account_key import made_here
 from .router.errors import RouterError
+from .router.ssh.authorized_keys import made_here
 from .services import async_set_up_services
 from .totals import Totals
 from .wishes import Wishes

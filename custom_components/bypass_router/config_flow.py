@@ -41,8 +41,8 @@ from .forward_flow import ForwardFlow
 from .link import connect
 from .login_key import forget_key, install_key
 from .options_flow import BypassRouterOptionsFlow
-from .router.credentials import Credentials, HostKey
-from .router.session import fetch_host_key
+from .router.ssh.credentials import Credentials, HostKey
+from .router.ssh.session import fetch_host_key
 from .typed import Form, is_password, is_username, parse_host
 
 ROUTER_SCHEMA = vol.Schema(

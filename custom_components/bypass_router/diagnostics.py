@@ -23,9 +23,9 @@ from .const import (
 )
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .link import async_owner
-from .router.credentials import HostKey
 from .router.firewall import Live, Tag
 from .router.forward import Forward
+from .router.ssh.credentials import HostKey
 from .scrub import Scrubber
 from .wishes import Wishes
 

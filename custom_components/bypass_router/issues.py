@@ -15,7 +15,7 @@ from .router.firewall import Tag
 from .router.iptables import FWD, MANGLE, POST, PRE
 from .router.nftables import TABLE
 from .router.proxies import TAG as ROUTING
-from .router.rights import Rights
+from .router.ssh.rights import Rights
 
 # Whoever may change a router's firewall can make up any number of Home Assistants.
 _OWNERS = 5

@@ -15,7 +15,6 @@ from homeassistant.helpers import instance_id
 from .attempts import one_attempt
 from .const import CONF_FIREWALL, CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
 from .router.choice import Backend
-from .router.credentials import Credentials, HostKey
 from .router.errors import (
     AuthenticationFailed,
     HostKeyChanged,
@@ -23,6 +22,7 @@ from .router.errors import (
     TooManyAttempts,
 )
 from .router.router import Router
+from .router.ssh.credentials import Credentials, HostKey
 from .router.watch import Arrival, Change
 
 _LOGGER = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from homeassistant.core import HomeAssistant
 
 from .const import CONF_PRIVATE_KEY
 from .link import async_owner, connect
-from .router.account_key import generate_key, made_here
-from .router.credentials import Credentials
 from .router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
 from .router.router import Router
+from .router.ssh.authorized_keys import generate_key, made_here
+from .router.ssh.credentials import Credentials
 
 _LOGGER = logging.getLogger(__name__)
 

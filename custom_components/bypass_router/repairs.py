@@ -21,10 +21,10 @@ from .adoption import Offer, async_adopt, async_offers, commands_of
 from .const import CONF_HOST_KEY
 from .coordinator import BypassRouterConfigEntry
 from .issues import Issues
-from .router.credentials import HostKey
 from .router.errors import ConnectionLost, RouterError
 from .router.router import Router
-from .router.session import fetch_host_key
+from .router.ssh.credentials import HostKey
+from .router.ssh.session import fetch_host_key
 
 _LOGGER = logging.getLogger(__name__)
 

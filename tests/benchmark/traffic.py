@@ -9,7 +9,7 @@ import time
 from typing import Any
 from unittest.mock import patch
 
-from custom_components.bypass_router.router.session import Session
+from custom_components.bypass_router.router.ssh.session import Session
 
 # Seconds; our own change is reported by the router, and looked at, within less.
 _QUIET = 0.08

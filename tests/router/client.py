@@ -3,10 +3,10 @@
 import pytest
 
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.credentials import Credentials
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.session import Session, fetch_host_key
+from custom_components.bypass_router.router.ssh.credentials import Credentials
+from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 

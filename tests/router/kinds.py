@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, override
 
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.credentials import Credentials
+from custom_components.bypass_router.router.ssh.credentials import Credentials
 from tests.lab.hijacks import Hijack, NftRedirect, NftTproxy, Redirect, Tproxy, Tun
 from tests.lab.network import Lab
 from tests.lab.options import (

@@ -11,7 +11,7 @@ from custom_components.bypass_router.router.firewall import Site, Step
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.nft_table import Nftables, NftState
 from custom_components.bypass_router.router.ruleset import Plan, Ruleset, Snapshot
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 
 from .rules import SITE
 

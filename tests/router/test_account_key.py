@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator
 import asyncssh
 import pytest
 
-from custom_components.bypass_router.router.account_key import (
-    authorized_line,
-    generate_key,
-    made_here,
-)
-from custom_components.bypass_router.router.credentials import Credentials
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
     KeyNotInstalled,
 )
 from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.ssh.authorized_keys import (
+    authorized_line,
+    generate_key,
+    made_here,
+)
+from custom_components.bypass_router.router.ssh.credentials import Credentials
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 

@@ -5,8 +5,7 @@ from functools import partial
 
 import pytest
 
-from custom_components.bypass_router.router import login, rights, watch
-from custom_components.bypass_router.router.account_key import generate_key
+from custom_components.bypass_router.router import watch
 from custom_components.bypass_router.router.choice import Backend
 from custom_components.bypass_router.router.errors import (
     BadOutput,
@@ -15,8 +14,10 @@ from custom_components.bypass_router.router.errors import (
     TimedOut,
 )
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.script import Script
-from custom_components.bypass_router.router.session import Session
+from custom_components.bypass_router.router.ssh import login, rights
+from custom_components.bypass_router.router.ssh.authorized_keys import generate_key
+from custom_components.bypass_router.router.ssh.script import Script
+from custom_components.bypass_router.router.ssh.session import Session
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab

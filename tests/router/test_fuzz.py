@@ -18,7 +18,6 @@ import asyncssh
 from hypothesis import HealthCheck, given, settings, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.credentials import Credentials
 from custom_components.bypass_router.router.errors import (
     BadOutput,
     FirewallFailed,
@@ -42,7 +41,8 @@ from custom_components.bypass_router.router.iptables_state import IptablesState
 from custom_components.bypass_router.router.listeners import read_listeners
 from custom_components.bypass_router.router.probe import read_probe
 from custom_components.bypass_router.router.rule import Rule, listed
-from custom_components.bypass_router.router.script import Result, Script
+from custom_components.bypass_router.router.ssh.credentials import Credentials
+from custom_components.bypass_router.router.ssh.script import Result, Script
 from custom_components.bypass_router.router.watch import Watch
 from tests.share import SHARE
 

@@ -18,11 +18,6 @@ from homeassistant.const import STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant
 import pytest
 
-from custom_components.bypass_router.router import (
-    login as login_module,
-    session as session_module,
-)
-from custom_components.bypass_router.router.credentials import Credentials, HostKey
 from custom_components.bypass_router.router.errors import (
     BadOutput,
     ConnectionFailed,
@@ -37,8 +32,13 @@ from custom_components.bypass_router.router.errors import (
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.iptables import HOOKS, PRE, Hook, rules_of
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.script import Script
-from custom_components.bypass_router.router.session import Session, fetch_host_key
+from custom_components.bypass_router.router.ssh import (
+    login as login_module,
+    session as session_module,
+)
+from custom_components.bypass_router.router.ssh.credentials import Credentials, HostKey
+from custom_components.bypass_router.router.ssh.script import Script
+from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
 from custom_components.bypass_router.router.watch import Change
 from tests.lab.network import Lab
 from tests.lab.waiting import at_once, soon, until

@@ -26,7 +26,7 @@ from custom_components.bypass_router.router.iptables_state import (
 )
 from custom_components.bypass_router.router.legacy import NO_TABLE
 from custom_components.bypass_router.router.rule import Rule
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 
 from .rules import (
     EMPTY,

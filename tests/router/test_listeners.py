@@ -9,7 +9,7 @@ from custom_components.bypass_router.router.listeners import (
     Listener,
     read_listeners,
 )
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.network import Lab
 
 from .client import connect

@@ -11,7 +11,7 @@ from custom_components.bypass_router.router.neighbours import (
     Neighbour,
     read_neighbours,
 )
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.network import Lab
 from tests.lab.options import RouterOptions
 

@@ -13,7 +13,7 @@ from custom_components.bypass_router.router.errors import FirewallFailed, NotPri
 from custom_components.bypass_router.router.firewall import Phase, Tag
 from custom_components.bypass_router.router.forward import Forward, Protocol
 from custom_components.bypass_router.router.nft_gates import Gates, GatesState
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 

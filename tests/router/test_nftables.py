@@ -28,7 +28,7 @@ from custom_components.bypass_router.router.nftables import (
     read_element,
     table_lines,
 )
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 
 from .rules import OTHER_SITE, SITE, forward_sets, forwards
 from .tables import Refused, Table, changed, loaded, planned, read, seen

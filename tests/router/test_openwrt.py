@@ -10,19 +10,19 @@ import sys
 
 import pytest
 
-from custom_components.bypass_router.router.account_key import (
-    authorized_line,
-    generate_key,
-)
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.credentials import Credentials
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
     ConnectionsStay,
 )
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.script import Result, Script
-from custom_components.bypass_router.router.session import Session
+from custom_components.bypass_router.router.ssh.authorized_keys import (
+    authorized_line,
+    generate_key,
+)
+from custom_components.bypass_router.router.ssh.credentials import Credentials
+from custom_components.bypass_router.router.ssh.script import Result, Script
+from custom_components.bypass_router.router.ssh.session import Session
 from custom_components.bypass_router.router.watch import Change
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab

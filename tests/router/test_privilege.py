@@ -2,8 +2,8 @@
 
 import pytest
 
-from custom_components.bypass_router.router.privilege import refused_by_sudo
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
+from custom_components.bypass_router.router.ssh.sudo import refused_by_sudo
 
 UNRESOLVED = "sudo: unable to resolve host bypass: Temporary failure in name resolution"
 NO_CHAIN = "iptables-restore: line 2 failed: No chain/target/match by that name."

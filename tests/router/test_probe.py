@@ -6,7 +6,7 @@ import pytest
 
 from custom_components.bypass_router.router.errors import NoAddress, NotPrivileged
 from custom_components.bypass_router.router.probe import Probe, read_probe
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 
 from .test_tools import DEBIAN as TOOLS, NO_NFT, NO_SUDO, ON_DEBIAN, USER, results
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from custom_components.bypass_router.router.rights import Rights, read_rights
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.rights import Rights, read_rights
+from custom_components.bypass_router.router.ssh.script import Result
 
 HEAD = """\
 Matching Defaults entries for alice on bypass:

@@ -470,7 +470,7 @@ async def test_a_firewall_that_hangs_does_not_hang_us(
 ) -> None:
     """The time that a script may take is bounded."""
     monkeypatch.setattr(
-        "custom_components.bypass_router.router.session.Session.run.__defaults__",
+        "custom_components.bypass_router.router.ssh.session.Session.run.__defaults__",
         (0.5,),
     )
     at_home.bypass.commands.replace("iptables-restore", "#!/bin/sh\nsleep 60\n")

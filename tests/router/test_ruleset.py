@@ -24,7 +24,7 @@ from custom_components.bypass_router.router.iptables_state import (
 from custom_components.bypass_router.router.nft_gates import Gates
 from custom_components.bypass_router.router.nft_table import Nftables, NftState
 from custom_components.bypass_router.router.ruleset import Plan, Ruleset, Snapshot
-from custom_components.bypass_router.router.script import Result, Script
+from custom_components.bypass_router.router.ssh.script import Result, Script
 
 from . import tables, test_nft_gates as gates
 from .rules import SITE, restored

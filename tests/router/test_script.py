@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from custom_components.bypass_router.router.errors import BadOutput
-from custom_components.bypass_router.router.script import Result, Script, quote
+from custom_components.bypass_router.router.ssh.script import Result, Script, quote
 from tests.lab.waiting import LIMIT
 
 SHELLS = [["sh"], ["bash", "--posix"], ["dash"], ["busybox", "sh"]]

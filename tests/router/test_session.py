@@ -8,11 +8,6 @@ import time
 import asyncssh
 import pytest
 
-from custom_components.bypass_router.router import (
-    login as login_module,
-    session as session_module,
-)
-from custom_components.bypass_router.router.credentials import Credentials, HostKey
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
     BadOutput,
@@ -28,8 +23,13 @@ from custom_components.bypass_router.router.errors import (
     TimedOut,
     WrongPassphrase,
 )
-from custom_components.bypass_router.router.script import Script
-from custom_components.bypass_router.router.session import Session, fetch_host_key
+from custom_components.bypass_router.router.ssh import (
+    login as login_module,
+    session as session_module,
+)
+from custom_components.bypass_router.router.ssh.credentials import Credentials, HostKey
+from custom_components.bypass_router.router.ssh.script import Script
+from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import soon, until

@@ -11,13 +11,11 @@ import time
 
 import pytest
 
-from custom_components.bypass_router.router import (
-    shell as shell_module,
-    watch as watch_module,
-)
+from custom_components.bypass_router.router import watch as watch_module
 from custom_components.bypass_router.router.errors import BadOutput, RouterError
-from custom_components.bypass_router.router.script import Script
-from custom_components.bypass_router.router.session import Session
+from custom_components.bypass_router.router.ssh import shell as shell_module
+from custom_components.bypass_router.router.ssh.script import Script
+from custom_components.bypass_router.router.ssh.session import Session
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab

@@ -11,9 +11,7 @@ import time
 import pytest
 
 from custom_components.bypass_router.router import watch as watch_module
-from custom_components.bypass_router.router.account_key import generate_key
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.credentials import Credentials
 from custom_components.bypass_router.router.diagnosis import Cause, Check, Status, Step
 from custom_components.bypass_router.router.doctor import await_visitor, diagnose
 from custom_components.bypass_router.router.errors import (
@@ -23,9 +21,11 @@ from custom_components.bypass_router.router.errors import (
     NotPrivileged,
 )
 from custom_components.bypass_router.router.firewall import Live
-from custom_components.bypass_router.router.privilege import refused_by_sudo
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.authorized_keys import generate_key
+from custom_components.bypass_router.router.ssh.credentials import Credentials
+from custom_components.bypass_router.router.ssh.script import Result
+from custom_components.bypass_router.router.ssh.sudo import refused_by_sudo
 from custom_components.bypass_router.router.watch import Arrival, Change
 from tests.client import Connection
 from tests.lab.bypass import RouterOptions

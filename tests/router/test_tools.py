@@ -13,7 +13,7 @@ from custom_components.bypass_router.router.errors import (
     NotPrivileged,
     RouterError,
 )
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 from custom_components.bypass_router.router.tools import Tools, read_tools
 from custom_components.bypass_router.router.variants import Iptables
 from tests.lab.bypass import RouterOptions

@@ -8,7 +8,7 @@ import pytest
 from custom_components.bypass_router.router.iptables import PRE
 from custom_components.bypass_router.router.iptables_traces import Traces
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.script import Result
+from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from .errors import ClosingRefused
 from .forward import Forward, Transport
-from .privilege import refused_by_sudo
-from .script import Result, Script
+from .ssh.script import Result, Script
+from .ssh.sudo import refused_by_sudo
 
 # The original direction first, then the answers'.
 _CONNECTION = re.compile(

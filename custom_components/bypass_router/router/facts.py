@@ -16,9 +16,9 @@ from .firewall import Lack
 from .forward import Forward, Transport
 from .knocks import Answer, add_knock, read_knock
 from .neighbours import Neighbour
-from .privilege import if_allowed
 from .probe import Probe
-from .script import Result, Script, quote
+from .ssh.script import Result, Script, quote
+from .ssh.sudo import if_allowed
 from .visitors import Visitors, add_flows, visitors_of
 
 # Any internet client: a network for documentation, where nobody is.

@@ -28,7 +28,7 @@ from .forward import Forward, PortRange, Protocol, normal_sources
 from .iptables import POST, PRE, rules_of
 from .old_rules import HandMade, Listing, OldRule
 from .rule import Rule
-from .script import Result
+from .ssh.script import Result
 
 # A person makes no more of them; a router can have thousands of rules.
 _MOST = 50

@@ -23,10 +23,10 @@ from .iptables_state import (
 from .iptables_tables import removal_of
 from .iptables_traces import LISTING, Traces
 from .legacy import NAMES, NO_TABLE, guarded
-from .privilege import refused_by_sudo
 from .proxies import tproxy_in_iptables
 from .rule import Rule, listed
-from .script import Result, Script
+from .ssh.script import Result, Script
+from .ssh.sudo import refused_by_sudo
 from .variants import incompatible
 
 type Variant = Literal["nf_tables", "legacy"]

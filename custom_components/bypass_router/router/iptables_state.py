@@ -10,7 +10,7 @@ from .firewall import Tag
 from .iptables import HOOKS, Hook
 from .iptables_traces import Traces
 from .rule import Rule, listed
-from .script import Result
+from .ssh.script import Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Self
 
 from .iptables import Hook
 from .nft_text import read_tables
-from .script import Result
+from .ssh.script import Result
 
 LISTING = "nft.ruleset"
 """The section in which nft prints all chains, where it does."""

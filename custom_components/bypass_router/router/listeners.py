@@ -12,7 +12,7 @@ from typing import override
 
 from .errors import printable
 from .forward import MAX_PORT, Forward, PortRange, Transport
-from .script import Result, Script
+from .ssh.script import Result, Script
 
 # Of `ss -H -n -t -l -p`, and of busybox's `netstat -n -t -l -p`, the local address
 # is the first word that ends in a port.

@@ -12,7 +12,7 @@ from typing import Final
 
 from .errors import printable
 from .forward import is_host
-from .script import Result, Script
+from .ssh.script import Result, Script
 
 _MOST = 500
 """As many as anybody looks through."""

@@ -23,7 +23,7 @@ from .forward import Forward, PortRange, Transport
 from .nft_table import nft_failure
 from .nft_text import Base, NftChain, NftRule, NftTable, read_tables
 from .nftables import TABLE
-from .script import Result, Script
+from .ssh.script import Result, Script
 
 _MADE_BY_IPTABLES = frozenset({"filter", "mangle", "nat", "raw", "security"})
 _JUMP = re.compile(r"\b(?:jump|goto) ([A-Za-z0-9_./-]+)")

@@ -24,8 +24,8 @@ from .nftables import (
     rules_of_table,
     table_lines,
 )
-from .privilege import refused_by_sudo
-from .script import Result, Script
+from .ssh.script import Result, Script
+from .ssh.sudo import refused_by_sudo
 
 _PRIORITIES = {"dstnat - 5": "-105", "srcnat - 5": "95"}
 

@@ -13,7 +13,7 @@ from .forward import Forward
 from .iptables import POST, PRE
 from .legacy import guarded
 from .rule import Rule, listed
-from .script import Result, Script
+from .ssh.script import Result, Script
 from .tools import Tools
 
 type Chain = tuple[str, str]

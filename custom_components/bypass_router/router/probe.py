@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Interface
 import re
 
 from .errors import NoAddress, printable
-from .rights import Rights
-from .script import Result, Script
+from .ssh.rights import Rights
+from .ssh.script import Result, Script
 from .tools import Tools, add_tools, read_tools
 
 _UID = re.compile(r"[0-9]{1,10}")

@@ -19,10 +19,8 @@ import sys
 import time
 from typing import Any, Self
 
-from .account_key import authorized_line, install_script, remove_script
 from .choice import Backend, choose, chosen_backend
 from .connections import check_closed, close_script, flows_of, list_script
-from .credentials import Credentials, HostKey
 from .errors import (
     ClosingRefused,
     ConnectionsStay,
@@ -38,12 +36,14 @@ from .hand_made import Place, read_hand_made
 from .listeners import Listener, listeners_script, read_listeners
 from .neighbours import Neighbour, neighbours_script, read_neighbours
 from .old_rules import HandMade, Replaced, listings
-from .privilege import refused_by_sudo
 from .probe import Probe, probe_script, read_probe
-from .rights import Rights, read_rights, rights_script
 from .ruleset import Plan, Ruleset, Snapshot
-from .script import Result, Script
-from .session import PATIENCE, SCRIPT_TIMEOUT, Session
+from .ssh.authorized_keys import authorized_line, install_script, remove_script
+from .ssh.credentials import Credentials, HostKey
+from .ssh.rights import Rights, read_rights, rights_script
+from .ssh.script import Result, Script
+from .ssh.session import PATIENCE, SCRIPT_TIMEOUT, Session
+from .ssh.sudo import refused_by_sudo
 from .watch import HEARTBEAT_INTERVAL, Arrival, Change, Watch
 
 # Another program may change the rules between our look and our change. The

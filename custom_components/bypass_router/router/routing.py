@@ -13,7 +13,7 @@ from zlib import crc32
 from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward, PortRange
 from .proxies import RouteRule, has_policy_routing, reply_is_diverted, route_rules
-from .script import Result, Script, quote
+from .ssh.script import Result, Script, quote
 
 # Before what proxies, VPNs and the like take, from 1000 on.
 _FIRST_PREFERENCE = 200

@@ -12,7 +12,7 @@ from typing import Any
 
 from .firewall import Lack, Live, Part, Phase, Site, Step, Tag, Translator
 from .forward import Forward
-from .script import Result, Script
+from .ssh.script import Result, Script
 
 # The kernel cuts a process's name after 15 characters.
 _NAME_LENGTH = 15

@@ -10,8 +10,8 @@ from .firewall import Site
 from .legacy import is_absent
 from .nft_table import check_lines
 from .nftables import TABLE
-from .privilege import asking, refused_by_sudo, refused_of
-from .script import Result, Script
+from .ssh.script import Result, Script
+from .ssh.sudo import asking, refused_by_sudo, refused_of
 from .variants import (
     Iptables,
     add_variants,

@@ -10,7 +10,7 @@ import re
 
 from .errors import BadOutput, FirewallFailed, FirewallMissing
 from .legacy import NAMES
-from .script import Result, Script
+from .ssh.script import Result, Script
 
 VARIANTS = ("legacy", "nft")
 """What the name of a variant's own command ends in."""

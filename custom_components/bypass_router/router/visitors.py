@@ -12,8 +12,8 @@ from ipaddress import IPv4Address, IPv4Interface
 import re
 
 from .forward import Forward, Transport
-from .privilege import if_allowed
-from .script import Result, Script
+from .ssh.script import Result, Script
+from .ssh.sudo import if_allowed
 
 _FILE = "/proc/net/nf_conntrack"
 # As many lines as a target's own connections may take up, and more than enough.

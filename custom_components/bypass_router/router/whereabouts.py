@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address
 
 from .facts import hardware_of
-from .script import Result, Script
+from .ssh.script import Result, Script
 
 MOST = 16
 """Targets that are asked for at once."""

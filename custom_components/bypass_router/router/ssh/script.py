@@ -18,7 +18,7 @@ import secrets
 from shlex import quote
 from typing import Self
 
-from .errors import BadOutput, printable
+from ..errors import BadOutput, printable
 
 __all__ = ["Result", "Script", "quote"]
 

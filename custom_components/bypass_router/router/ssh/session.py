@@ -7,8 +7,7 @@ from typing import Self
 
 import asyncssh
 
-from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
-from .errors import (
+from ..errors import (
     BadOutput,
     ConnectionLost,
     HostKeyChanged,
@@ -16,6 +15,7 @@ from .errors import (
     TimedOut,
     printable,
 )
+from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
 from .login import BROKEN, CONNECT_TIMEOUT, connect, connecting
 from .script import Result, Script
 from .shell import Shell, Spare, open_shell, waiting_script

@@ -8,8 +8,7 @@ from typing import override
 
 import asyncssh
 
-from .credentials import Credentials, HostKey
-from .errors import (
+from ..errors import (
     AuthenticationFailed,
     CannotReach,
     NoAnswer,
@@ -17,6 +16,7 @@ from .errors import (
     PortClosed,
     printable,
 )
+from .credentials import Credentials, HostKey
 
 # Seconds until the router has proved its host key.
 CONNECT_TIMEOUT = 15

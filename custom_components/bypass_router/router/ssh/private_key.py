@@ -11,7 +11,7 @@ import re
 from asyncssh.asn1 import der_decode
 from asyncssh.packet import SSHPacket
 
-from .errors import InvalidPrivateKey, RouterError
+from ..errors import InvalidPrivateKey, RouterError
 
 # ssh-keygen takes 16 or 24 rounds, and careful people 100 to 500: at 10 ms each, this
 # is ten seconds, and half a minute on a small computer, at each connection.

@@ -5,7 +5,7 @@ from typing import Self
 
 import asyncssh
 
-from .errors import InvalidPrivateKey, PassphraseRequired, WrongPassphrase
+from ..errors import InvalidPrivateKey, PassphraseRequired, WrongPassphrase
 from .private_key import checked_key
 
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")

@@ -1,0 +1,1 @@
+"""Scripts on a router, over SSH: the connection, its keys, its shells, and sudo."""
