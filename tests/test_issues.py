@@ -13,7 +13,7 @@ from custom_components.bypass_router.router.errors import (
     ClosingRefused,
     ConnectionsStay,
 )
-from custom_components.bypass_router.router.firewall import Tag
+from custom_components.bypass_router.router.rules.base import Tag
 
 from .sentences import translations
 

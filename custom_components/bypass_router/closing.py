@@ -9,9 +9,9 @@ import logging
 
 from .issues import Issues
 from .router.errors import ConnectionsStay, RouterError
-from .router.firewall import Live
 from .router.forward import Forward
 from .router.router import Router
+from .router.rules.base import Live
 
 _LOGGER = logging.getLogger(__name__)
 

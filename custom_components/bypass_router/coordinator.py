@@ -44,9 +44,9 @@ from .router.errors import (
     TimedOut,
     TooManyAttempts,
 )
-from .router.firewall import Live
 from .router.forward import Forward, InvalidForward
 from .router.router import Router
+from .router.rules.base import Live
 from .router.watch import Change
 from .rules_events import RulesEvents, RulesEventType
 from .targets import Targets

@@ -23,8 +23,8 @@ from .const import (
 )
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .link import async_owner
-from .router.firewall import Live, Tag
 from .router.forward import Forward
+from .router.rules.base import Live, Tag
 from .router.ssh.credentials import HostKey
 from .scrub import Scrubber
 from .wishes import Wishes

@@ -11,10 +11,10 @@ from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
 from .router.errors import ClosingRefused, ConnectionsStay, HostKeyChanged
-from .router.firewall import Tag
 from .router.iptables import FWD, MANGLE, POST, PRE
 from .router.nftables import TABLE
 from .router.proxies import TAG as ROUTING
+from .router.rules.base import Tag
 from .router.ssh.rights import Rights
 
 # Whoever may change a router's firewall can make up any number of Home Assistants.

@@ -5,7 +5,6 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from hypothesis import strategies as st
 
-from custom_components.bypass_router.router.firewall import Site, Step
 from custom_components.bypass_router.router.forward import (
     Forward,
     PortRange,
@@ -20,7 +19,8 @@ from custom_components.bypass_router.router.iptables_state import (
     IptablesState,
 )
 from custom_components.bypass_router.router.rule import Rule
-from custom_components.bypass_router.router.ruleset import Plan, Ruleset, Snapshot
+from custom_components.bypass_router.router.rules.base import Site, Step
+from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 
 SITE = Site("ab12", IPv4Interface("192.168.50.2/24"))
 OTHER_SITE = Site("cd34", SITE.address)

@@ -28,7 +28,6 @@ from custom_components.bypass_router.router.errors import (
     WrongPassphrase,
     printable,
 )
-from custom_components.bypass_router.router.firewall import Tag
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.iptables import (
     HOOKS,
@@ -41,6 +40,7 @@ from custom_components.bypass_router.router.iptables_state import IptablesState
 from custom_components.bypass_router.router.listeners import read_listeners
 from custom_components.bypass_router.router.probe import read_probe
 from custom_components.bypass_router.router.rule import Rule, listed
+from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.script import Result, Script
 from custom_components.bypass_router.router.watch import Watch

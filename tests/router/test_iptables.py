@@ -7,7 +7,6 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.bypass_router.router.errors import FirewallFailed, NotPrivileged
-from custom_components.bypass_router.router.firewall import Tag
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.iptables import (
     FWD,
@@ -26,6 +25,7 @@ from custom_components.bypass_router.router.iptables_state import (
 )
 from custom_components.bypass_router.router.legacy import NO_TABLE
 from custom_components.bypass_router.router.rule import Rule
+from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.script import Result
 
 from .rules import (

@@ -19,8 +19,8 @@ import re
 import pytest
 
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.firewall import Live
 from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.rules.base import Live
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.summary import Layout, Note

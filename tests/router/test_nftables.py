@@ -13,7 +13,6 @@ from custom_components.bypass_router.router.errors import (
     FirewallFailed,
     NotPrivileged,
 )
-from custom_components.bypass_router.router.firewall import Tag
 from custom_components.bypass_router.router.forward import Forward, PortRange, Protocol
 from custom_components.bypass_router.router.nft_table import (
     Nftables,
@@ -28,6 +27,7 @@ from custom_components.bypass_router.router.nftables import (
     read_element,
     table_lines,
 )
+from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.script import Result
 
 from .rules import OTHER_SITE, SITE, forward_sets, forwards

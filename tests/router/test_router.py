@@ -13,9 +13,9 @@ from custom_components.bypass_router.router.errors import (
     NotApplied,
     TimedOut,
 )
-from custom_components.bypass_router.router.firewall import Tag
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.rules.base import Tag
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Outcome, Protocol
 from tests.lab.network import Lab

@@ -17,9 +17,9 @@ from custom_components.bypass_router.router.errors import (
     FirewallFailed,
     FirewallNotThere,
 )
-from custom_components.bypass_router.router.firewall import Tag
 from custom_components.bypass_router.router.forward import Forward, PortRange, Protocol
 from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.rules.base import Tag
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Exchange, Protocol as Transport
 from tests.lab.network import Lab

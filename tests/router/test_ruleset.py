@@ -6,7 +6,6 @@ import sys
 
 from hypothesis import given, strategies as st
 
-from custom_components.bypass_router.router.firewall import Phase, Step, Tag
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.iptables import (
     FWD,
@@ -23,7 +22,8 @@ from custom_components.bypass_router.router.iptables_state import (
 )
 from custom_components.bypass_router.router.nft_gates import Gates
 from custom_components.bypass_router.router.nft_table import Nftables, NftState
-from custom_components.bypass_router.router.ruleset import Plan, Ruleset, Snapshot
+from custom_components.bypass_router.router.rules.base import Phase, Step, Tag
+from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result, Script
 
 from . import tables, test_nft_gates as gates

@@ -20,8 +20,8 @@ from custom_components.bypass_router.router.errors import (
     ConnectionsStay,
     NotPrivileged,
 )
-from custom_components.bypass_router.router.firewall import Live
 from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.rules.base import Live
 from custom_components.bypass_router.router.ssh.authorized_keys import generate_key
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.script import Result

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from zlib import crc32
 
-from .firewall import Site, Tag
 from .forward import Forward
+from .rules.base import Site, Tag
 from .tools import Tools
 from .watch import HEARTBEAT_LIMIT
 

@@ -4,13 +4,13 @@ from enum import StrEnum
 from typing import Any
 
 from .errors import FirewallNotThere, NotPrivileged
-from .firewall import Part, Site, Translator
 from .iptables import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables_chains import Iptables as Chains
 from .nft_gates import Gates
 from .nft_table import Nftables
 from .routing import Routing
-from .ruleset import Ruleset
+from .rules.base import Part, Site, Translator
+from .rules.ruleset import Ruleset
 from .tools import Tools
 from .variants import Iptables
 

@@ -43,11 +43,11 @@ from .facts import (
     read_looks,
     with_neighbours,
 )
-from .firewall import Lack
 from .forward import Forward, Transport
 from .judgement import judge
 from .knocks import KNOCK_TIMEOUT, Answer, knock
 from .router import Router
+from .rules.base import Lack
 
 __all__ = [
     "Cause",

@@ -9,10 +9,10 @@ from functools import cached_property
 from ipaddress import IPv4Address
 
 from .facts import Facts
-from .firewall import Lack
 from .forward import Forward, Transport
 from .knocks import Answer
 from .probe import Probe
+from .rules.base import Lack
 
 _FULL = 0.99
 # The best first: a forward of both transports works if one of them has a service.

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 import re
 
-from .firewall import Lack
 from .forward import Forward, Transport
 from .knocks import Answer, add_knock, read_knock
 from .neighbours import Neighbour
 from .probe import Probe
+from .rules.base import Lack
 from .ssh.script import Result, Script, quote
 from .ssh.sudo import if_allowed
 from .visitors import Visitors, add_flows, visitors_of

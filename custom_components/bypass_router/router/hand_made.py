@@ -23,11 +23,11 @@ from ipaddress import IPv4Address, IPv4Network
 import re
 from typing import Any
 
-from .firewall import Site, Tag
 from .forward import Forward, PortRange, Protocol, normal_sources
 from .iptables import POST, PRE, rules_of
 from .old_rules import HandMade, Listing, OldRule
 from .rule import Rule
+from .rules.base import Site, Tag
 from .ssh.script import Result
 
 # A person makes no more of them; a router can have thousands of rules.

@@ -26,7 +26,6 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 import re
 
-from .firewall import Site, Tag
 from .forward import (
     Forward,
     PortRange,
@@ -36,6 +35,7 @@ from .forward import (
     parse_sources,
 )
 from .rule import Rule
+from .rules.base import Site, Tag
 
 # Forwards whose rules are kept as values, so that a look costs little.
 _KEPT = 8192

@@ -7,7 +7,6 @@ import re
 from typing import Literal
 
 from .errors import FirewallFailed, NotPrivileged
-from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward
 from .iptables import FWD, HOOKS, MANGLE, PRE, Hook, forward_of, rules_of
 from .iptables_changes import blocks_of, changes_of, leftovers_of
@@ -25,6 +24,7 @@ from .iptables_traces import LISTING, Traces
 from .legacy import NAMES, NO_TABLE, guarded
 from .proxies import tproxy_in_iptables
 from .rule import Rule, listed
+from .rules.base import Lack, Phase, Site, Step, Tag
 from .ssh.script import Result, Script
 from .ssh.sudo import refused_by_sudo
 from .variants import incompatible

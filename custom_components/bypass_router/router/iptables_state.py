@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .errors import BadOutput
-from .firewall import Tag
 from .iptables import HOOKS, Hook
 from .iptables_traces import Traces
 from .rule import Rule, listed
+from .rules.base import Tag
 from .ssh.script import Result
 
 

@@ -23,11 +23,11 @@ from .diagnosis import (
 )
 from .evidence import Evidence, admits, best, has_service, may_ask
 from .facts import Facts, internet_client
-from .firewall import Lack
 from .forward import Forward
 from .judgement_of_target import judge_answers, judge_port, judge_target
 from .knocks import Answer
 from .probe import Probe
+from .rules.base import Lack
 
 
 def judge(

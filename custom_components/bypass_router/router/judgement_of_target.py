@@ -5,8 +5,8 @@ from ipaddress import IPv4Address
 from .diagnosis import Cause, Check, Reason, Status, Step, failed, ok, skipped, unknown
 from .evidence import Evidence, best, has_service, is_there
 from .facts import internet_client
-from .firewall import Lack
 from .knocks import Answer
+from .rules.base import Lack
 
 
 def judge_target(case: Evidence) -> Check:

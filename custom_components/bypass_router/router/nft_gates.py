@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from functools import cached_property
 import re
 
-from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward, PortRange, Transport
 from .nft_table import nft_failure
 from .nft_text import Base, NftChain, NftRule, NftTable, read_tables
 from .nftables import TABLE
+from .rules.base import Lack, Phase, Site, Step, Tag
 from .ssh.script import Result, Script
 
 _MADE_BY_IPTABLES = frozenset({"filter", "mangle", "nat", "raw", "security"})

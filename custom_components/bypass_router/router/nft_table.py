@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .errors import BadOutput, FirewallFailed, NotPrivileged
-from .firewall import Lack, Phase, Site, Step, Tag
 from .forward import Forward
 from .nft_text import NftTable, read_tables
 from .nftables import (
@@ -24,6 +23,7 @@ from .nftables import (
     rules_of_table,
     table_lines,
 )
+from .rules.base import Lack, Phase, Site, Step, Tag
 from .ssh.script import Result, Script
 from .ssh.sudo import refused_by_sudo
 

@@ -26,7 +26,6 @@ from hashlib import sha256
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 import re
 
-from .firewall import Site, Tag
 from .forward import (
     Forward,
     PortRange,
@@ -34,6 +33,7 @@ from .forward import (
     Transport,
     normal_sources,
 )
+from .rules.base import Site, Tag
 
 TABLE = "ip ha_bypass"
 _KEPT = 8192

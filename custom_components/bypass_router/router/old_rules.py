@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Set as Abst
 from dataclasses import dataclass
 from typing import override
 
-from .firewall import Lack, Phase, Step, Tag
 from .forward import Forward
 from .iptables import POST, PRE
 from .legacy import guarded
 from .rule import Rule, listed
+from .rules.base import Lack, Phase, Step, Tag
 from .ssh.script import Result, Script
 from .tools import Tools
 

@@ -7,8 +7,8 @@ from ipaddress import IPv4Interface
 import re
 from typing import Protocol, Self, override
 
-from .forward import Forward
-from .ssh.script import Result, Script
+from ..forward import Forward
+from ..ssh.script import Result, Script
 
 _TAG = re.compile(r"bypass_router:([0-9a-z]{1,32}):([0-9A-Za-z]{1,64})")
 

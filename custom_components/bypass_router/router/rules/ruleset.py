@@ -10,9 +10,9 @@ from functools import cached_property
 from itertools import batched, groupby
 from typing import Any
 
-from .firewall import Lack, Live, Part, Phase, Site, Step, Tag, Translator
-from .forward import Forward
-from .ssh.script import Result, Script
+from ..forward import Forward
+from ..ssh.script import Result, Script
+from .base import Lack, Live, Part, Phase, Site, Step, Tag, Translator
 
 # The kernel cuts a process's name after 15 characters.
 _NAME_LENGTH = 15

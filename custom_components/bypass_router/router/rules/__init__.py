@@ -1,0 +1,1 @@
+"""What every part of the rules can do, and all parts together."""
