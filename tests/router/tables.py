@@ -8,7 +8,7 @@ import re
 from typing import Self
 
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.nft_table import Nftables, NftState
+from custom_components.bypass_router.router.nftables.table import Nftables, NftState
 from custom_components.bypass_router.router.rules.base import Site, Step
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result

@@ -11,7 +11,10 @@ import pytest
 from custom_components.bypass_router.router.choice import Backend
 from custom_components.bypass_router.router.errors import FirewallFailed, NotPrivileged
 from custom_components.bypass_router.router.forward import Forward, Protocol
-from custom_components.bypass_router.router.nft_gates import Gates, GatesState
+from custom_components.bypass_router.router.nftables.foreign_chains import (
+    Gates,
+    GatesState,
+)
 from custom_components.bypass_router.router.rules.base import Phase, Tag
 from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.bypass import RouterOptions

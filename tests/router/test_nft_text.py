@@ -9,7 +9,7 @@ import time
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.nft_text import (
+from custom_components.bypass_router.router.nftables.listing import (
     Base,
     NftChain,
     NftRule,

@@ -14,18 +14,18 @@ from custom_components.bypass_router.router.errors import (
     NotPrivileged,
 )
 from custom_components.bypass_router.router.forward import Forward, PortRange, Protocol
-from custom_components.bypass_router.router.nft_table import (
-    Nftables,
-    NftState,
-    check_lines,
-)
-from custom_components.bypass_router.router.nftables import (
+from custom_components.bypass_router.router.nftables.elements import (
     PLACES,
     add_line,
     elements_of,
     forward_of,
     read_element,
     table_lines,
+)
+from custom_components.bypass_router.router.nftables.table import (
+    Nftables,
+    NftState,
+    check_lines,
 )
 from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.script import Result

@@ -20,8 +20,8 @@ from custom_components.bypass_router.router.iptables_state import (
     Entrance,
     IptablesState,
 )
-from custom_components.bypass_router.router.nft_gates import Gates
-from custom_components.bypass_router.router.nft_table import Nftables, NftState
+from custom_components.bypass_router.router.nftables.foreign_chains import Gates
+from custom_components.bypass_router.router.nftables.table import Nftables, NftState
 from custom_components.bypass_router.router.rules.base import Phase, Step, Tag
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result, Script

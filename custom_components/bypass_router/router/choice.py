@@ -6,8 +6,8 @@ from typing import Any
 from .errors import FirewallNotThere, NotPrivileged
 from .iptables import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables_chains import Iptables as Chains
-from .nft_gates import Gates
-from .nft_table import Nftables
+from .nftables.foreign_chains import Gates
+from .nftables.table import Nftables
 from .routing import Routing
 from .rules.base import Part, Site, Translator
 from .rules.ruleset import Ruleset

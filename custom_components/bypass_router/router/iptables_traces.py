@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from .iptables import Hook
-from .nft_text import read_tables
+from .nftables.listing import read_tables
 from .ssh.script import Result
 
 LISTING = "nft.ruleset"

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv4Interface
 from .connections import uses
 from .errors import BadOutput, FirewallFailed, FirewallMissing, NotPrivileged
 from .legacy import is_absent
-from .nft_table import check_lines
-from .nftables import TABLE
+from .nftables.elements import TABLE
+from .nftables.table import check_lines
 from .rules.base import Site
 from .ssh.script import Result, Script
 from .ssh.sudo import asking, refused_by_sudo, refused_of

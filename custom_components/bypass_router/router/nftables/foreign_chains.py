@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from functools import cached_property
 import re
 
-from .forward import Forward, PortRange, Transport
-from .nft_table import nft_failure
-from .nft_text import Base, NftChain, NftRule, NftTable, read_tables
-from .nftables import TABLE
-from .rules.base import Lack, Phase, Site, Step, Tag
-from .ssh.script import Result, Script
+from ..forward import Forward, PortRange, Transport
+from ..rules.base import Lack, Phase, Site, Step, Tag
+from ..ssh.script import Result, Script
+from .elements import TABLE
+from .listing import Base, NftChain, NftRule, NftTable, read_tables
+from .table import nft_failure
 
 _MADE_BY_IPTABLES = frozenset({"filter", "mangle", "nat", "raw", "security"})
 _JUMP = re.compile(r"\b(?:jump|goto) ([A-Za-z0-9_./-]+)")

@@ -5,10 +5,12 @@ from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
-from .errors import BadOutput, FirewallFailed, NotPrivileged
-from .forward import Forward
-from .nft_text import NftTable, read_tables
-from .nftables import (
+from ..errors import BadOutput, FirewallFailed, NotPrivileged
+from ..forward import Forward
+from ..rules.base import Lack, Phase, Site, Step, Tag
+from ..ssh.script import Result, Script
+from ..ssh.sudo import refused_by_sudo
+from .elements import (
     CHAINS,
     MAPS,
     PLACES,
@@ -23,9 +25,7 @@ from .nftables import (
     rules_of_table,
     table_lines,
 )
-from .rules.base import Lack, Phase, Site, Step, Tag
-from .ssh.script import Result, Script
-from .ssh.sudo import refused_by_sudo
+from .listing import NftTable, read_tables
 
 _PRIORITIES = {"dstnat - 5": "-105", "srcnat - 5": "95"}
 

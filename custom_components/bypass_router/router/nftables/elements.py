@@ -26,14 +26,8 @@ from hashlib import sha256
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 import re
 
-from .forward import (
-    Forward,
-    PortRange,
-    Protocol,
-    Transport,
-    normal_sources,
-)
-from .rules.base import Site, Tag
+from ..forward import Forward, PortRange, Protocol, Transport, normal_sources
+from ..rules.base import Site, Tag
 
 TABLE = "ip ha_bypass"
 _KEPT = 8192

@@ -1,0 +1,1 @@
+"""Rules of ours in nftables: our own table, and accept rules in foreign chains."""
