@@ -11,7 +11,7 @@ from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
 from .router.errors import ClosingRefused, ConnectionsStay, HostKeyChanged
-from .router.iptables import FWD, MANGLE, POST, PRE
+from .router.iptables.rules import FWD, MANGLE, POST, PRE
 from .router.nftables.elements import TABLE
 from .router.proxies import TAG as ROUTING
 from .router.rules.base import Tag

@@ -12,13 +12,13 @@ from custom_components.bypass_router.router.forward import (
     is_host,
     normal_sources,
 )
-from custom_components.bypass_router.router.iptables import HOOKS
-from custom_components.bypass_router.router.iptables_chains import Iptables
-from custom_components.bypass_router.router.iptables_state import (
+from custom_components.bypass_router.router.iptables.chains import Iptables
+from custom_components.bypass_router.router.iptables.rule import Rule
+from custom_components.bypass_router.router.iptables.rules import HOOKS
+from custom_components.bypass_router.router.iptables.state import (
     Entrance,
     IptablesState,
 )
-from custom_components.bypass_router.router.rule import Rule
 from custom_components.bypass_router.router.rules.base import Site, Step
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 

@@ -29,17 +29,17 @@ from custom_components.bypass_router.router.errors import (
     printable,
 )
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables import (
+from custom_components.bypass_router.router.iptables.chains import Iptables
+from custom_components.bypass_router.router.iptables.rule import Rule, listed
+from custom_components.bypass_router.router.iptables.rules import (
     HOOKS,
     PRE,
     Hook,
     rules_of,
 )
-from custom_components.bypass_router.router.iptables_chains import Iptables
-from custom_components.bypass_router.router.iptables_state import IptablesState
+from custom_components.bypass_router.router.iptables.state import IptablesState
 from custom_components.bypass_router.router.listeners import read_listeners
 from custom_components.bypass_router.router.probe import read_probe
-from custom_components.bypass_router.router.rule import Rule, listed
 from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.script import Result, Script

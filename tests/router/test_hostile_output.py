@@ -30,7 +30,12 @@ from custom_components.bypass_router.router.errors import (
     TimedOut,
 )
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables import HOOKS, PRE, Hook, rules_of
+from custom_components.bypass_router.router.iptables.rules import (
+    HOOKS,
+    PRE,
+    Hook,
+    rules_of,
+)
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.ssh import (
     login as login_module,

@@ -8,7 +8,10 @@ import pytest
 
 from custom_components.bypass_router.router.errors import FirewallFailed, NotPrivileged
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables import (
+from custom_components.bypass_router.router.iptables.chains import Iptables
+from custom_components.bypass_router.router.iptables.legacy import NO_TABLE
+from custom_components.bypass_router.router.iptables.rule import Rule
+from custom_components.bypass_router.router.iptables.rules import (
     FWD,
     HOOKS,
     MANGLE,
@@ -18,13 +21,10 @@ from custom_components.bypass_router.router.iptables import (
     forward_of,
     rules_of,
 )
-from custom_components.bypass_router.router.iptables_chains import Iptables
-from custom_components.bypass_router.router.iptables_state import (
+from custom_components.bypass_router.router.iptables.state import (
     Entrance,
     IptablesState,
 )
-from custom_components.bypass_router.router.legacy import NO_TABLE
-from custom_components.bypass_router.router.rule import Rule
 from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.script import Result
 

@@ -3,7 +3,7 @@
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.rule import Rule
+from custom_components.bypass_router.router.iptables.rule import Rule
 
 DNAT = (
     "-d 192.168.50.2/32 -p tcp -m tcp --dport 8443"

@@ -7,7 +7,8 @@ import sys
 from hypothesis import given, strategies as st
 
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables import (
+from custom_components.bypass_router.router.iptables.chains import Iptables
+from custom_components.bypass_router.router.iptables.rules import (
     FWD,
     HOOKS,
     MANGLE,
@@ -15,8 +16,7 @@ from custom_components.bypass_router.router.iptables import (
     Hook,
     rules_of,
 )
-from custom_components.bypass_router.router.iptables_chains import Iptables
-from custom_components.bypass_router.router.iptables_state import (
+from custom_components.bypass_router.router.iptables.state import (
     Entrance,
     IptablesState,
 )

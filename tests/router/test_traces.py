@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from custom_components.bypass_router.router.iptables import PRE
-from custom_components.bypass_router.router.iptables_traces import Traces
+from custom_components.bypass_router.router.iptables.created_chains import Traces
+from custom_components.bypass_router.router.iptables.rules import PRE
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.bypass import RouterOptions

@@ -4,15 +4,15 @@ from enum import StrEnum
 from typing import Any
 
 from .errors import FirewallNotThere, NotPrivileged
-from .iptables import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
-from .iptables_chains import Iptables as Chains
+from .iptables.chains import Iptables as Chains
+from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
+from .iptables.variants import Iptables
 from .nftables.foreign_chains import Gates
 from .nftables.table import Nftables
 from .routing import Routing
 from .rules.base import Part, Site, Translator
 from .rules.ruleset import Ruleset
 from .tools import Tools
-from .variants import Iptables
 
 
 class Backend(StrEnum):

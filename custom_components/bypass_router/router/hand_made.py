@@ -24,9 +24,9 @@ import re
 from typing import Any
 
 from .forward import Forward, PortRange, Protocol, normal_sources
-from .iptables import POST, PRE, rules_of
+from .iptables.rule import Rule
+from .iptables.rules import POST, PRE, rules_of
 from .old_rules import HandMade, Listing, OldRule
-from .rule import Rule
 from .rules.base import Site, Tag
 from .ssh.script import Result
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import override
 
 from .forward import Forward
-from .iptables import POST, PRE
-from .legacy import guarded
-from .rule import Rule, listed
+from .iptables.legacy import guarded
+from .iptables.rule import Rule, listed
+from .iptables.rules import POST, PRE
 from .rules.base import Lack, Phase, Step, Tag
 from .ssh.script import Result, Script
 from .tools import Tools

@@ -21,7 +21,7 @@ import re
 from typing import Self, get_args, override
 
 from .forward import PortRange, Transport
-from .rule import Rule, listed
+from .iptables.rule import Rule, listed
 
 TAG = 217
 """The protocol by which rules of routing say whose they are; 0 to 255."""

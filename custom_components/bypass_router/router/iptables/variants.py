@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 import re
 
-from .errors import BadOutput, FirewallFailed, FirewallMissing
+from ..errors import BadOutput, FirewallFailed, FirewallMissing
+from ..ssh.script import Result, Script
 from .legacy import NAMES
-from .ssh.script import Result, Script
 
 VARIANTS = ("legacy", "nft")
 """What the name of a variant's own command ends in."""

@@ -15,9 +15,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
-from .iptables import Hook
-from .nftables.listing import read_tables
-from .ssh.script import Result
+from ..nftables.listing import read_tables
+from ..ssh.script import Result
+from .rules import Hook
 
 LISTING = "nft.ruleset"
 """The section in which nft prints all chains, where it does."""

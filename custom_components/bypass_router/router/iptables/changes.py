@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .iptables import TRANSLATING, Hook
-from .iptables_state import IptablesState
-from .iptables_traces import Thing, note, things_of
+from ..rules.base import Phase
+from .created_chains import Thing, note, things_of
 from .rule import Rule
-from .rules.base import Phase
+from .rules import TRANSLATING, Hook
+from .state import IptablesState
 
 type Rules = Counter[tuple[Hook, Rule]]
 

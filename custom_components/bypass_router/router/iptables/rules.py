@@ -26,7 +26,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 import re
 
-from .forward import (
+from ..forward import (
     Forward,
     PortRange,
     Protocol,
@@ -34,8 +34,8 @@ from .forward import (
     normal_sources,
     parse_sources,
 )
+from ..rules.base import Site, Tag
 from .rule import Rule
-from .rules.base import Site, Tag
 
 # Forwards whose rules are kept as values, so that a look costs little.
 _KEPT = 8192

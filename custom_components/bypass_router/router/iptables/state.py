@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .errors import BadOutput
-from .iptables import HOOKS, Hook
-from .iptables_traces import Traces
+from ..errors import BadOutput
+from ..rules.base import Tag
+from ..ssh.script import Result
+from .created_chains import Traces
 from .rule import Rule, listed
-from .rules.base import Tag
-from .ssh.script import Result
+from .rules import HOOKS, Hook
 
 
 @dataclass(frozen=True, slots=True)

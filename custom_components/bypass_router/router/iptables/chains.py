@@ -6,11 +6,19 @@ from dataclasses import replace
 import re
 from typing import Literal
 
-from .errors import FirewallFailed, NotPrivileged
-from .forward import Forward
-from .iptables import FWD, HOOKS, MANGLE, PRE, Hook, forward_of, rules_of
-from .iptables_changes import blocks_of, changes_of, leftovers_of
-from .iptables_state import (
+from ..errors import FirewallFailed, NotPrivileged
+from ..forward import Forward
+from ..proxies import tproxy_in_iptables
+from ..rules.base import Lack, Phase, Site, Step, Tag
+from ..ssh.script import Result, Script
+from ..ssh.sudo import refused_by_sudo
+from .changes import blocks_of, changes_of, leftovers_of
+from .created_chains import LISTING, Traces
+from .empty_table import removal_of
+from .legacy import NAMES, NO_TABLE, guarded
+from .rule import Rule, listed
+from .rules import FWD, HOOKS, MANGLE, PRE, Hook, forward_of, rules_of
+from .state import (
     Entrance,
     IptablesState,
     entrance_of,
@@ -19,14 +27,6 @@ from .iptables_state import (
     rules_in,
     tag_of,
 )
-from .iptables_tables import removal_of
-from .iptables_traces import LISTING, Traces
-from .legacy import NAMES, NO_TABLE, guarded
-from .proxies import tproxy_in_iptables
-from .rule import Rule, listed
-from .rules.base import Lack, Phase, Site, Step, Tag
-from .ssh.script import Result, Script
-from .ssh.sudo import refused_by_sudo
 from .variants import incompatible
 
 type Variant = Literal["nf_tables", "legacy"]

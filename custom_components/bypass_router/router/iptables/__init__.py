@@ -1,0 +1,1 @@
+"""Rules of ours in iptables, in either of its variants."""
