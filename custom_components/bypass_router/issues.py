@@ -13,7 +13,7 @@ from .const import DOMAIN
 from .router.errors import ClosingRefused, ConnectionsStay, HostKeyChanged
 from .router.iptables.rules import FWD, MANGLE, POST, PRE
 from .router.nftables.elements import TABLE
-from .router.proxies import TAG as ROUTING
+from .router.routing.ip_rule import TAG as ROUTING
 from .router.rules.base import Tag
 from .router.ssh.rights import Rights
 

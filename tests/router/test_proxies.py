@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.bypass_router.router.forward import PortRange
-from custom_components.bypass_router.router.proxies import (
+from custom_components.bypass_router.router.routing.ip_rule import (
     Hop,
     RouteRule,
     default_hops,

@@ -9,7 +9,7 @@ from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables.variants import Iptables
 from .nftables.foreign_chains import Gates
 from .nftables.table import Nftables
-from .routing import Routing
+from .routing.part import Routing
 from .rules.base import Part, Site, Translator
 from .rules.ruleset import Ruleset
 from .tools import Tools

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..errors import FirewallFailed, NotPrivileged
 from ..forward import Forward
-from ..proxies import tproxy_in_iptables
+from ..routing.ip_rule import tproxy_in_iptables
 from ..rules.base import Lack, Phase, Site, Step, Tag
 from ..ssh.script import Result, Script
 from ..ssh.sudo import refused_by_sudo

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from zlib import crc32
 
-from .forward import Forward, PortRange
-from .proxies import RouteRule, has_policy_routing, reply_is_diverted, route_rules
-from .rules.base import Lack, Phase, Site, Step, Tag
-from .ssh.script import Result, Script, quote
+from ..forward import Forward, PortRange
+from ..rules.base import Lack, Phase, Site, Step, Tag
+from ..ssh.script import Result, Script, quote
+from .ip_rule import RouteRule, has_policy_routing, reply_is_diverted, route_rules
 
 # Before what proxies, VPNs and the like take, from 1000 on.
 _FIRST_PREFERENCE = 200

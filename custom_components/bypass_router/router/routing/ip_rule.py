@@ -20,8 +20,8 @@ from ipaddress import IPv4Address
 import re
 from typing import Self, get_args, override
 
-from .forward import PortRange, Transport
-from .iptables.rule import Rule, listed
+from ..forward import PortRange, Transport
+from ..iptables.rule import Rule, listed
 
 TAG = 217
 """The protocol by which rules of routing say whose they are; 0 to 255."""

@@ -1,0 +1,1 @@
+"""Policy routing: answers of targets that a proxy would lead elsewhere."""
