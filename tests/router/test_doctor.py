@@ -35,10 +35,10 @@ from custom_components.bypass_router.router.facts import (
 from custom_components.bypass_router.router.forward import Forward, Transport
 from custom_components.bypass_router.router.judgement import judge
 from custom_components.bypass_router.router.knocks import Answer, read_knock
-from custom_components.bypass_router.router.probe import Probe
+from custom_components.bypass_router.router.probe.firewalls import Tools
+from custom_components.bypass_router.router.probe.probe import Probe
 from custom_components.bypass_router.router.rules.base import Lack
 from custom_components.bypass_router.router.ssh.script import Result
-from custom_components.bypass_router.router.tools import Tools
 from custom_components.bypass_router.router.visitors import Visitors, visitors_of
 
 PROBE = Probe(

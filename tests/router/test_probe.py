@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface
 import pytest
 
 from custom_components.bypass_router.router.errors import NoAddress, NotPrivileged
-from custom_components.bypass_router.router.probe import Probe, read_probe
+from custom_components.bypass_router.router.probe.probe import Probe, read_probe
 from custom_components.bypass_router.router.ssh.script import Result
 
 from .test_tools import DEBIAN as TOOLS, NO_NFT, NO_SUDO, ON_DEBIAN, USER, results

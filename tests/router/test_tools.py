@@ -14,8 +14,8 @@ from custom_components.bypass_router.router.errors import (
     RouterError,
 )
 from custom_components.bypass_router.router.iptables.variants import Iptables
+from custom_components.bypass_router.router.probe.firewalls import Tools, read_tools
 from custom_components.bypass_router.router.ssh.script import Result
-from custom_components.bypass_router.router.tools import Tools, read_tools
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 

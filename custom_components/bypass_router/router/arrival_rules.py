@@ -12,8 +12,8 @@ from ipaddress import IPv4Address
 from zlib import crc32
 
 from .forward import Forward
+from .probe.firewalls import Tools
 from .rules.base import Site, Tag
-from .tools import Tools
 from .watch import HEARTBEAT_LIMIT
 
 _TABLE = "ip ha_bypass_watch"

@@ -9,10 +9,10 @@ from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables.variants import Iptables
 from .nftables.foreign_chains import Gates
 from .nftables.table import Nftables
+from .probe.firewalls import Tools
 from .routing.part import Routing
 from .rules.base import Part, Site, Translator
 from .rules.ruleset import Ruleset
-from .tools import Tools
 
 
 class Backend(StrEnum):

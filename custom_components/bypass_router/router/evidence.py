@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from .facts import Facts
 from .forward import Forward, Transport
 from .knocks import Answer
-from .probe import Probe
+from .probe.probe import Probe
 from .rules.base import Lack
 
 _FULL = 0.99

@@ -26,7 +26,7 @@ from .facts import Facts, internet_client
 from .forward import Forward
 from .judgement_of_target import judge_answers, judge_port, judge_target
 from .knocks import Answer
-from .probe import Probe
+from .probe.probe import Probe
 from .rules.base import Lack
 
 

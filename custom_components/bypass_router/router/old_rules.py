@@ -12,9 +12,9 @@ from .forward import Forward
 from .iptables.legacy import guarded
 from .iptables.rule import Rule, listed
 from .iptables.rules import POST, PRE
+from .probe.firewalls import Tools
 from .rules.base import Lack, Phase, Step, Tag
 from .ssh.script import Result, Script
-from .tools import Tools
 
 type Chain = tuple[str, str]
 """A variant of iptables by its command, and one of the kernel's chains."""

@@ -35,7 +35,7 @@ from .hand_made import Place, read_hand_made
 from .listeners import Listener, listeners_script, read_listeners
 from .neighbours import Neighbour, neighbours_script, read_neighbours
 from .old_rules import HandMade, Replaced, listings
-from .probe import Probe, probe_script, read_probe
+from .probe.probe import Probe, probe_script, read_probe
 from .rules.base import Lack, Live, Part, Site
 from .rules.ruleset import Plan, Ruleset, Snapshot
 from .ssh.authorized_keys import authorized_line, install_script, remove_script

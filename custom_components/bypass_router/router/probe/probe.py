@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 import re
 
-from .errors import NoAddress, printable
-from .ssh.rights import Rights
-from .ssh.script import Result, Script
-from .tools import Tools, add_tools, read_tools
+from ..errors import NoAddress, printable
+from ..ssh.rights import Rights
+from ..ssh.script import Result, Script
+from .firewalls import Tools, add_tools, read_tools
 
 _UID = re.compile(r"[0-9]{1,10}")
 _ADDRESS = re.compile(

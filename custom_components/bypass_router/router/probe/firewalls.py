@@ -4,21 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 
-from .connections import uses
-from .errors import BadOutput, FirewallFailed, FirewallMissing, NotPrivileged
-from .iptables.legacy import is_absent
-from .iptables.variants import (
+from ..connections import uses
+from ..errors import BadOutput, FirewallFailed, FirewallMissing, NotPrivileged
+from ..iptables.legacy import is_absent
+from ..iptables.variants import (
     Iptables,
     add_variants,
     incompatible,
     read_variants,
     read_version,
 )
-from .nftables.elements import TABLE
-from .nftables.table import check_lines
-from .rules.base import Site
-from .ssh.script import Result, Script
-from .ssh.sudo import asking, refused_by_sudo, refused_of
+from ..nftables.elements import TABLE
+from ..nftables.table import check_lines
+from ..rules.base import Site
+from ..ssh.script import Result, Script
+from ..ssh.sudo import asking, refused_by_sudo, refused_of
 
 # What the account must be allowed to do at the least; none of it changes anything.
 _LOOK_TEST = "iptables --wait 5 -t nat -S PREROUTING"

@@ -1,0 +1,1 @@
+"""What a router is: its kernel, its addresses, and its firewalls."""
