@@ -9,7 +9,7 @@ from homeassistant.helpers import device_registry as dr
 
 from .const import DOMAIN
 from .router.errors import RouterError, printable
-from .router.neighbours import Neighbour
+from .router.network.neighbours import Neighbour
 from .router.router import Router
 
 

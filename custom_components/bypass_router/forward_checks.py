@@ -13,8 +13,8 @@ from .const import CONF_EXTERNAL_PORT, CONF_TARGET_PORT, SUBENTRY_FORWARD
 from .forward_data import forward_or_none
 from .router.errors import RouterError
 from .router.forward import Forward
-from .router.greeting import ssh_servers
-from .router.listeners import Listener
+from .router.network.listeners import Listener
+from .router.network.ssh_banner import ssh_servers
 from .router.router import Router
 
 _LOGGER = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from homeassistant.core import HomeAssistant, callback
 from .remembered import Remembered
 from .router.errors import ConnectionLost, RouterError
 from .router.forward import Forward
+from .router.network.target_macs import MOST, read_whereabouts, whereabouts_script
 from .router.router import Router
-from .router.whereabouts import MOST, read_whereabouts, whereabouts_script
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ from custom_components.bypass_router.router.iptables.rules import (
     rules_of,
 )
 from custom_components.bypass_router.router.iptables.state import IptablesState
-from custom_components.bypass_router.router.listeners import read_listeners
+from custom_components.bypass_router.router.network.listeners import read_listeners
 from custom_components.bypass_router.router.probe.probe import read_probe
 from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.credentials import Credentials

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.listeners import (
+from custom_components.bypass_router.router.network.listeners import (
     Listener,
     read_listeners,
 )

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.neighbours import (
+from custom_components.bypass_router.router.network.neighbours import (
     LEASES,
     Neighbour,
     read_neighbours,

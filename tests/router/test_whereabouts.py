@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.whereabouts import (
+from custom_components.bypass_router.router.network.target_macs import (
     read_whereabouts,
     whereabouts_script,
 )

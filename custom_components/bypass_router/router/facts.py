@@ -14,7 +14,7 @@ import re
 
 from .forward import Forward, Transport
 from .knocks import Answer, add_knock, read_knock
-from .neighbours import Neighbour
+from .network.neighbours import Neighbour
 from .probe.probe import Probe
 from .rules.base import Lack
 from .ssh.script import Result, Script, quote

@@ -32,8 +32,8 @@ from .errors import (
 )
 from .forward import Forward
 from .hand_made import Place, read_hand_made
-from .listeners import Listener, listeners_script, read_listeners
-from .neighbours import Neighbour, neighbours_script, read_neighbours
+from .network.listeners import Listener, listeners_script, read_listeners
+from .network.neighbours import Neighbour, neighbours_script, read_neighbours
 from .old_rules import HandMade, Replaced, listings
 from .probe.probe import Probe, probe_script, read_probe
 from .rules.base import Lack, Live, Part, Site

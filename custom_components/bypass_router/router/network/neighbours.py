@@ -10,9 +10,9 @@ from ipaddress import IPv4Address, IPv4Interface
 import re
 from typing import Final
 
-from .errors import printable
-from .forward import is_host
-from .ssh.script import Result, Script
+from ..errors import printable
+from ..forward import is_host
+from ..ssh.script import Result, Script
 
 _MOST = 500
 """As many as anybody looks through."""

@@ -10,9 +10,9 @@ from ipaddress import IPv4Address
 import re
 from typing import override
 
-from .errors import printable
-from .forward import MAX_PORT, Forward, PortRange, Transport
-from .ssh.script import Result, Script
+from ..errors import printable
+from ..forward import MAX_PORT, Forward, PortRange, Transport
+from ..ssh.script import Result, Script
 
 # Of `ss -H -n -t -l -p`, and of busybox's `netstat -n -t -l -p`, the local address
 # is the first word that ends in a port.

@@ -1,0 +1,1 @@
+"""Who is around a router: its neighbours, and who listens on it."""
