@@ -24,8 +24,8 @@ from .forward_data import fields_of, words_of
 from .issues import Issues
 from .router.errors import ConnectionLost, RouterError, printable
 from .router.forward import Forward
-from .router.old_rules import HandMade
 from .router.router import Router
+from .router.rule_import.replace import HandMade
 
 _LOGGER = logging.getLogger(__name__)
 

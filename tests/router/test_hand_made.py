@@ -16,9 +16,16 @@ import pytest
 from custom_components.bypass_router.router.choice import Backend
 from custom_components.bypass_router.router.errors import FirewallFailed
 from custom_components.bypass_router.router.forward import Forward, Protocol
-from custom_components.bypass_router.router.hand_made import Place, read_hand_made
 from custom_components.bypass_router.router.iptables.rules import PRE, rules_of
-from custom_components.bypass_router.router.old_rules import HandMade, Listing, Replaced
+from custom_components.bypass_router.router.rule_import.detect import (
+    Place,
+    read_hand_made,
+)
+from custom_components.bypass_router.router.rule_import.replace import (
+    HandMade,
+    Listing,
+    Replaced,
+)
 from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.network import Lab
 from tests.lab.options import RouterOptions

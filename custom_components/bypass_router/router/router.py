@@ -31,11 +31,11 @@ from .errors import (
     RouterError,
 )
 from .forward import Forward
-from .hand_made import Place, read_hand_made
 from .network.listeners import Listener, listeners_script, read_listeners
 from .network.neighbours import Neighbour, neighbours_script, read_neighbours
-from .old_rules import HandMade, Replaced, listings
 from .probe.probe import Probe, probe_script, read_probe
+from .rule_import.detect import Place, read_hand_made
+from .rule_import.replace import HandMade, Replaced, listings
 from .rules.base import Lack, Live, Part, Site
 from .rules.ruleset import Plan, Ruleset, Snapshot
 from .ssh.authorized_keys import authorized_line, install_script, remove_script

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Set as Abst
 from dataclasses import dataclass
 from typing import override
 
-from .forward import Forward
-from .iptables.legacy import guarded
-from .iptables.rule import Rule, listed
-from .iptables.rules import POST, PRE
-from .probe.firewalls import Tools
-from .rules.base import Lack, Phase, Step, Tag
-from .ssh.script import Result, Script
+from ..forward import Forward
+from ..iptables.legacy import guarded
+from ..iptables.rule import Rule, listed
+from ..iptables.rules import POST, PRE
+from ..probe.firewalls import Tools
+from ..rules.base import Lack, Phase, Step, Tag
+from ..ssh.script import Result, Script
 
 type Chain = tuple[str, str]
 """A variant of iptables by its command, and one of the kernel's chains."""

@@ -23,12 +23,12 @@ from ipaddress import IPv4Address, IPv4Network
 import re
 from typing import Any
 
-from .forward import Forward, PortRange, Protocol, normal_sources
-from .iptables.rule import Rule
-from .iptables.rules import POST, PRE, rules_of
-from .old_rules import HandMade, Listing, OldRule
-from .rules.base import Site, Tag
-from .ssh.script import Result
+from ..forward import Forward, PortRange, Protocol, normal_sources
+from ..iptables.rule import Rule
+from ..iptables.rules import POST, PRE, rules_of
+from ..rules.base import Site, Tag
+from ..ssh.script import Result
+from .replace import HandMade, Listing, OldRule
 
 # A person makes no more of them; a router can have thousands of rules.
 _MOST = 50

@@ -1,0 +1,1 @@
+"""Forwards that a person has made by hand: detected, and replaced by ours."""
