@@ -15,7 +15,7 @@ import voluptuous as vol
 
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.diagnosis_texts import Texts, report, response
-from custom_components.bypass_router.router.diagnosis import (
+from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,
     Diagnosis,

@@ -10,7 +10,7 @@ import pytest
 
 from custom_components.bypass_router.picture import Role, Scene, State, draw
 from custom_components.bypass_router.picture_words import WORDS
-from custom_components.bypass_router.router.diagnosis import (
+from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,
     Diagnosis,

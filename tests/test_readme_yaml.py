@@ -15,7 +15,7 @@ from custom_components.bypass_router.const import (
     CONF_FIREWALL,
     CONF_RESTORE,
 )
-from custom_components.bypass_router.router.diagnosis import Status
+from custom_components.bypass_router.router.doctor.report import Status
 from custom_components.bypass_router.rules_events import RulesEventType
 from tests.lab.network import Lab
 from tests.lab.waiting import until

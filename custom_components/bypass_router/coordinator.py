@@ -34,7 +34,7 @@ from .link import UNMENDABLE, Link
 from .next_look import NextLook
 from .removals import Removals
 from .router.choice import Backend
-from .router.diagnosis import Diagnosis
+from .router.doctor.report import Diagnosis
 from .router.errors import (
     AuthenticationFailed,
     ConnectionFailed,

@@ -14,7 +14,7 @@ from .const import DOMAIN
 from .forward_data import forward_or_none
 from .link import connect
 from .remembered import Remembered
-from .router.doctor import Diagnosis, await_visitor, diagnose, unreachable
+from .router.doctor.doctor import Diagnosis, await_visitor, diagnose, unreachable
 from .router.errors import RouterError
 from .router.forward import Forward
 from .router.router import Router

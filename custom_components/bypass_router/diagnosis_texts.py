@@ -15,7 +15,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
-from .router.diagnosis import Check, Diagnosis, Status
+from .router.doctor.report import Check, Diagnosis, Status
 
 MARKS: Mapping[Status, str] = {
     Status.OK: "✓",

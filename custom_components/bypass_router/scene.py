@@ -6,7 +6,7 @@ from typing import Final
 
 from .picture import Hop, Role, Scene, State, Station
 from .picture_words import Words, words_in
-from .router.diagnosis import Diagnosis, Status, Step
+from .router.doctor.report import Diagnosis, Status, Step
 from .router.forward import Forward
 
 

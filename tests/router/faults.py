@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Final, override
 
-from custom_components.bypass_router.router.diagnosis import Cause
+from custom_components.bypass_router.router.doctor.report import Cause
 from custom_components.bypass_router.router.forward import Forward
 from tests.lab.hijacks import Hijack, NftTproxy, Tproxy, Tun
 from tests.lab.network import Lab

@@ -8,7 +8,17 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.diagnosis import (
+from custom_components.bypass_router.router.doctor.clients import Visitors, visitors_of
+from custom_components.bypass_router.router.doctor.doctor import unreachable
+from custom_components.bypass_router.router.doctor.facts import (
+    Facts,
+    doubts,
+    internet_client,
+    looks,
+    read_looks,
+)
+from custom_components.bypass_router.router.doctor.port_probe import Answer, read_knock
+from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,
     Diagnosis,
@@ -16,7 +26,7 @@ from custom_components.bypass_router.router.diagnosis import (
     Status,
     Step,
 )
-from custom_components.bypass_router.router.doctor import unreachable
+from custom_components.bypass_router.router.doctor.verdict import judge
 from custom_components.bypass_router.router.errors import (
     ConnectionLost,
     FirewallFailed,
@@ -25,21 +35,11 @@ from custom_components.bypass_router.router.errors import (
     NotPrivileged,
     RouterError,
 )
-from custom_components.bypass_router.router.facts import (
-    Facts,
-    doubts,
-    internet_client,
-    looks,
-    read_looks,
-)
 from custom_components.bypass_router.router.forward import Forward, Transport
-from custom_components.bypass_router.router.judgement import judge
-from custom_components.bypass_router.router.knocks import Answer, read_knock
 from custom_components.bypass_router.router.probe.firewalls import Tools
 from custom_components.bypass_router.router.probe.probe import Probe
 from custom_components.bypass_router.router.rules.base import Lack
 from custom_components.bypass_router.router.ssh.script import Result
-from custom_components.bypass_router.router.visitors import Visitors, visitors_of
 
 PROBE = Probe(
     address=IPv4Interface("192.168.50.2/24"),

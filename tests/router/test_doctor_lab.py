@@ -18,12 +18,12 @@ import pytest
 import pytest_socket
 
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.diagnosis import (
+from custom_components.bypass_router.router.doctor.doctor import await_visitor, diagnose
+from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Diagnosis,
     Status,
 )
-from custom_components.bypass_router.router.doctor import await_visitor, diagnose
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from tests.lab.by_hand import all_rules

@@ -12,8 +12,13 @@ import pytest
 
 from custom_components.bypass_router.router import watch as watch_module
 from custom_components.bypass_router.router.choice import Backend
-from custom_components.bypass_router.router.diagnosis import Cause, Check, Status, Step
-from custom_components.bypass_router.router.doctor import await_visitor, diagnose
+from custom_components.bypass_router.router.doctor.doctor import await_visitor, diagnose
+from custom_components.bypass_router.router.doctor.report import (
+    Cause,
+    Check,
+    Status,
+    Step,
+)
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
     ClosingRefused,

@@ -7,7 +7,7 @@ known. A ping has the router ask for it by ARP, whether or not the ping is answe
 from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address
 
-from ..facts import hardware_of
+from ..doctor.facts import hardware_of
 from ..ssh.script import Result, Script
 
 MOST = 16

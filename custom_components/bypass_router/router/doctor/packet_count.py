@@ -20,10 +20,10 @@ import re
 import secrets
 import time
 
-from .arrival_rules import counting_script
-from .errors import TimedOut
-from .forward import Forward
-from .router import Router
+from ..errors import TimedOut
+from ..forward import Forward
+from ..router import Router
+from .packet_count_rules import counting_script
 
 _LOOK_INTERVAL = 1.0
 # Seconds that a slow router may take beyond those that were asked for.

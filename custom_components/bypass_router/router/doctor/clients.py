@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 import re
 
-from .forward import Forward, Transport
-from .ssh.script import Result, Script
-from .ssh.sudo import if_allowed
+from ..forward import Forward, Transport
+from ..ssh.script import Result, Script
+from ..ssh.sudo import if_allowed
 
 _FILE = "/proc/net/nf_conntrack"
 # As many lines as a target's own connections may take up, and more than enough.

@@ -2,11 +2,11 @@
 
 from ipaddress import IPv4Address
 
-from .diagnosis import Cause, Check, Reason, Status, Step, failed, ok, skipped, unknown
+from ..rules.base import Lack
 from .evidence import Evidence, best, has_service, is_there
 from .facts import internet_client
-from .knocks import Answer
-from .rules.base import Lack
+from .port_probe import Answer
+from .report import Cause, Check, Reason, Status, Step, failed, ok, skipped, unknown
 
 
 def judge_target(case: Evidence) -> Check:

@@ -12,8 +12,8 @@ import errno
 from ipaddress import IPv4Address
 from typing import Final, override
 
-from .forward import PortRange, Transport
-from .ssh.script import Result, Script, quote
+from ..forward import PortRange, Transport
+from ..ssh.script import Result, Script, quote
 
 # Seconds: for a connection, a second SYN and its answer included; for a banner; and
 # for the answer to what was sent.

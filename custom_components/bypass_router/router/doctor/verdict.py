@@ -10,24 +10,14 @@ No rule is blamed against the proof that a probe is; see `evidence`.
 
 from collections.abc import Iterator
 
-from .diagnosis import (
-    Cause,
-    Check,
-    Diagnosis,
-    Reason,
-    Step,
-    failed,
-    ok,
-    skipped,
-    unknown,
-)
+from ..forward import Forward
+from ..probe.probe import Probe
+from ..rules.base import Lack
 from .evidence import Evidence, admits, best, has_service, may_ask
 from .facts import Facts, internet_client
-from .forward import Forward
-from .judgement_of_target import judge_answers, judge_port, judge_target
-from .knocks import Answer
-from .probe.probe import Probe
-from .rules.base import Lack
+from .port_probe import Answer
+from .report import Cause, Check, Diagnosis, Reason, Step, failed, ok, skipped, unknown
+from .target_verdict import judge_answers, judge_port, judge_target
 
 
 def judge(

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 import re
 
-from .forward import Forward, Transport
-from .knocks import Answer, add_knock, read_knock
-from .network.neighbours import Neighbour
-from .probe.probe import Probe
-from .rules.base import Lack
-from .ssh.script import Result, Script, quote
-from .ssh.sudo import if_allowed
-from .visitors import Visitors, add_flows, visitors_of
+from ..forward import Forward, Transport
+from ..network.neighbours import Neighbour
+from ..probe.probe import Probe
+from ..rules.base import Lack
+from ..ssh.script import Result, Script, quote
+from ..ssh.sudo import if_allowed
+from .clients import Visitors, add_flows, visitors_of
+from .port_probe import Answer, add_knock, read_knock
 
 # Any internet client: a network for documentation, where nobody is.
 _CLIENT = IPv4Address("192.0.2.1")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address
 
+from ..forward import Forward, Transport
+from ..probe.probe import Probe
+from ..rules.base import Lack
 from .facts import Facts
-from .forward import Forward, Transport
-from .knocks import Answer
-from .probe.probe import Probe
-from .rules.base import Lack
+from .port_probe import Answer
 
 _FULL = 0.99
 # The best first: a forward of both transports works if one of them has a service.

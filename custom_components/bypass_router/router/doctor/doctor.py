@@ -11,9 +11,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from .arrivals import Arrivals, watch_arrivals
-from .backends import backends_script, read_backends
-from .diagnosis import (
+from ..errors import (
+    ConnectionLost,
+    FirewallFailed,
+    FirewallMissing,
+    FirewallNotThere,
+    NotPrivileged,
+    RouterError,
+    printable,
+)
+from ..forward import Forward, Transport
+from ..router import Router
+from ..rules.base import Lack
+from .evidence import has_service, is_there, is_worth_it, may_ask
+from .facts import Facts, doubts, looks, read_doubts, read_looks, with_neighbours
+from .other_backend import backends_script, read_backends
+from .packet_count import Arrivals, watch_arrivals
+from .port_probe import KNOCK_TIMEOUT, Answer, knock
+from .report import (
     Cause,
     Check,
     Diagnosis,
@@ -25,29 +40,7 @@ from .diagnosis import (
     skipped,
     unknown,
 )
-from .errors import (
-    ConnectionLost,
-    FirewallFailed,
-    FirewallMissing,
-    FirewallNotThere,
-    NotPrivileged,
-    RouterError,
-    printable,
-)
-from .evidence import has_service, is_there, is_worth_it, may_ask
-from .facts import (
-    Facts,
-    doubts,
-    looks,
-    read_doubts,
-    read_looks,
-    with_neighbours,
-)
-from .forward import Forward, Transport
-from .judgement import judge
-from .knocks import KNOCK_TIMEOUT, Answer, knock
-from .router import Router
-from .rules.base import Lack
+from .verdict import judge
 
 __all__ = [
     "Cause",

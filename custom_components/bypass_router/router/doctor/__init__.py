@@ -1,0 +1,1 @@
+"""Why a forward carries no traffic: what is measured, and what follows from it."""
