@@ -33,7 +33,7 @@ from .journal import Journal
 from .link import UNMENDABLE, Link
 from .next_look import NextLook
 from .removals import Removals
-from .router.choice import Backend
+from .router.backend import Backend
 from .router.doctor.report import Diagnosis
 from .router.errors import (
     AuthenticationFailed,
@@ -45,9 +45,9 @@ from .router.errors import (
     TooManyAttempts,
 )
 from .router.forward import Forward, InvalidForward
+from .router.monitor import Change
 from .router.router import Router
 from .router.rules.base import Live
-from .router.watch import Change
 from .rules_events import RulesEvents, RulesEventType
 from .targets import Targets
 from .wishes import Wishes

@@ -21,8 +21,8 @@ from homeassistant.helpers.event import async_track_time_interval
 from .counting import Tally
 from .router.errors import RouterError
 from .router.forward import Forward
+from .router.monitor import Arrival
 from .router.router import Router
-from .router.watch import Arrival
 from .totals import Totals
 
 _LOGGER = logging.getLogger(__name__)

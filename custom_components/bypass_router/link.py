@@ -14,16 +14,16 @@ from homeassistant.helpers import instance_id
 
 from .attempts import one_attempt
 from .const import CONF_FIREWALL, CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
-from .router.choice import Backend
+from .router.backend import Backend
 from .router.errors import (
     AuthenticationFailed,
     HostKeyChanged,
     RouterError,
     TooManyAttempts,
 )
+from .router.monitor import Arrival, Change
 from .router.router import Router
 from .router.ssh.credentials import Credentials, HostKey
-from .router.watch import Arrival, Change
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from homeassistant.helpers.selector import (
 import voluptuous as vol
 
 from .const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
-from .router.choice import Backend, chosen_backend
+from .router.backend import Backend, chosen_backend
 from .router.router import Router
 from .typed import Form
 

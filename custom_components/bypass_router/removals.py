@@ -11,8 +11,8 @@ from homeassistant.core import callback
 
 from .issues import Issues
 from .patience import Patience
+from .router.monitor import Change
 from .router.router import Router
-from .router.watch import Change
 from .rules_events import RulesEvents, RulesEventType
 
 # Seconds that a report of a change may take longer than the sight of it.

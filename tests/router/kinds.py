@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, override
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from tests.lab.hijacks import Hijack, NftRedirect, NftTproxy, Redirect, Tproxy, Tun
 from tests.lab.network import Lab

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from custom_components.bypass_router.router import watch
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router import monitor as watch
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import (
     BadOutput,
     NotPrivileged,

@@ -17,7 +17,7 @@ from threading import Lock
 import pytest
 import pytest_socket
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.doctor.doctor import await_visitor, diagnose
 from custom_components.bypass_router.router.doctor.report import (
     Cause,

@@ -38,12 +38,12 @@ from custom_components.bypass_router.router.iptables.rules import (
     rules_of,
 )
 from custom_components.bypass_router.router.iptables.state import IptablesState
+from custom_components.bypass_router.router.monitor import Watch
 from custom_components.bypass_router.router.network.listeners import read_listeners
 from custom_components.bypass_router.router.probe.probe import read_probe
 from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.script import Result, Script
-from custom_components.bypass_router.router.watch import Watch
 from tests.share import SHARE
 
 from .rules import SITE, forward_sets, planned, seen

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import FirewallFailed
 from custom_components.bypass_router.router.forward import Forward, Protocol
 from custom_components.bypass_router.router.iptables.rules import PRE, rules_of

@@ -36,6 +36,7 @@ from custom_components.bypass_router.router.iptables.rules import (
     Hook,
     rules_of,
 )
+from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.ssh import (
     login as login_module,
@@ -44,7 +45,6 @@ from custom_components.bypass_router.router.ssh import (
 from custom_components.bypass_router.router.ssh.credentials import Credentials, HostKey
 from custom_components.bypass_router.router.ssh.script import Script
 from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
-from custom_components.bypass_router.router.watch import Change
 from tests.lab.network import Lab
 from tests.lab.waiting import at_once, soon, until
 from tests.setup import WEB as TYPED_WEB, passes, set_up, switch_of, turn

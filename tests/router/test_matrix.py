@@ -18,7 +18,7 @@ import re
 
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
 from tests.lab.bypass import RouterOptions

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.network.neighbours import (
     LEASES,
     Neighbour,

@@ -8,7 +8,7 @@ import re
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import FirewallFailed, NotPrivileged
 from custom_components.bypass_router.router.forward import Forward, Protocol
 from custom_components.bypass_router.router.nftables.foreign_chains import (

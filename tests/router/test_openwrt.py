@@ -10,11 +10,12 @@ import sys
 
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
     ConnectionsStay,
 )
+from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.ssh.authorized_keys import (
     authorized_line,
@@ -23,7 +24,6 @@ from custom_components.bypass_router.router.ssh.authorized_keys import (
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.script import Result, Script
 from custom_components.bypass_router.router.ssh.session import Session
-from custom_components.bypass_router.router.watch import Change
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import soon, until, until_told

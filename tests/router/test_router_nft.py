@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import (
     FirewallFailed,
     FirewallNotThere,

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from custom_components.bypass_router.router import watch as watch_module
+from custom_components.bypass_router.router import monitor as watch_module
 from custom_components.bypass_router.router.errors import BadOutput, RouterError
 from custom_components.bypass_router.router.ssh import shell as shell_module
 from custom_components.bypass_router.router.ssh.script import Script

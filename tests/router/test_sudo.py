@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from custom_components.bypass_router.router import watch as watch_module
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router import monitor as watch_module
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.doctor.doctor import await_visitor, diagnose
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
@@ -25,13 +25,13 @@ from custom_components.bypass_router.router.errors import (
     ConnectionsStay,
     NotPrivileged,
 )
+from custom_components.bypass_router.router.monitor import Arrival, Change
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
 from custom_components.bypass_router.router.ssh.authorized_keys import generate_key
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.script import Result
 from custom_components.bypass_router.router.ssh.sudo import refused_by_sudo
-from custom_components.bypass_router.router.watch import Arrival, Change
 from tests.client import Connection
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab

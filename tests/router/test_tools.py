@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import (
     BadOutput,
     FirewallFailed,

@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from tests.lab.bypass import IptablesKind, RouterOptions
 from tests.lab.network import Lab
 

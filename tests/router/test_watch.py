@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from custom_components.bypass_router.router import watch as watch_module
+from custom_components.bypass_router.router import monitor as watch_module
 from custom_components.bypass_router.router.errors import ConnectionLost
 from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.watch import Change
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab

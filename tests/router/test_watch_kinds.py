@@ -7,7 +7,7 @@ from typing import override
 
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.router import Router
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab

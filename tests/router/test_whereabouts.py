@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from custom_components.bypass_router.router.choice import Backend
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.network.target_macs import (
     read_whereabouts,
     whereabouts_script,

@@ -19,8 +19,8 @@ import sys
 import time
 from typing import Any, Self
 
-from .choice import Backend, choose, chosen_backend
-from .connections import check_closed, close_script, flows_of, list_script
+from .backend import Backend, choose, chosen_backend
+from .conntrack import check_closed, close_script, flows_of, list_script
 from .errors import (
     ClosingRefused,
     ConnectionsStay,
@@ -31,6 +31,7 @@ from .errors import (
     RouterError,
 )
 from .forward import Forward
+from .monitor import HEARTBEAT_INTERVAL, Arrival, Change, Watch
 from .network.listeners import Listener, listeners_script, read_listeners
 from .network.neighbours import Neighbour, neighbours_script, read_neighbours
 from .probe.probe import Probe, probe_script, read_probe
@@ -44,7 +45,6 @@ from .ssh.rights import Rights, read_rights, rights_script
 from .ssh.script import Result, Script
 from .ssh.session import PATIENCE, SCRIPT_TIMEOUT, Session
 from .ssh.sudo import refused_by_sudo
-from .watch import HEARTBEAT_INTERVAL, Arrival, Change, Watch
 
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.

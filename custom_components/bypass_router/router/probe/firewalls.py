@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 
-from ..connections import uses
+from ..conntrack import uses
 from ..errors import BadOutput, FirewallFailed, FirewallMissing, NotPrivileged
 from ..iptables.legacy import is_absent
 from ..iptables.variants import (

@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncssh
 
-from .. import watch
+from .. import monitor as watch
 from .login import BROKEN, CONNECT_TIMEOUT
 
 type Shell = asyncssh.SSHClientProcess[str]

@@ -22,7 +22,7 @@ from ipaddress import IPv4Address
 import re
 import secrets
 
-from .connections import hearing
+from .conntrack import hearing
 from .forward import Transport
 
 HEARTBEAT_INTERVAL = 20.0
