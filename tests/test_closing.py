@@ -264,7 +264,7 @@ async def test_who_removes_the_router_is_not_warned(
     hass: HomeAssistant, at_home: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Connections were being closed when we hung up ourselves."""
-    caplog.set_level(logging.DEBUG, "custom_components.bypass_router.closing")
+    caplog.set_level(logging.DEBUG, "custom_components.bypass_router.sync.closing")
     entry, _ = await connected(hass, at_home)
     web = switch_of(hass, entry, "Web")
     at_home.bypass.commands.replace(

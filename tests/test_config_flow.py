@@ -20,9 +20,9 @@ from homeassistant.data_entry_flow import FlowResultType
 import pytest
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.link import async_owner
 from custom_components.bypass_router.router.errors import CannotReach
 from custom_components.bypass_router.router.ssh import session
+from custom_components.bypass_router.sync.connection import async_owner
 
 from .lab.bypass import Bypass, RouterOptions
 from .lab.network import Lab

@@ -21,8 +21,8 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.bypass_router import patience
 from custom_components.bypass_router.const import DOMAIN
+from custom_components.bypass_router.sync import rate_limit as patience
 from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab

@@ -9,11 +9,12 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 import pytest
 
-from custom_components.bypass_router import coordinator, link
+from custom_components.bypass_router import coordinator
 from custom_components.bypass_router.router.ssh.authorized_keys import (
     authorized_line,
     generate_key,
 )
+from custom_components.bypass_router.sync import connection as link
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import until

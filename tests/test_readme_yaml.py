@@ -16,7 +16,7 @@ from custom_components.bypass_router.const import (
     CONF_RESTORE,
 )
 from custom_components.bypass_router.router.doctor.report import Status
-from custom_components.bypass_router.rules_events import RulesEventType
+from custom_components.bypass_router.sync.events import RulesEventType
 from tests.lab.network import Lab
 from tests.lab.waiting import until
 

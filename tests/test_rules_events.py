@@ -1,11 +1,11 @@
 """What happened to the rules, for who listens later."""
 
-from custom_components.bypass_router.journal import Journal
-from custom_components.bypass_router.rules_events import (
+from custom_components.bypass_router.sync.events import (
     RulesEvent,
     RulesEvents,
     RulesEventType,
 )
+from custom_components.bypass_router.sync.history import Journal
 
 
 def test_what_nobody_listens_to_is_told_later_and_does_not_pile_up() -> None:

@@ -15,13 +15,16 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.bypass_router import attempts, link
 from custom_components.bypass_router.router.ssh.authorized_keys import (
     authorized_line,
     generate_key,
 )
 from custom_components.bypass_router.router.ssh.credentials import HostKey
 from custom_components.bypass_router.router.ssh.session import Session
+from custom_components.bypass_router.sync import (
+    connection as link,
+    login_limit as attempts,
+)
 from tests.lab.network import Lab
 from tests.lab.waiting import soon, until, until_told
 

@@ -16,12 +16,12 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.bypass_router import patience
-from custom_components.bypass_router.link import async_owner
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
+from custom_components.bypass_router.sync import rate_limit as patience
+from custom_components.bypass_router.sync.connection import async_owner
 from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Protocol

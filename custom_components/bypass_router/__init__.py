@@ -8,20 +8,20 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
 from .adoption import async_offer_adoption
-from .closing import Closing
 from .const import CONF_CLOSE_CONNECTIONS, CONF_PRIVATE_KEY, DOMAIN
 from .coordinator import (
     BypassRouterConfigEntry,
     BypassRouterCoordinator,
 )
 from .issues import Issues, left_behind
-from .link import async_owner, connect
 from .remembered import Remembered
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
 from .services import async_set_up_services
+from .sync.closing import Closing
+from .sync.connection import async_owner, connect
+from .sync.desired_state import Wishes
 from .totals import Totals
-from .wishes import Wishes
 
 _LOGGER = logging.getLogger(__name__)
 

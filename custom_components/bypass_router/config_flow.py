@@ -38,11 +38,11 @@ from .const import (
     SUBENTRY_FORWARD,
 )
 from .forward_flow import ForwardFlow
-from .link import connect
 from .login_key import forget_key, install_key
 from .options_flow import BypassRouterOptionsFlow
 from .router.ssh.credentials import Credentials, HostKey
 from .router.ssh.session import fetch_host_key
+from .sync.connection import connect
 from .typed import Form, is_password, is_username, parse_host
 
 ROUTER_SCHEMA = vol.Schema(

@@ -16,7 +16,6 @@ from homeassistant.exceptions import (
 )
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .closing import Closing
 from .const import (
     CONF_CLOSE_CONNECTIONS,
     CONF_FIREWALL,
@@ -29,10 +28,6 @@ from .devices import async_name_forwards, async_register_router
 from .diagnosing import Finding
 from .forward_flow import forward_of
 from .issues import Issues
-from .journal import Journal
-from .link import UNMENDABLE, Link
-from .next_look import NextLook
-from .removals import Removals
 from .router.backend import Backend
 from .router.doctor.report import Diagnosis
 from .router.errors import (
@@ -48,9 +43,14 @@ from .router.forward import Forward, InvalidForward
 from .router.monitor import Change
 from .router.router import Router
 from .router.rules.base import Live
-from .rules_events import RulesEvents, RulesEventType
+from .sync.closing import Closing
+from .sync.connection import UNMENDABLE, Link
+from .sync.desired_state import Wishes
+from .sync.events import RulesEvents, RulesEventType
+from .sync.history import Journal
+from .sync.removals import Removals
+from .sync.retry import NextLook
 from .targets import Targets
-from .wishes import Wishes
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .forward_data import forward_or_none
-from .link import connect
 from .remembered import Remembered
 from .router.doctor.doctor import Diagnosis, await_visitor, diagnose, unreachable
 from .router.errors import RouterError
 from .router.forward import Forward
 from .router.router import Router
+from .sync.connection import connect
 
 _UNDER_WAY: HassKey[set[str]] = HassKey(f"{DOMAIN}.diagnoses_under_way")
 

@@ -22,12 +22,12 @@ from .const import (
     SUBENTRY_FORWARD,
 )
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .link import async_owner
 from .router.forward import Forward
 from .router.rules.base import Live, Tag
 from .router.ssh.credentials import HostKey
 from .scrub import Scrubber
-from .wishes import Wishes
+from .sync.connection import async_owner
+from .sync.desired_state import Wishes
 
 _SECRETS = {CONF_PASSWORD, CONF_PRIVATE_KEY, CONF_PASSPHRASE}
 # Of a chain's listing: enough to see what stands there, and in what order.

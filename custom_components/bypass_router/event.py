@@ -18,7 +18,7 @@ from homeassistant.helpers.start import async_at_started
 from .const import DOMAIN
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import RouterEntity
-from .rules_events import RulesEvent, RulesEventType
+from .sync.events import RulesEvent, RulesEventType
 
 PARALLEL_UPDATES = 0
 

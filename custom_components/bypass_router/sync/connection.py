@@ -12,18 +12,18 @@ from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNA
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import instance_id
 
-from .attempts import one_attempt
-from .const import CONF_FIREWALL, CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
-from .router.backend import Backend
-from .router.errors import (
+from ..const import CONF_FIREWALL, CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
+from ..router.backend import Backend
+from ..router.errors import (
     AuthenticationFailed,
     HostKeyChanged,
     RouterError,
     TooManyAttempts,
 )
-from .router.monitor import Arrival, Change
-from .router.router import Router
-from .router.ssh.credentials import Credentials, HostKey
+from ..router.monitor import Arrival, Change
+from ..router.router import Router
+from ..router.ssh.credentials import Credentials, HostKey
+from .login_limit import one_attempt
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from homeassistant.core import CALLBACK_TYPE, callback
 
-from .journal import Journal
+from .history import Journal
 
 # Of what happened before anybody listened. Nobody ever does where the event entity is
 # disabled.

@@ -9,11 +9,11 @@ import time
 
 from homeassistant.core import callback
 
-from .issues import Issues
-from .patience import Patience
-from .router.monitor import Change
-from .router.router import Router
-from .rules_events import RulesEvents, RulesEventType
+from ..issues import Issues
+from ..router.monitor import Change
+from ..router.router import Router
+from .events import RulesEvents, RulesEventType
+from .rate_limit import Patience
 
 # Seconds that a report of a change may take longer than the sight of it.
 _REPORT_DELAY = 0.5

@@ -7,11 +7,11 @@ Whatever goes wrong here, the forward is off, and stays so.
 from collections.abc import Callable, Collection, Iterable
 import logging
 
-from .issues import Issues
-from .router.errors import ConnectionsStay, RouterError
-from .router.forward import Forward
-from .router.router import Router
-from .router.rules.base import Live
+from ..issues import Issues
+from ..router.errors import ConnectionsStay, RouterError
+from ..router.forward import Forward
+from ..router.router import Router
+from ..router.rules.base import Live
 
 _LOGGER = logging.getLogger(__name__)
 

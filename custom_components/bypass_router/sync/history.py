@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 import time
 
-from .router.router import TRANSACTIONS_KEPT, Router, Transaction
+from ..router.router import TRANSACTIONS_KEPT, Router, Transaction
 
 _KEPT = 20
 

@@ -15,8 +15,8 @@ import time
 from homeassistant.core import HomeAssistant
 from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN
-from .router.errors import AuthenticationFailed, TooManyAttempts
+from ..const import DOMAIN
+from ..router.errors import AuthenticationFailed, TooManyAttempts
 
 # fail2ban's default is five in ten minutes.
 _ATTEMPTS = 3
