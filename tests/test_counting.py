@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from custom_components.bypass_router.counting import Tally
+from custom_components.bypass_router.counters.tally import Tally
 
 READ = "read"
 STEPS = st.lists(

@@ -13,6 +13,7 @@ from .coordinator import (
     BypassRouterConfigEntry,
     BypassRouterCoordinator,
 )
+from .counters.store import Totals
 from .issues import Issues, left_behind
 from .remembered import Remembered
 from .router.errors import RouterError
@@ -21,7 +22,6 @@ from .services import async_set_up_services
 from .sync.closing import Closing
 from .sync.connection import async_owner, connect
 from .sync.desired_state import Wishes
-from .totals import Totals
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from .const import (
     DOMAIN,
     SUBENTRY_FORWARD,
 )
-from .counters import Counters
+from .counters.counters import Counters
 from .devices import async_name_forwards, async_register_router
 from .diagnosing import Finding
 from .forward_flow import forward_of

@@ -18,12 +18,12 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.event import async_track_time_interval
 
-from .counting import Tally
-from .router.errors import RouterError
-from .router.forward import Forward
-from .router.monitor import Arrival
-from .router.router import Router
-from .totals import Totals
+from ..router.errors import RouterError
+from ..router.forward import Forward
+from ..router.monitor import Arrival
+from ..router.router import Router
+from .store import Totals
+from .tally import Tally
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import TypedDict
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.storage import Store
 
-from .const import DOMAIN
-from .counting import Tally
+from ..const import DOMAIN
+from .tally import Tally
 
 _VERSION = 1
 # Seconds. A router's disk or Home Assistant's may be flash, which wears.

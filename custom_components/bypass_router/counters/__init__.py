@@ -1,0 +1,1 @@
+"""The connections through each forward: counted, and kept over restarts."""
