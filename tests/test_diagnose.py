@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 import voluptuous as vol
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.diagnosis_texts import Texts, report, response
+from custom_components.bypass_router.diagnosis.texts import Texts, report, response
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,

@@ -18,9 +18,11 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.bypass_router import repairs
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.counters.counters import Counters
-from custom_components.bypass_router.diagnosis_notice import async_diagnose_visibly
+from custom_components.bypass_router.diagnosis.notification import (
+    async_diagnose_visibly,
+)
+from custom_components.bypass_router.diagnosis.target_store import Remembered
 from custom_components.bypass_router.forward_data import forward_of
-from custom_components.bypass_router.remembered import Remembered
 from custom_components.bypass_router.router.ssh.credentials import HostKey
 from custom_components.bypass_router.router.ssh.session import fetch_host_key
 from tests.lab.disk import REAL_COMMANDS

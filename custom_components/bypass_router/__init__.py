@@ -14,8 +14,8 @@ from .coordinator import (
     BypassRouterCoordinator,
 )
 from .counters.store import Totals
+from .diagnosis.target_store import Remembered
 from .issues import Issues, left_behind
-from .remembered import Remembered
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
 from .services import async_set_up_services

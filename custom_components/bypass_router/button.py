@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .diagnosis_notice import async_diagnose_visibly
+from .diagnosis.notification import async_diagnose_visibly
 from .entity import ForwardEntity, RouterEntity, async_add_to_forwards
 
 # The coordinator joins what is wished at once into one change.

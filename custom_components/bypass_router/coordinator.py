@@ -25,7 +25,8 @@ from .const import (
 )
 from .counters.counters import Counters
 from .devices import async_name_forwards, async_register_router
-from .diagnosing import Finding
+from .diagnosis.run import Finding
+from .diagnosis.target_learner import Targets
 from .forward_flow import forward_of
 from .issues import Issues
 from .router.backend import Backend
@@ -50,7 +51,6 @@ from .sync.events import RulesEvents, RulesEventType
 from .sync.history import Journal
 from .sync.removals import Removals
 from .sync.retry import NextLook
-from .targets import Targets
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .diagnosis_texts import Texts, async_texts
+from .diagnosis.texts import Texts, async_texts
 from .entity import ForwardEntity, async_add_to_forwards
 from .picture import Scene, draw
 from .scene import Situation, scene_of

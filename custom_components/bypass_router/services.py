@@ -21,8 +21,8 @@ from homeassistant.helpers.target import (
 import voluptuous as vol
 
 from .const import DOMAIN
-from .diagnosing import async_diagnose
-from .diagnosis_texts import async_texts, response
+from .diagnosis.run import async_diagnose
+from .diagnosis.texts import async_texts, response
 
 SERVICE_DIAGNOSE: Final = "diagnose"
 ATTR_WATCH: Final = "watch"

@@ -10,14 +10,14 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN
-from .forward_data import forward_or_none
-from .remembered import Remembered
-from .router.doctor.doctor import Diagnosis, await_visitor, diagnose, unreachable
-from .router.errors import RouterError
-from .router.forward import Forward
-from .router.router import Router
-from .sync.connection import connect
+from ..const import DOMAIN
+from ..forward_data import forward_or_none
+from ..router.doctor.doctor import Diagnosis, await_visitor, diagnose, unreachable
+from ..router.errors import RouterError
+from ..router.forward import Forward
+from ..router.router import Router
+from ..sync.connection import connect
+from .target_store import Remembered
 
 _UNDER_WAY: HassKey[set[str]] = HassKey(f"{DOMAIN}.diagnoses_under_way")
 

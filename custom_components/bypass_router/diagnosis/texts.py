@@ -14,8 +14,8 @@ from typing import Any
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.translation import async_get_translations
 
-from .const import DOMAIN
-from .router.doctor.report import Check, Diagnosis, Status
+from ..const import DOMAIN
+from ..router.doctor.report import Check, Diagnosis, Status
 
 MARKS: Mapping[Status, str] = {
     Status.OK: "✓",

@@ -11,8 +11,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN
-from .router.forward import Forward
+from ..const import DOMAIN
+from ..router.forward import Forward
 
 _VERSION = 1
 _WRITING: HassKey[asyncio.Lock] = HassKey(f"{DOMAIN}.remembering")

@@ -6,9 +6,9 @@ from homeassistant.components import persistent_notification
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 
-from .const import DOMAIN
-from .diagnosing import async_diagnose, check
-from .diagnosis_texts import async_texts, report
+from ..const import DOMAIN
+from .run import async_diagnose, check
+from .texts import async_texts, report
 
 # Seconds in which a person tries from outside.
 WATCHED = 60

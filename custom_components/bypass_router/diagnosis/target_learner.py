@@ -13,11 +13,11 @@ from typing import Any
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
-from .remembered import Remembered
-from .router.errors import ConnectionLost, RouterError
-from .router.forward import Forward
-from .router.network.target_macs import MOST, read_whereabouts, whereabouts_script
-from .router.router import Router
+from ..router.errors import ConnectionLost, RouterError
+from ..router.forward import Forward
+from ..router.network.target_macs import MOST, read_whereabouts, whereabouts_script
+from ..router.router import Router
+from .target_store import Remembered
 
 _LOGGER = logging.getLogger(__name__)
 
