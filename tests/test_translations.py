@@ -9,7 +9,11 @@ from string import Formatter
 
 import pytest
 
-from custom_components.bypass_router import config_flow, forward_flow, options_flow
+from custom_components.bypass_router import config_flow
+from custom_components.bypass_router.flows import (
+    forward as forward_flow,
+    options as options_flow,
+)
 from custom_components.bypass_router.router import errors
 from custom_components.bypass_router.router.errors import RouterError
 

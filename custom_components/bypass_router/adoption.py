@@ -12,7 +12,7 @@ from homeassistant.exceptions import HomeAssistantError
 
 from .const import SUBENTRY_FORWARD
 from .coordinator import BypassRouterConfigEntry, translated
-from .forward_checks import (
+from .flows.forward_checks import (
     MAX_NAME,
     check_name,
     check_ports,

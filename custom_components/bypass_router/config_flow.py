@@ -37,13 +37,13 @@ from .const import (
     DOMAIN,
     SUBENTRY_FORWARD,
 )
-from .forward_flow import ForwardFlow
-from .login_key import forget_key, install_key
-from .options_flow import BypassRouterOptionsFlow
+from .flows.forward import ForwardFlow
+from .flows.options import BypassRouterOptionsFlow
+from .flows.ssh_key import forget_key, install_key
+from .flows.text_input import Form, is_password, is_username, parse_host
 from .router.ssh.credentials import Credentials, HostKey
 from .router.ssh.session import fetch_host_key
 from .sync.connection import connect
-from .typed import Form, is_password, is_username, parse_host
 
 ROUTER_SCHEMA = vol.Schema(
     {

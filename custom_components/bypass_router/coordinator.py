@@ -27,7 +27,7 @@ from .counters.counters import Counters
 from .devices import async_name_forwards, async_register_router
 from .diagnosis.run import Finding
 from .diagnosis.target_learner import Targets
-from .forward_flow import forward_of
+from .flows.forward import forward_of
 from .issues import Issues
 from .router.backend import Backend
 from .router.doctor.report import Diagnosis

@@ -7,12 +7,12 @@ from typing import Any
 from homeassistant.const import CONF_USERNAME
 from homeassistant.core import HomeAssistant
 
-from .const import CONF_PRIVATE_KEY
-from .router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
-from .router.router import Router
-from .router.ssh.authorized_keys import generate_key, made_here
-from .router.ssh.credentials import Credentials
-from .sync.connection import async_owner, connect
+from ..const import CONF_PRIVATE_KEY
+from ..router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
+from ..router.router import Router
+from ..router.ssh.authorized_keys import generate_key, made_here
+from ..router.ssh.credentials import Credentials
+from ..sync.connection import async_owner, connect
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -20,13 +20,21 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
-from .const import (
+from ..const import (
     CONF_EXTERNAL_PORT,
     CONF_KEEP_CLIENT_ADDRESS,
     CONF_SOURCES,
     CONF_TARGET_PORT,
 )
-from .devices import async_devices
+from ..devices import async_devices
+from ..forward_data import (
+    fields_of,
+    forward_of,
+    forward_or_none,
+    parse_fields,
+    words_of,
+)
+from ..router.forward import Forward, InvalidForward, Protocol
 from .forward_checks import (
     check_name,
     check_ports,
@@ -35,18 +43,10 @@ from .forward_checks import (
     losers_of,
     named,
 )
-from .forward_data import (
-    fields_of,
-    forward_of,
-    forward_or_none,
-    parse_fields,
-    words_of,
-)
-from .router.forward import Forward, InvalidForward, Protocol
 
 if TYPE_CHECKING:
-    from .coordinator import BypassRouterConfigEntry
-    from .router.router import Router
+    from ..coordinator import BypassRouterConfigEntry
+    from ..router.router import Router
 
 __all__ = ["SCHEMA", "ForwardFlow", "forward_of"]
 

@@ -9,13 +9,13 @@ import unicodedata
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_HOST, CONF_NAME, CONF_PORT, CONF_TARGET
 
-from .const import CONF_EXTERNAL_PORT, CONF_TARGET_PORT, SUBENTRY_FORWARD
-from .forward_data import forward_or_none
-from .router.errors import RouterError
-from .router.forward import Forward
-from .router.network.listeners import Listener
-from .router.network.ssh_banner import ssh_servers
-from .router.router import Router
+from ..const import CONF_EXTERNAL_PORT, CONF_TARGET_PORT, SUBENTRY_FORWARD
+from ..forward_data import forward_or_none
+from ..router.errors import RouterError
+from ..router.forward import Forward
+from ..router.network.listeners import Listener
+from ..router.network.ssh_banner import ssh_servers
+from ..router.router import Router
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import unicodedata
 
 from homeassistant.data_entry_flow import AbortFlow
 
-from .router.errors import RouterError
+from ..router.errors import RouterError
 
 _LOGGER = logging.getLogger(__name__)
 

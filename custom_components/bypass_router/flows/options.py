@@ -16,10 +16,10 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
-from .const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
-from .router.backend import Backend, chosen_backend
-from .router.router import Router
-from .typed import Form
+from ..const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
+from ..router.backend import Backend, chosen_backend
+from ..router.router import Router
+from .text_input import Form
 
 OPTIONS_SCHEMA = vol.Schema(
     {

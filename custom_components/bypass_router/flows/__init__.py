@@ -1,0 +1,1 @@
+"""The forms: of a forward, of the options, and what they have in common."""
