@@ -8,8 +8,9 @@ from xml.etree import ElementTree as ET
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.picture import Role, Scene, State, draw
-from custom_components.bypass_router.picture_words import WORDS
+from custom_components.bypass_router.path_image.labels import WORDS
+from custom_components.bypass_router.path_image.model import Situation, scene_of
+from custom_components.bypass_router.path_image.svg import Role, Scene, State, draw
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,
@@ -18,7 +19,6 @@ from custom_components.bypass_router.router.doctor.report import (
     Step,
 )
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.scene import Situation, scene_of
 
 from .test_translations import LANGUAGES
 

@@ -11,8 +11,8 @@ from homeassistant.util import dt as dt_util
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.texts import Texts, async_texts
 from .entity import ForwardEntity, async_add_to_forwards
-from .picture import Scene, draw
-from .scene import Situation, scene_of
+from .path_image.model import Situation, scene_of
+from .path_image.svg import Scene, draw
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0

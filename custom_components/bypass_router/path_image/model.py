@@ -4,10 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from .picture import Hop, Role, Scene, State, Station
-from .picture_words import Words, words_in
-from .router.doctor.report import Diagnosis, Status, Step
-from .router.forward import Forward
+from ..router.doctor.report import Diagnosis, Status, Step
+from ..router.forward import Forward
+from .labels import Words, words_in
+from .svg import Hop, Role, Scene, State, Station
 
 
 @dataclass(frozen=True, slots=True)

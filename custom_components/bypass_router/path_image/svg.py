@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from .picture_text import fitted, width_of, wrapped
+from .text_layout import fitted, width_of, wrapped
 
 
 class State(StrEnum):

@@ -1,0 +1,1 @@
+"""The picture of a forward's path, as an SVG."""
