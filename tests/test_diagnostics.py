@@ -21,8 +21,8 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.bypass_router.const import DOMAIN
+from custom_components.bypass_router.redact import Scrubber
 from custom_components.bypass_router.router.ssh.credentials import HostKey
-from custom_components.bypass_router.scrub import Scrubber
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import until

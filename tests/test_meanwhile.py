@@ -22,9 +22,9 @@ from custom_components.bypass_router.diagnosis.notification import (
     async_diagnose_visibly,
 )
 from custom_components.bypass_router.diagnosis.target_store import Remembered
-from custom_components.bypass_router.forward_data import forward_of
 from custom_components.bypass_router.router.ssh.credentials import HostKey
 from custom_components.bypass_router.router.ssh.session import fetch_host_key
+from custom_components.bypass_router.subentry import forward_of
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 from tests.lab.waiting import at_once, until

@@ -7,7 +7,6 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
-from .adoption import async_offer_adoption
 from .const import CONF_CLOSE_CONNECTIONS, CONF_PRIVATE_KEY, DOMAIN
 from .coordinator import (
     BypassRouterConfigEntry,
@@ -18,6 +17,7 @@ from .diagnosis.target_store import Remembered
 from .issues import Issues, left_behind
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
+from .rule_import import async_offer_adoption
 from .services import async_set_up_services
 from .sync.closing import Closing
 from .sync.connection import async_owner, connect

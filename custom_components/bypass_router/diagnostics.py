@@ -22,10 +22,10 @@ from .const import (
     SUBENTRY_FORWARD,
 )
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
+from .redact import Scrubber
 from .router.forward import Forward
 from .router.rules.base import Live, Tag
 from .router.ssh.credentials import HostKey
-from .scrub import Scrubber
 from .sync.connection import async_owner
 from .sync.desired_state import Wishes
 

@@ -17,7 +17,6 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
-from .adoption import Offer, async_adopt, async_offers, commands_of
 from .const import CONF_HOST_KEY
 from .coordinator import BypassRouterConfigEntry
 from .issues import Issues
@@ -25,6 +24,7 @@ from .router.errors import ConnectionLost, RouterError
 from .router.router import Router
 from .router.ssh.credentials import HostKey
 from .router.ssh.session import fetch_host_key
+from .rule_import import Offer, async_adopt, async_offers, commands_of
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN
-from ..forward_data import forward_or_none
 from ..router.doctor.doctor import Diagnosis, await_visitor, diagnose, unreachable
 from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.router import Router
+from ..subentry import forward_or_none
 from ..sync.connection import connect
 from .target_store import Remembered
 

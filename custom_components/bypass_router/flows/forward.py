@@ -27,14 +27,8 @@ from ..const import (
     CONF_TARGET_PORT,
 )
 from ..devices import async_devices
-from ..forward_data import (
-    fields_of,
-    forward_of,
-    forward_or_none,
-    parse_fields,
-    words_of,
-)
 from ..router.forward import Forward, InvalidForward, Protocol
+from ..subentry import fields_of, forward_of, forward_or_none, parse_fields, words_of
 from .forward_checks import (
     check_name,
     check_ports,

@@ -10,12 +10,12 @@ from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_HOST, CONF_NAME, CONF_PORT, CONF_TARGET
 
 from ..const import CONF_EXTERNAL_PORT, CONF_TARGET_PORT, SUBENTRY_FORWARD
-from ..forward_data import forward_or_none
 from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.network.listeners import Listener
 from ..router.network.ssh_banner import ssh_servers
 from ..router.router import Router
+from ..subentry import forward_or_none
 
 _LOGGER = logging.getLogger(__name__)
 

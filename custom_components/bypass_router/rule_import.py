@@ -20,12 +20,12 @@ from .flows.forward_checks import (
     check_target,
     is_name,
 )
-from .forward_data import fields_of, words_of
 from .issues import Issues
 from .router.errors import ConnectionLost, RouterError, printable
 from .router.forward import Forward
 from .router.router import Router
 from .router.rule_import.replace import HandMade
+from .subentry import fields_of, words_of
 
 _LOGGER = logging.getLogger(__name__)
 
