@@ -20,7 +20,7 @@ from custom_components.bypass_router.router.errors import RouterError
 from .sentences import FOLDER, translations
 
 LANGUAGES = ["en", "ja", "zh-Hans"]
-CLIENT = Path(errors.__file__).parent
+INTEGRATION = Path(errors.__file__).parents[1]
 FORMS = {
     "config.step.user": config_flow.ROUTER_SCHEMA,
     "config.step.credentials": config_flow.CREDENTIALS_SCHEMA,
@@ -46,7 +46,7 @@ def faults(kind: type[RouterError] = RouterError) -> Iterator[type[RouterError]]
 def given() -> Mapping[str, set[str]]:
     """Return, by a fault's class, the words that it has wherever it is raised."""
     found: dict[str, set[str]] = {}
-    for path in [*CLIENT.glob("*.py"), CLIENT.parent / "attempts.py"]:
+    for path in INTEGRATION.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for fault, details in raised(tree):
             found[fault] = found.get(fault, details) & details
