@@ -53,7 +53,7 @@ def parsed(path: Path) -> ast.Module:
 
 def named(path: Path) -> str:
     """Return a module's path as a test is named by it."""
-    return path.relative_to(FOLDER).with_suffix("").as_posix()
+    return path.relative_to(ROOT).with_suffix("").as_posix()
 
 
 def keys_below(path: str) -> set[str]:
