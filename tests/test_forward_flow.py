@@ -16,9 +16,9 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.flows.forward import forward_of
 from custom_components.bypass_router.router import router as router_module
 from custom_components.bypass_router.router.forward import Forward, InvalidForward
+from custom_components.bypass_router.subentry import forward_of
 
 from .lab.network import Lab
 from .sentences import said, translations, typed

@@ -27,10 +27,10 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.flows.forward import forward_of
 from custom_components.bypass_router.router.errors import CannotReach, WrongPassphrase
 from custom_components.bypass_router.router.iptables.rules import rules_of
 from custom_components.bypass_router.router.ssh.credentials import Credentials, HostKey
+from custom_components.bypass_router.subentry import forward_of
 
 from .lab.network import Lab
 from .lab.waiting import soon

@@ -20,14 +20,12 @@ from .const import (
     CONF_CLOSE_CONNECTIONS,
     CONF_FIREWALL,
     CONF_RESTORE,
-    DOMAIN,
-    SUBENTRY_FORWARD,
 )
 from .counters.counters import Counters
 from .devices import async_name_forwards, async_register_router
 from .diagnosis.run import Finding
 from .diagnosis.target_learner import Targets
-from .flows.forward import forward_of
+from .errors import translated
 from .issues import Issues
 from .router.backend import Backend
 from .router.doctor.report import Diagnosis
@@ -40,10 +38,11 @@ from .router.errors import (
     TimedOut,
     TooManyAttempts,
 )
-from .router.forward import Forward, InvalidForward
+from .router.forward import Forward
 from .router.monitor import Change
 from .router.router import Router
 from .router.rules.base import Live
+from .subentry import read_forwards
 from .sync.closing import Closing
 from .sync.connection import UNMENDABLE, Link
 from .sync.desired_state import Wishes
@@ -62,15 +61,6 @@ _SUDOS = 40
 _LONGEST_PAUSE = 1.0
 
 type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
-
-
-def translated[E: HomeAssistantError](kind: type[E], err: RouterError) -> E:
-    """Return Home Assistant's error of this kind, with the sentence for the user."""
-    return kind(
-        translation_domain=DOMAIN,
-        translation_key=err.key,
-        translation_placeholders=err.details,
-    )
 
 
 def _firewall_of(entry: ConfigEntry[Any]) -> str:
@@ -156,7 +146,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.config_entry.async_on_unload(
             self.async_add_listener(self._targets.async_learn_soon)
         )
-        self._read_forwards()
+        self.forwards = read_forwards(self.config_entry)
         self._in_force = {key: self.forwards[key] for key in self._due}
         self._settled = self.hass.loop.create_future()
         self.config_entry.async_on_unload(self._next_look.async_forget)
@@ -243,7 +233,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     @callback
     def async_forwards_changed(self) -> None:
         """Take note of forwards that were added, changed or removed, and of options."""
-        self._read_forwards()
+        self.forwards = read_forwards(self.config_entry)
         if not self._closes:
             self._issues.connections_end()
         if self.link.router is None and self.journal.router:
@@ -301,20 +291,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         return self.config_entry.async_create_background_task(
             self.hass, work, f"{self.name} {what}", eager_start=eager_start
         )
-
-    def _read_forwards(self) -> None:
-        """Read the subentries."""
-        self.forwards = {}
-        for subentry in self.config_entry.subentries.values():
-            if subentry.subentry_type == SUBENTRY_FORWARD:
-                try:
-                    self.forwards[subentry.subentry_id] = forward_of(subentry)
-                except InvalidForward as err:
-                    _LOGGER.warning(
-                        "The forward %s is stored with nonsense and is left out: %s",
-                        subentry.title,
-                        err,
-                    )
 
     async def _follow(self, router: Router) -> None:
         """Stay connected."""

@@ -11,7 +11,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 
 from .const import SUBENTRY_FORWARD
-from .coordinator import BypassRouterConfigEntry, translated
+from .coordinator import BypassRouterConfigEntry
+from .errors import translated
 from .flows.forward_checks import (
     MAX_NAME,
     check_name,

@@ -1,9 +1,10 @@
 """A forward as a subentry stores it, and as people type it into the form."""
 
 from collections.abc import Mapping
+import logging
 from typing import Any
 
-from homeassistant.config_entries import ConfigSubentry
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_NAME, CONF_PROTOCOL, CONF_TARGET
 
 from .const import (
@@ -11,8 +12,11 @@ from .const import (
     CONF_KEEP_CLIENT_ADDRESS,
     CONF_SOURCES,
     CONF_TARGET_PORT,
+    SUBENTRY_FORWARD,
 )
 from .router.forward import Forward, InvalidForward
+
+_LOGGER = logging.getLogger(__name__)
 
 # What people write between the ends of a range. Not the colon: `80:8080` may as well
 # mean one port and that of the device.
@@ -41,6 +45,22 @@ def forward_of(subentry: ConfigSubentry) -> Forward:
     if malformed:
         raise InvalidForward(dict.fromkeys(malformed, "malformed"))
     return parse_fields(subentry.subentry_id, data)
+
+
+def read_forwards(entry: ConfigEntry[Any]) -> dict[str, Forward]:
+    """Return an entry's forwards by their ids, and log those whose data are damaged."""
+    forwards: dict[str, Forward] = {}
+    for subentry in entry.subentries.values():
+        if subentry.subentry_type == SUBENTRY_FORWARD:
+            try:
+                forwards[subentry.subentry_id] = forward_of(subentry)
+            except InvalidForward as err:
+                _LOGGER.warning(
+                    "The forward %s is stored with nonsense and is left out: %s",
+                    subentry.title,
+                    err,
+                )
+    return forwards
 
 
 def forward_or_none(subentry: ConfigSubentry) -> Forward | None:

@@ -28,7 +28,7 @@ from ..const import (
 )
 from ..devices import async_devices
 from ..router.forward import Forward, InvalidForward, Protocol
-from ..subentry import fields_of, forward_of, forward_or_none, parse_fields, words_of
+from ..subentry import fields_of, forward_or_none, parse_fields, words_of
 from .forward_checks import (
     check_name,
     check_ports,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from ..coordinator import BypassRouterConfigEntry
     from ..router.router import Router
 
-__all__ = ["SCHEMA", "ForwardFlow", "forward_of"]
 
 # Stands in for the id of a forward that has none yet.
 _NEW = "new"
