@@ -10,10 +10,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
+from .router.clean_up import CLEAN_UP
 from .router.errors import ClosingRefused, ConnectionsStay, HostKeyChanged
-from .router.iptables.rules import FWD, MANGLE, POST, PRE
-from .router.nftables.elements import TABLE
-from .router.routing.ip_rule import TAG as ROUTING
 from .router.rules.base import Tag
 from .router.ssh.rights import Rights
 
@@ -254,38 +252,6 @@ def left_behind(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
         translation_key="left_behind",
         translation_placeholders={
             "router": entry.title,
-            "commands": _CLEAN_UP,
+            "commands": CLEAN_UP,
         },
     )
-
-
-# What a person pastes into a shell of the router to be rid of every rule of ours. What
-# the router lacks is in no other's way. To look at a table of iptables-legacy would
-# make it, so it is left alone where it is none.
-_CHAINS = " ".join(
-    f"{at.table}/{at.builtin}/{at.chain}" for at in (PRE, POST, FWD, MANGLE)
-)
-_CLEAN_UP = f"""\
-for i in iptables iptables-nft iptables-legacy; do
-  for c in {_CHAINS}; do
-    t=${{c%%/*}}; b=${{c#*/}}; b=${{b%/*}}; o=${{c##*/}}
-    case $($i -V) in
-      *nf_tables*) ;;
-      *) grep -qsx $t /proc/net/ip_tables_names || continue ;;
-    esac
-    while $i -w -t $t -D $b -j $o; do :; done
-    $i -w -t $t -F $o && $i -w -t $t -X $o || :
-    $i -w -t $t -X HA-BYPASS-MADE-TABLE || :
-    $i -w -t $t -X HA-BYPASS-MADE-$b && $i -w -t $t -X $b || :
-  done
-done 2>/dev/null
-if command -v nft >/dev/null; then
-  nft delete table {TABLE} 2>/dev/null || :
-  nft -a list ruleset 2>/dev/null | awk '
-    $1 == "table" {{ table = $2 " " $3 }}
-    $1 == "chain" {{ chain = $2 }}
-    / comment "bypass_router:[0-9a-zA-Z:]*" # handle [0-9]*$/ {{
-      print "delete rule " table " " chain " handle " $NF
-    }}' | nft -f -
-fi
-ip -4 rule flush protocol {ROUTING} 2>/dev/null || :"""

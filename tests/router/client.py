@@ -2,9 +2,11 @@
 
 import pytest
 
+from custom_components.bypass_router.router import monitor
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.ssh import shell
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
 from tests.lab.bypass import RouterOptions
@@ -27,6 +29,12 @@ WITHOUT_TABLES = "mount -t proc -o subset=pid proc /proc"
 
 iptables-legacy then runs the program that a rule names to load it by.
 """
+
+
+def give_up_after(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    """Let what waits on the router end after so many seconds of silence."""
+    for module in (monitor, shell):
+        monkeypatch.setattr(module, "HEARTBEAT_LIMIT", seconds)
 
 
 def credentials(lab: Lab) -> Credentials:

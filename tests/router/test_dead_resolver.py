@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 
-from custom_components.bypass_router.router import monitor as watch
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import (
     BadOutput,
@@ -25,7 +24,7 @@ from tests.lab.resolver import dead_resolver
 from tests.lab.waiting import soon, until, until_told
 
 from . import test_sudo
-from .client import WEB, connect, open_session
+from .client import WEB, connect, give_up_after, open_session
 from .test_shell import SERVERS, allow_sessions, shells
 from .test_sudo import (
     ALL,
@@ -186,7 +185,7 @@ async def test_nothing_is_left_of_a_script_of_roots_whose_link_is_cut(
     slow: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes to its end, and the shell waits for no other one for long."""
-    monkeypatch.setattr(watch, "HEARTBEAT_LIMIT", 3)
+    give_up_after(monkeypatch, 3)
     async with connected(slow) as router:
         running = asyncio.create_task(router.run(SLEEP))
         await until((slow.bypass.root / "tmp/ran").exists)

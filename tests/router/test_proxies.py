@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.bypass_router.router.forward import PortRange
+from custom_components.bypass_router.router.iptables.state import tproxy_in_iptables
 from custom_components.bypass_router.router.routing.ip_rule import (
     Hop,
     RouteRule,
@@ -18,7 +19,6 @@ from custom_components.bypass_router.router.routing.ip_rule import (
     hop_of,
     reply_is_diverted,
     route_rules,
-    tproxy_in_iptables,
 )
 from tests.lab.hijacks import Hijack, Redirect, Tproxy, Tun
 from tests.lab.network import Lab

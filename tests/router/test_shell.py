@@ -11,9 +11,8 @@ import time
 
 import pytest
 
-from custom_components.bypass_router.router import monitor as watch_module
 from custom_components.bypass_router.router.errors import BadOutput, RouterError
-from custom_components.bypass_router.router.ssh import shell as shell_module
+from custom_components.bypass_router.router.ssh import shell
 from custom_components.bypass_router.router.ssh.script import Script
 from custom_components.bypass_router.router.ssh.session import Session
 from tests.lab.bypass import RouterOptions
@@ -21,7 +20,7 @@ from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 from tests.lab.waiting import at_once, soon, until
 
-from .client import open_session
+from .client import give_up_after, open_session
 
 SERVERS = pytest.mark.parametrize(
     "router_options",
@@ -192,7 +191,7 @@ async def test_a_shell_that_never_says_that_it_waits_is_given_up(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And holds no script for long."""
-    monkeypatch.setattr(shell_module, "CONNECT_TIMEOUT", 6)
+    monkeypatch.setattr(shell, "CONNECT_TIMEOUT", 6)
     async with ready(at_home) as session:
         waiting = await spare(at_home, session)
         at_home.bypass.commands.replace(
@@ -257,7 +256,7 @@ async def test_a_waiting_shell_whose_link_is_cut_ends(
     at_home: Lab, sh: str, bash: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The silence tells it, where a shell can wait for so long and no longer."""
-    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 3)
+    give_up_after(monkeypatch, 3)
     use_shell(at_home, sh, bash=bash)
     session = await open_session(at_home)
     await session.run(WHO)
@@ -273,8 +272,8 @@ async def test_a_waiting_shell_that_hears_of_us_stays(
     at_home: Lab, sh: str, bash: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a script that may come much later; no process is started meanwhile."""
-    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 4)
-    monkeypatch.setattr(watch_module, "HEARTBEAT_INTERVAL", 0.3)
+    give_up_after(monkeypatch, 4)
+    monkeypatch.setattr(shell, "HEARTBEAT_INTERVAL", 0.3)
     use_shell(at_home, sh, bash=bash)
     async with ready(at_home) as session:
         waiting = await spare(at_home, session)

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from custom_components.bypass_router.router import monitor as watch_module
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.doctor.doctor import await_visitor, diagnose
 from custom_components.bypass_router.router.doctor.report import (
@@ -39,7 +38,7 @@ from tests.lab.resolver import dead_resolver
 from tests.lab.user_namespace import single_user
 from tests.lab.waiting import soon, until, until_told
 
-from .client import BOTH_VARIANTS, WEB, WITHOUT_TABLES, connect
+from .client import BOTH_VARIANTS, WEB, WITHOUT_TABLES, connect, give_up_after
 from .test_watch import listening, processes
 
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
@@ -644,7 +643,7 @@ async def test_no_process_of_roots_stays_on_the_router(
 ) -> None:
     """Though it is an ordinary account that has to end it."""
     if end == "cut":
-        monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 5)
+        give_up_after(monkeypatch, 5)
     allow(own, SUDOERS)
     before = processes(own)
     async with connected(own) as router, listening(router):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from custom_components.bypass_router.router import monitor as watch_module
+from custom_components.bypass_router.router import monitor
 from custom_components.bypass_router.router.errors import ConnectionLost
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.monitor import Change
@@ -18,7 +18,7 @@ from tests.lab.network import Lab
 from tests.lab.user_namespace import rules_the_host
 from tests.lab.waiting import LIMIT, soon, until
 
-from .client import connect
+from .client import connect, give_up_after
 
 WEB = Forward.parse("01WEB", protocol="tcp", external_port="80", target="192.168.50.10")
 LEGACY = RouterOptions(iptables="legacy")
@@ -247,7 +247,7 @@ async def test_a_router_that_never_listens_is_looked_at(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its `nft` runs, and hears nothing."""
-    monkeypatch.setattr(watch_module, "LISTEN_TRIES", 10)
+    monkeypatch.setattr(monitor, "LISTEN_TRIES", 10)
     at_home.bypass.commands.replace("nft", late("nft", "exec sleep 60"))
     async with watching(at_home) as (router, listener):
         assert not router.reports
@@ -279,7 +279,7 @@ async def test_a_router_that_hears_no_more_of_us_gives_up(
     at_home: Lab, idle: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link that is cut brings no end of stdin; the silence tells."""
-    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 1)
+    give_up_after(monkeypatch, 1)
     router = await connect(at_home)
     listener = Listener(router)
     assert await listener.next() == Change()
@@ -294,7 +294,7 @@ async def test_a_router_that_hears_of_us_goes_on(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as we are there."""
-    monkeypatch.setattr(watch_module, "HEARTBEAT_LIMIT", 4)
+    give_up_after(monkeypatch, 4)
     monkeypatch.setattr(
         "custom_components.bypass_router.router.router.HEARTBEAT_INTERVAL", 0.3
     )

@@ -24,11 +24,8 @@ import secrets
 
 from .conntrack import hearing
 from .forward import Transport
+from .ssh.shell import HEARTBEAT_LIMIT
 
-HEARTBEAT_INTERVAL = 20.0
-"""Seconds between the lines that we send."""
-HEARTBEAT_LIMIT = 60
-"""Seconds after which the router's end gives us up."""
 LISTEN_PAUSE = 0.02
 LISTEN_TRIES = 500
 """How often, with that pause, it is seen whether the router's `nft` listens yet."""

@@ -31,7 +31,7 @@ from .errors import (
     RouterError,
 )
 from .forward import Forward
-from .monitor import HEARTBEAT_INTERVAL, Arrival, Change, Watch
+from .monitor import Arrival, Change, Watch
 from .network.listeners import Listener, listeners_script, read_listeners
 from .network.neighbours import Neighbour, neighbours_script, read_neighbours
 from .probe.probe import Probe, probe_script, read_probe
@@ -44,6 +44,7 @@ from .ssh.credentials import Credentials, HostKey
 from .ssh.rights import Rights, read_rights, rights_script
 from .ssh.script import Result, Script
 from .ssh.session import PATIENCE, SCRIPT_TIMEOUT, Session
+from .ssh.shell import HEARTBEAT_INTERVAL
 from .ssh.sudo import refused_by_sudo
 
 # Another program may change the rules between our look and our change. The

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 import re
 
 from ..forward import Forward, Transport
-from ..network.neighbours import Neighbour
+from ..network.neighbours import Neighbour, hardware_of
 from ..probe.probe import Probe
 from ..rules.base import Lack
 from ..ssh.script import Result, Script, quote
@@ -38,7 +38,6 @@ _PRIVATE = tuple(
     )
 )
 _NUMBER = re.compile(r"[0-9]{1,12}")
-_HARDWARE = re.compile(r"\slladdr\s((?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2})\s")
 _COUNTS = "/proc/sys/net/netfilter/nf_conntrack_"
 # As the kernel words it: EXDEV. 6.18 says EINVAL.
 _NOT_BY_THIS_WAY = ("Invalid cross-device link", "Invalid argument")
@@ -224,11 +223,3 @@ def _is_on_link(route: Result) -> bool:
     """Tell whether a route leads to a neighbour."""
     first = route.output.partition("\n")[0]
     return route.ok and " via " not in first and not first.startswith("local")
-
-
-def hardware_of(neighbours: Result, address: IPv4Address) -> str | None:
-    """Return the hardware address that a neighbour has."""
-    for line in neighbours.lines:
-        if line.startswith(f"{address} ") and (found := _HARDWARE.search(f"{line} ")):
-            return found[1].lower()
-    return None

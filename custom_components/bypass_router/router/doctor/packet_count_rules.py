@@ -12,9 +12,9 @@ from ipaddress import IPv4Address
 from zlib import crc32
 
 from ..forward import Forward
-from ..monitor import HEARTBEAT_LIMIT
 from ..probe.firewalls import Tools
 from ..rules.base import Site, Tag
+from ..ssh.shell import HEARTBEAT_LIMIT
 
 _TABLE = "ip ha_bypass_watch"
 _HOOK = "type filter hook prerouting priority -310; policy accept;"

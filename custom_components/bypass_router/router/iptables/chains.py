@@ -8,7 +8,6 @@ from typing import Literal
 
 from ..errors import FirewallFailed, NotPrivileged
 from ..forward import Forward
-from ..routing.ip_rule import tproxy_in_iptables
 from ..rules.base import Lack, Phase, Site, Step, Tag
 from ..ssh.script import Result, Script
 from ..ssh.sudo import refused_by_sudo
@@ -26,6 +25,7 @@ from .state import (
     rule_of,
     rules_in,
     tag_of,
+    tproxy_in_iptables,
 )
 from .variants import incompatible
 

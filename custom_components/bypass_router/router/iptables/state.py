@@ -1,6 +1,6 @@
 """What stands in our chains of iptables, and how the kernel enters them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -130,3 +130,30 @@ def tag_of(rule: Rule) -> Tag | None:
     """Return the tag that a rule carries."""
     tags = filter(None, map(Tag.parse, rule.values("--comment")))
     return next(tags, None) if rule.writable else None
+
+
+def tproxy_in_iptables(listing: str) -> bool:
+    """Tell whether a TPROXY can take packets at PREROUTING.
+
+    The listing is that of `iptables -t mangle -S`. What a rule matches is not looked
+    at: a proxy that takes only some packets counts as well.
+    """
+    jumps: defaultdict[str, set[str]] = defaultdict(set)
+    for line in listed(listing):
+        command, _, rest = line.partition(" ")
+        chain, _, text = rest.partition(" ")
+        if command != "-A":
+            continue
+        try:
+            rule = Rule.of(text)
+        except ValueError:
+            continue
+        jumps[chain].update(rule.values("-j"), rule.values("-g"))
+    seen: set[str] = set()
+    waiting = ["PREROUTING"]
+    while waiting:
+        chain = waiting.pop()
+        if chain not in seen:
+            seen.add(chain)
+            waiting += jumps.get(chain, ())
+    return "TPROXY" in seen

@@ -87,6 +87,14 @@ def read_neighbours(
     return sorted(ranked[:_MOST], key=lambda it: it.address)
 
 
+def hardware_of(neighbours: Result, address: IPv4Address) -> str | None:
+    """Return the hardware address that a neighbour has."""
+    for line in neighbours.lines:
+        if (found := _NEIGHBOUR.match(line)) and found[1] == str(address):
+            return found[2].lower()
+    return None
+
+
 def _entries(
     sections: Mapping[str, Result], labels: Iterable[str], site: IPv4Interface
 ) -> Iterator[Neighbour]:

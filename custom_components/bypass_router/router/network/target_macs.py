@@ -7,8 +7,8 @@ known. A ping has the router ask for it by ARP, whether or not the ping is answe
 from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address
 
-from ..doctor.facts import hardware_of
 from ..ssh.script import Result, Script
+from .neighbours import hardware_of
 
 MOST = 16
 """Targets that are asked for at once."""

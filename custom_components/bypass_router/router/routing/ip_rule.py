@@ -14,14 +14,12 @@ mihomo and sing-box look up nothing in main for packets to port 53. A forward to
 port of the target needs a second rule, `to TARGET ipproto udp dport 53`, for requests.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 import re
 from typing import Self, get_args, override
 
 from ..forward import PortRange, Transport
-from ..iptables.rule import Rule, listed
 
 TAG = 217
 """The protocol by which rules of routing say whose they are; 0 to 255."""
@@ -35,33 +33,6 @@ _RULE = re.compile(
     rf" lookup main proto(?:col)? {TAG}\s*"
 )
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
-
-
-def tproxy_in_iptables(listing: str) -> bool:
-    """Tell whether a TPROXY can take packets at PREROUTING.
-
-    The listing is that of `iptables -t mangle -S`. What a rule matches is not looked
-    at: a proxy that takes only some packets counts as well.
-    """
-    jumps: defaultdict[str, set[str]] = defaultdict(set)
-    for line in listed(listing):
-        command, _, rest = line.partition(" ")
-        chain, _, text = rest.partition(" ")
-        if command != "-A":
-            continue
-        try:
-            rule = Rule.of(text)
-        except ValueError:
-            continue
-        jumps[chain].update(rule.values("-j"), rule.values("-g"))
-    seen: set[str] = set()
-    waiting = ["PREROUTING"]
-    while waiting:
-        chain = waiting.pop()
-        if chain not in seen:
-            seen.add(chain)
-            waiting += jumps.get(chain, ())
-    return "TPROXY" in seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ login shell with its profile, and `sh`. So after each script, a spare is opened 
 next one. It waits for a line, and goes on to read a script as any other shell does.
 
 A spare ends when its stdin does. Where the link is cut, that end is not heard; the
-spare therefore also ends when `watch.HEARTBEAT_LIMIT` seconds bring no line at all,
+spare therefore also ends when `HEARTBEAT_LIMIT` seconds bring no line at all,
 where a shell can wait for so long and no longer: dash can't, but bash, if there is
 one. The lines that we send meanwhile start no process on the router.
 """
@@ -18,8 +18,13 @@ from typing import Any
 
 import asyncssh
 
-from .. import monitor as watch
 from .login import BROKEN, CONNECT_TIMEOUT
+
+HEARTBEAT_INTERVAL = 20.0
+"""Seconds between the lines that we send."""
+
+HEARTBEAT_LIMIT = 60
+"""Seconds after which the router's end gives us up."""
 
 type Shell = asyncssh.SSHClientProcess[str]
 
@@ -271,7 +276,7 @@ async def _beat(shell: Shell) -> None:
     """Show a shell that we are still there, until it ends."""
     while True:
         with suppress(TimeoutError):
-            async with asyncio.timeout(watch.HEARTBEAT_INTERVAL):
+            async with asyncio.timeout(HEARTBEAT_INTERVAL):
                 await shell.wait_closed()
                 return
         shell.stdin.write("\n")
@@ -280,6 +285,6 @@ async def _beat(shell: Shell) -> None:
 def waiting_script() -> tuple[str, str]:
     """Return a word, and a script that says it and ends when it is told to go on."""
     word = f"bypass-router-{secrets.token_hex(8)}"
-    limited = _WAIT.format(word=word, limit=f"-t {watch.HEARTBEAT_LIMIT}", go=_GO)
+    limited = _WAIT.format(word=word, limit=f"-t {HEARTBEAT_LIMIT}", go=_GO)
     unlimited = _WAIT.format(word=word, limit="", go=_GO)
     return word, _SPARE.format(limited=limited, unlimited=unlimited)
