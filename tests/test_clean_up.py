@@ -59,7 +59,7 @@ async def set_rules(lab: Lab) -> None:
         chosen = backend if lab.bypass.iptables else Backend.AUTO
         owner = "ab12" if forward is WEB else "cd34"
         router = await connect(lab, owner=owner, firewall=chosen)
-        assert forward.id in (await router.apply([forward])).forwards
+        assert forward.id in (await router.rules.apply([forward])).forwards
         await router.close()
 
 

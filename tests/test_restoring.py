@@ -437,7 +437,7 @@ async def test_another_home_assistants_rules_are_left_alone_and_named(
         "01THEIRS", protocol="tcp", external_port="9000", target="192.168.50.10"
     )
     other = await connect(at_home, owner="cd34")
-    await other.apply([theirs])
+    await other.rules.apply([theirs])
     await other.close()
     assert await async_setup_component(hass, "repairs", {})
     _, switch = await with_web_on(hass, at_home)

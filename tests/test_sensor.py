@@ -93,7 +93,7 @@ async def test_nothing_is_asked_while_nobody_comes(
     router = entry.runtime_data.link.router
     await asyncio.sleep(soon(3.5))
     asked = 0
-    count = router.count
+    count = router.rules.count
 
     async def counted() -> Any:
         nonlocal asked

@@ -348,7 +348,7 @@ class Walker:
             if self.looker is None or self.looker.closed:
                 owner = await async_owner(self.hass)
                 self.looker = await connect(self.lab, owner, firewall=self.firewall)
-            return await self.looker.read()
+            return await self.looker.rules.read()
         except Exception:  # noqa: BLE001 - a router that is away is asked again
             self.looker = None
             return None

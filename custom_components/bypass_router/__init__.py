@@ -82,8 +82,8 @@ async def async_remove_entry(
     try:
         router = await connect(hass, entry.data)
         try:
-            live = await router.read()
-            await router.apply([])
+            live = await router.rules.read()
+            await router.rules.apply([])
             if entry.options.get(CONF_CLOSE_CONNECTIONS, True):
                 await Closing(entry.title, issues).close(
                     router, list(live.forwards.values())

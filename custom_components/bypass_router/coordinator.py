@@ -242,7 +242,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 [
                     line
                     for key in self._in_force.keys() - self.forwards.keys()
-                    for line in self.journal.router.removal_commands(
+                    for line in self.journal.router.rules.removal_commands(
                         self._in_force[key]
                     )
                 ]
@@ -280,7 +280,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             raise translated(UpdateFailed, ConnectionLost(message="closed"))
         self.async_heard(Change())
         try:
-            return await self.link.router.read()
+            return await self.link.router.rules.read()
         except RouterError as err:
             raise translated(UpdateFailed, err) from err
 
@@ -308,7 +308,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._issues.forwarding(enabled=router.probe.ip_forward)
         self._issues.sudo_waits(router.probe.rights)
         self._issues.both_variants(
-            router.firewall if router.probe.tools.both_translate else None
+            router.rules.firewall if router.probe.tools.both_translate else None
         )
         if router.probe.tools.conntrack or not self._closes:
             self._issues.connections_end()
@@ -368,7 +368,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             # The router may have carried out a part.
             live = await self._apply(router, before, self.data)
         except RouterError:
-            live = await router.read()
+            live = await router.rules.read()
         await self._show_change(router, live)
 
     async def _show_change(self, router: Router, live: Live) -> None:
@@ -386,7 +386,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
         Those that it did not put back are wished no more.
         """
-        lost = router.take_lost() & self._due
+        lost = router.rules.take_lost() & self._due
         await self._give_up(self._missing(lost, live))
         return lost
 
@@ -445,7 +445,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     async def _settle(self, router: Router) -> None:
         """Compare what is so with what is wished: tell the difference, mend it."""
         reports = self._removals.take_reports()
-        live = await router.read()
+        live = await router.rules.read()
         wished = self._due
         missing = self._missing(wished, live)
         gone = frozenset(
@@ -457,7 +457,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         wished -= await self._give_up(gone)
         if gone & wished and (wait := self._removals.async_wait()):
             self._next_look.async_plan(wait)
-        elif router.differs(self._chosen(wished)):
+        elif router.rules.differs(self._chosen(wished)):
             if gone & wished:
                 self._removals.async_put_back()
             live = await self._mend(router, wished, live)
@@ -484,7 +484,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         except RouterError as err:
             _LOGGER.warning("%s: %s", self.name, translated(HomeAssistantError, err))
             self._next_look.async_retry()
-            return await router.read()
+            return await router.rules.read()
 
     async def _apply(
         self,
@@ -502,7 +502,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._closing.expect(wished, live)
         expected = frozenset(self._in_force.values())
         given_up = frozenset() if self._restores else self._in_force.keys() - asked
-        return await router.apply(wished, expected, given_up)
+        return await router.rules.apply(wished, expected, given_up)
 
     async def _close(self, router: Router, gone: frozenset[Forward]) -> None:
         """End the connections of forwards that we have taken away."""

@@ -29,7 +29,7 @@ def async_register_router(
         connections={(dr.CONNECTION_NETWORK_MAC, mac)} if mac else set(),
         name=entry.title,
         model=probe.system,
-        sw_version=router.firewall,
+        sw_version=router.rules.firewall,
     )
     return device.id
 

@@ -123,11 +123,11 @@ def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
     error = coordinator.last_exception
     return {
         "router": asdict(router.probe) if router else None,
-        "firewall": router.firewall if router else None,
+        "firewall": router.rules.firewall if router else None,
         "live": _live(coordinator.data),
         "rules": {
             label: _listed(text)
-            for label, text in (router.listing.items() if router else ())
+            for label, text in (router.rules.listing.items() if router else ())
         },
         "link": {
             "connected": coordinator.link.router is not None,
@@ -189,7 +189,7 @@ def _forward(
         "live": everything["live"]["forwards"].get(key),
         "damaged": key in everything["live"]["damaged"],
         "rules_wished": [
-            *(router.ruleset.rules(forward) if forward else ()),
+            *(router.rules.ruleset.rules(forward) if forward else ()),
         ],
         "rules_found": [
             line

@@ -81,7 +81,7 @@ class RemoveForeignRules(ConfirmedRepair):
     @override
     async def _repair(self, router: Router) -> None:
         """Remove them."""
-        await router.remove_owner(self._owner)
+        await router.rules.remove_owner(self._owner)
 
 
 class EnableForwarding(ConfirmedRepair):

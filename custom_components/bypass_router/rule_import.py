@@ -56,7 +56,7 @@ async def async_offers(
     Raises RouterError.
     """
     offers: dict[str, Offer] = {}
-    for made in await router.hand_made():
+    for made in await router.rules.hand_made():
         forward = made.forward
         offer = Offer(made, _known(entry, forward))
         refused = check_target(entry, forward.target, router)[0]
@@ -100,7 +100,7 @@ async def async_adopt(
         replaced[forward_id] = offer.made
     coordinator.async_forwards_changed()
     try:
-        async with router.replacing(replaced):
+        async with router.rules.replacing(replaced):
             # All at once, so that they are one change.
             outcomes = await asyncio.gather(
                 *(coordinator.async_wish(key, on=True) for key in replaced),

@@ -48,7 +48,7 @@ async def test_an_installed_key_logs_in_until_it_is_removed(
         await router.install_key(key)
     assert at_home.bypass.users.authorized_keys() == f"{authorized_line(key)}\n"
     second = await connect(at_home, account=account)
-    await second.apply([])
+    await second.rules.apply([])
     await second.close()
     for _ in range(2):
         await router.remove_key(key)

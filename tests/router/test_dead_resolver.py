@@ -60,14 +60,14 @@ async def test_an_account_that_may_do_all_switches_without_a_look_up(own: Lab) -
             assert router.probe.rights.slow
             assert router.probe.rights.nameless
             assert resolver.lookups
-            await router.read()
+            await router.rules.read()
             async with listening(router):
                 for _ in range(8):
-                    await router.apply([WEB])
+                    await router.rules.apply([WEB])
                     assert await passes(own)
-                    await router.apply([])
+                    await router.rules.apply([])
                     await router.close_connections([WEB])
-                    await router.count()
+                    await router.rules.count()
         # Once to ask what it may; and for a shell of the watcher, one that runs the
         # scripts, and one that waits beside it. dropbear now and then ends one of them
         # with another, so a few more; but none for each of these scripts.
@@ -131,7 +131,7 @@ async def test_an_account_whose_every_command_waits_is_waited_for(
         async with connected(own, firewall=Backend.AUTO) as router:
             assert router.probe.sudo
             assert not router.probe.rights.all
-            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+            assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
             assert await passes(own)
 
 
@@ -152,7 +152,7 @@ async def test_an_account_that_gets_no_shell_of_roots_uses_sudo_for_each(
     slow.bypass.disk.write(LOG, "")
     async with connected(slow) as router:
         assert router.probe.sudo
-        assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+        assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
     assert "a password is required" not in slow.bypass.run("cat", LOG).stdout
 
 
@@ -160,10 +160,10 @@ async def test_a_sudo_that_does_not_wait_is_used_for_each_command(own: Lab) -> N
     """So what it says of an account counts at once."""
     allow(own, ALL)
     async with connected(own) as router:
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
         allow(own, "")
         with pytest.raises(NotPrivileged):
-            await router.apply([])
+            await router.rules.apply([])
 
 
 @SERVERS
@@ -171,8 +171,8 @@ async def test_a_sudo_that_does_not_wait_is_used_for_each_command(own: Lab) -> N
 async def test_nothing_is_left_of_roots_shells(slow: Lab, dropped: bool) -> None:
     """When the connection is closed, or breaks."""
     async with connected(slow) as router, listening(router):
-        await router.apply([WEB])
-        await router.apply([])
+        await router.rules.apply([WEB])
+        await router.rules.apply([])
         assert shells(slow)
         if dropped:
             slow.bypass.stop_ssh()
@@ -208,7 +208,7 @@ async def test_a_script_of_roots_that_is_killed_is_told_at_once(slow: Lab) -> No
 async def is_told(router: Router) -> bool:
     """Tell whether a look at the router fails."""
     try:
-        await router.read()
+        await router.rules.read()
     except RouterError:
         return True
     return False
@@ -219,7 +219,7 @@ async def test_who_loses_sudo_is_told_as_soon_as_its_shells_are_gone(
 ) -> None:
     """The connection ends: the next one asks what is allowed now."""
     async with connected(slow) as router:
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
         allow(slow, "")
         await until(lambda: len(shells(slow)) >= 2)
         slow.bypass.disk.write(LOG, "")
@@ -229,7 +229,7 @@ async def test_who_loses_sudo_is_told_as_soon_as_its_shells_are_gone(
         await until(lambda: router.closed)
     with pytest.raises(NotPrivileged):
         async with connected(slow) as router:
-            await router.read()
+            await router.rules.read()
 
 
 async def test_a_sudo_that_comes_to_wait_is_noticed(
@@ -241,12 +241,12 @@ async def test_a_sudo_that_comes_to_wait_is_noticed(
         with dead_resolver(own):
             monkeypatch.setattr(Session.run, "__defaults__", (3,))
             with pytest.raises(TimedOut):
-                await router.read()
+                await router.rules.read()
             await until(lambda: router.closed)
     with dead_resolver(own):
         async with connected(own) as router:
             assert router.probe.rights.slow
-            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+            assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
 
 
 async def test_a_script_waits_for_no_sudo_where_a_shell_is_given_back(
@@ -258,8 +258,8 @@ async def test_a_script_waits_for_no_sudo_where_a_shell_is_given_back(
         slow.bypass.commands.replace(
             "sudo", f'#!{REAL_COMMANDS}/bin/sh\nsleep 600; exec /usr/bin/sudo "$@"\n'
         )
-        await router.read()
-        running = [asyncio.create_task(router.read()) for _ in range(6)]
+        await router.rules.read()
+        running = [asyncio.create_task(router.rules.read()) for _ in range(6)]
         await asyncio.wait(running)
         assert all(task.result().forwards == {} for task in running)
 
@@ -288,7 +288,7 @@ async def test_a_server_that_allows_few_sessions_gives_root_enough(
     key = generate_key("ab12")
     async with connected(slow) as router, listening(router):
         for _ in range(3):
-            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
-            await router.apply([])
+            assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
+            await router.rules.apply([])
         await router.install_key(key)
-        await router.apply([WEB])
+        await router.rules.apply([WEB])

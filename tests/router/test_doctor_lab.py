@@ -120,7 +120,7 @@ async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
     router = await connect(lab, account=account, firewall=kind.backend)
     proxy = None
     try:
-        await router.apply([fault.forward])
+        await router.rules.apply([fault.forward])
         remembered = None
         if fault.remembers:
             healthy = await diagnose(router, fault.forward)
@@ -319,7 +319,7 @@ def test_a_target_is_not_down_because_another_diagnosis_asks_anew(lab: Lab) -> N
     async def diagnosed() -> Diagnosis:
         router = await connect(lab)
         try:
-            await router.apply([silent])
+            await router.rules.apply([silent])
             return await diagnose(router, silent)
         finally:
             await router.close()
@@ -334,7 +334,7 @@ async def _all_healthy(kind: Kind, lab: Lab) -> list[tuple[str, Diagnosis]]:
     """Diagnose several at once, over several connections."""
     routers = [await connect(lab, firewall=kind.backend) for _ in range(LINKS)]
     try:
-        await routers[0].apply(HEALTHY)
+        await routers[0].rules.apply(HEALTHY)
         share = -(-DIAGNOSES // len(KINDS))
         waiting = iter([HEALTHY[n % len(HEALTHY)] for n in range(share)])
         found: list[tuple[str, Diagnosis]] = []

@@ -328,21 +328,21 @@ async def test_the_articles_rules_are_replaced_under_a_clients_hands(
     client = Client(at_home)
     router = await connect(at_home, firewall=firewall)
     try:
-        (found,) = await router.hand_made()
+        (found,) = await router.rules.hand_made()
         forward = named(found)
         # The router masquerades what it passes on.
         assert forward == WEB
         with client.using():
             await asyncio.sleep(0.2)
-            async with router.replacing({forward.id: found}):
-                live = await router.apply([forward])
+            async with router.rules.replacing({forward.id: found}):
+                live = await router.rules.apply([forward])
             await asyncio.sleep(0.2)
         assert live.forwards == {forward.id: forward}
-        assert len(router.transactions) == 1
-        assert await router.hand_made() == []
+        assert len(router.rules.transactions) == 1
+        assert await router.rules.hand_made() == []
         with_ours = at_home.bypass.iptables_save().splitlines()
         assert [it for it in with_ours if "HA-BYPASS" not in it] == others
-        await router.apply([])
+        await router.rules.apply([])
     finally:
         await router.close()
     assert client.outcomes
@@ -356,10 +356,10 @@ async def test_both_halves_are_one_transaction_of_iptables(at_home: Lab) -> None
     by_hand(at_home)
     router = await connect(at_home)
     try:
-        (found,) = await router.hand_made()
+        (found,) = await router.rules.hand_made()
         replace_restore(at_home, "tee /tmp/heard | {real}")
-        async with router.replacing({WEB.id: found}):
-            await router.apply([WEB])
+        async with router.rules.replacing({WEB.id: found}):
+            await router.rules.apply([WEB])
     finally:
         await router.close()
     heard = at_home.bypass.run("cat", "/tmp/heard").stdout
@@ -381,11 +381,11 @@ async def test_rules_of_the_other_variant_are_replaced_too(at_home: Lab) -> None
         at_home.bypass.real(command, *words)
     router = await connect(at_home)
     try:
-        (found,) = await router.hand_made()
-        async with router.replacing({WEB.id: found}):
-            await router.apply([WEB])
+        (found,) = await router.rules.hand_made()
+        async with router.rules.replacing({WEB.id: found}):
+            await router.rules.apply([WEB])
         assert DNAT not in at_home.bypass.iptables_save()
-        await router.apply([])
+        await router.rules.apply([])
     finally:
         await router.close()
     assert at_home.bypass.iptables_save() == before
@@ -401,13 +401,13 @@ async def test_a_router_that_refuses_keeps_what_was_made_by_hand(
     client = Client(at_home)
     router = await connect(at_home, firewall=firewall)
     try:
-        (found,) = await router.hand_made()
+        (found,) = await router.rules.hand_made()
         replace_restore(at_home, REFUSING)
         with client.using():
-            async with router.replacing({WEB.id: found}):
+            async with router.rules.replacing({WEB.id: found}):
                 with pytest.raises(FirewallFailed):
-                    await router.apply([WEB])
-            live = await router.apply([])
+                    await router.rules.apply([WEB])
+            live = await router.rules.apply([])
     finally:
         await router.close()
     assert live.forwards == {}

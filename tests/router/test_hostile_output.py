@@ -110,7 +110,7 @@ async def is_well(lab: Lab, router: Router) -> bool:
     lab.bypass.use_iptables(lab.options.iptables)
     if "443" not in lab.target.run("ss", "-Htln", "sport = 443").stdout:
         lab.target.serve("tcp", 443)
-    live = await router.apply([WEB])
+    live = await router.rules.apply([WEB])
     return live.forwards == {WEB.id: WEB} and await passes(lab)
 
 
@@ -140,7 +140,7 @@ async def test_an_iptables_that_prints_without_end_is_cut_off(
 ) -> None:
     """A million rules in our chain are no answer, and not taken for none."""
     rule = "-A HA-BYPASS-PRE -m comment --comment bypass_router:ab12:01WEB -j DROP"
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     for flood in (
         "yes",
         "yes -- '-A HA-BYPASS-PRE -j ACCEPT' | head -n 1000000",
@@ -151,9 +151,9 @@ async def test_an_iptables_that_prints_without_end_is_cut_off(
     ):
         replace(at_home, "iptables", flood, only="-S HA-BYPASS-PRE")
         with bounded(), pytest.raises(BadOutput):
-            await router.read()
+            await router.rules.read()
         with bounded(), pytest.raises(BadOutput):
-            await router.apply([])
+            await router.rules.apply([])
     assert await is_well(at_home, router)
 
 
@@ -165,7 +165,7 @@ async def test_as_many_rules_as_are_taken_are_read_in_time(
     flood = f"echo '-N HA-BYPASS-PRE'; seq -f '{rule}' 20000 | sed 's/%d//'"
     replace(at_home, "iptables", flood.replace("%d", "%.0f"), only="-S HA-BYPASS-PRE")
     with bounded():
-        live = await router.read()
+        live = await router.rules.read()
     assert len(live.damaged) == 20000
 
 
@@ -205,7 +205,7 @@ async def test_a_router_that_speaks_in_no_known_letters_is_still_a_router(
     try:
         assert router.probe.system.isprintable()
         assert await is_well(at_home, router)
-        await router.apply([])
+        await router.rules.apply([])
     finally:
         await router.close()
     left = at_home.bypass.run("sh", "-c", "iptables-save | grep -c HA-", check=False)
@@ -302,7 +302,7 @@ async def test_rules_of_ours_that_were_edited_are_not_live_and_are_mended(
         )
         for number in range(len(kinds))
     ]
-    await router.apply([WEB, *forwards])
+    await router.rules.apply([WEB, *forwards])
     sound = [rules(at_home, hook) for hook in HOOKS]
     for table in ("nat", "filter"):
         at_home.bypass.run("iptables", "-t", table, "-N", "OTHER")
@@ -323,7 +323,7 @@ async def test_rules_of_ours_that_were_edited_are_not_live_and_are_mended(
         for line in rules(at_home, hook)
     )
     assert edits > 100
-    live = await router.read()
+    live = await router.rules.read()
     lost = "\n".join(
         line
         for hook, before in zip(HOOKS, sound, strict=True)
@@ -333,7 +333,7 @@ async def test_rules_of_ours_that_were_edited_are_not_live_and_are_mended(
     touched = {f.id for f in forwards if re.search(rf":{f.id}\b", lost)}
     assert len(touched) == edits
     assert touched.isdisjoint(live.forwards)
-    live = await router.apply([WEB, *forwards])
+    live = await router.rules.apply([WEB, *forwards])
     assert live.forwards == {forward.id: forward for forward in [WEB, *forwards]}
     assert not live.damaged
     for hook, before in zip(HOOKS, sound, strict=True):
@@ -371,7 +371,7 @@ async def test_a_comment_can_not_tell_of_rules_that_are_not_there(
                         *("iptables", "-t", hook.table, "-A", hook.chain),
                         *("-m", "comment", "--comment", comment, "-j", "RETURN"),
                     )
-    live = await router.read()
+    live = await router.rules.read()
     assert live.forwards == {}
     assert live.damaged == frozenset()
     assert not await passes(at_home)
@@ -397,7 +397,7 @@ async def test_a_rule_of_ours_can_not_make_the_firewall_run_a_program(
     at_home.bypass.run("iptables-restore", "--noflush", input=trap, check=False)
     assert harmed(at_home) == (at_home.options.iptables == "legacy")
     at_home.bypass.run("rm", "-f", CANARY)
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     tag = ("-m", "comment", "--comment", "bypass_router:ab12:01WEB")
     forged = f"-A {PRE.chain} {load} {shlex.join(tag)} -j RETURN"
     for text in (
@@ -418,9 +418,9 @@ async def test_a_rule_of_ours_can_not_make_the_firewall_run_a_program(
             *("-m", "comment", "--comment", text, "-j", "RETURN"),
         )
     with suppress(FirewallFailed):
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
     assert not harmed(at_home)
-    assert (await router.read()).forwards == {WEB.id: WEB}
+    assert (await router.rules.read()).forwards == {WEB.id: WEB}
     assert await is_well(at_home, router)
 
 
@@ -431,7 +431,7 @@ async def test_an_iptables_that_prints_nonsense_is_not_taken_for_an_empty_one(
     at_home: Lab, router: Router
 ) -> None:
     """A switch would show off while the port is open."""
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     for lie in (
         "echo 'Guru Meditation'",
         "true",
@@ -443,12 +443,12 @@ async def test_an_iptables_that_prints_nonsense_is_not_taken_for_an_empty_one(
         for only in ("-S HA-BYPASS-PRE", "-S POSTROUTING"):
             replace(at_home, "iptables", lie, only=only)
             with pytest.raises(BadOutput):
-                await router.read()
+                await router.rules.read()
             with pytest.raises(BadOutput):
-                await router.apply([])
+                await router.rules.apply([])
     replace(at_home, "iptables", "kill -9 $$", only="-S HA-BYPASS-PRE")
     with pytest.raises(FirewallFailed):
-        await router.read()
+        await router.rules.read()
     assert await is_well(at_home, router)
 
 
@@ -464,9 +464,9 @@ async def test_an_iptables_that_always_says_that_all_is_well_is_not_believed(
         only="-S",
     )
     replace(at_home, "iptables-restore", "cat >/dev/null")
-    assert (await router.read()).forwards == {}
+    assert (await router.rules.read()).forwards == {}
     with pytest.raises(NotApplied):
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
     assert await is_well(at_home, router)
 
 
@@ -477,7 +477,7 @@ async def test_an_iptables_that_hangs_hangs_nobody(
     """Nor does one that will not be told to stop."""
     for hang in ("sleep 60", "trap '' TERM HUP INT; sleep 60"):
         replace(at_home, "iptables", hang, only="-S HA-BYPASS-PRE")
-        for work in (router.read, lambda: router.apply([WEB])):
+        for work in (router.rules.read, lambda: router.rules.apply([WEB])):
             with bounded(2), pytest.raises(TimedOut):
                 await work()
     assert await is_well(at_home, router)
@@ -501,7 +501,7 @@ async def test_an_iptables_that_guesses_our_marks_says_nothing(
         "echo '-N HA-BYPASS-PRE'",
         only="-S HA-BYPASS-PRE",
     )
-    live = await router.read()
+    live = await router.rules.read()
     assert live.forwards == {}
     seen = (at_home.bypass.root / "tmp/seen").read_text(errors="replace")
     assert "bypass-router-" not in seen
@@ -512,7 +512,7 @@ async def test_tags_of_others_by_the_thousand_are_theirs(
     at_home: Lab, router: Router
 ) -> None:
     """They make no forward of ours live, none dead, and are not touched."""
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     rule = "-p tcp -m comment --comment bypass_router:x%.0f:A -j ACCEPT"
     replace(
         at_home,
@@ -522,10 +522,10 @@ async def test_tags_of_others_by_the_thousand_are_theirs(
         only="-S HA-BYPASS-PRE",
     )
     with bounded():
-        live = await router.read()
+        live = await router.rules.read()
         assert len(live.foreign) == 5000
         assert live.forwards == {WEB.id: WEB}
-        assert not router.differs([WEB])
+        assert not router.rules.differs([WEB])
     assert await is_well(at_home, router)
 
 

@@ -93,18 +93,18 @@ async def test_forwards_work_and_leave_no_trace(
     bare = rules(running.lab)
     for backend in kind.backends:
         async with connected(running, kind, backend) as router:
-            row = Row(kind.name, re.sub(r"iptables \S+ ", "", router.firewall))
+            row = Row(kind.name, re.sub(r"iptables \S+ ", "", router.rules.firewall))
             try:
                 await use(router, running, row)
                 await take_away(router, running, row, bare)
                 await disturb(router, running, row)
             finally:
                 table(*row.cells())
-            await router.apply([])
+            await router.rules.apply([])
             # What a reload does to other rules, and to their order, is its own.
             bare = rules(running.lab)
             if backend is not kind.backends[-1]:
-                await router.apply(FORWARDS.values())
+                await router.rules.apply(FORWARDS.values())
         flaws += row.flaws
     if ours := OURS.search(rules(running.lab)):
         flaws.append(f"left: {ours}")
@@ -118,7 +118,7 @@ async def use(router: Router, running: Running, row: Row) -> None:
     """
     lab = running.lab
     before = foreign(rules(lab))
-    live = await router.apply(FORWARDS.values())
+    live = await router.rules.apply(FORWARDS.values())
     assert live.forwards == FORWARDS
     other = "HA-BYPASS-PRE" if row.firewall == "nftables" else "table ip ha_bypass"
     assert other not in rules(lab)
@@ -129,7 +129,7 @@ async def use(router: Router, running: Running, row: Row) -> None:
 
 async def take_away(router: Router, running: Running, row: Row, bare: str) -> None:
     """Note whether nothing but what was there at first is there without forwards."""
-    await router.apply([])
+    await router.rules.apply([])
     after = rules(running.lab)
     left = difference(bare.splitlines(), after.splitlines())
     reason = leftover(router, bare)
@@ -141,12 +141,12 @@ async def take_away(router: Router, running: Running, row: Row, bare: str) -> No
 async def disturb(router: Router, running: Running, row: Row) -> None:
     """Note whether we know what a reload does to the forwards, and can mend it."""
     lab = running.lab
-    await router.apply(FORWARDS.values())
+    await router.rules.apply(FORWARDS.values())
     running.disturb()
-    live = await router.read()
+    live = await router.rules.read()
     row.promise("truth", untrue(live, await tried(lab, PASSING, live.forwards)))
     before = foreign(rules(lab))
-    await router.apply(FORWARDS.values())
+    await router.rules.apply(FORWARDS.values())
     row.promise("mended", said(await tried(lab, PASSING, FORWARDS)))
     row.promise("foreign", difference(before, foreign(rules(lab))))
 
@@ -182,9 +182,9 @@ def untrue(live: Live, flaws: Mapping[Cell, str | None]) -> str:
 def leftover(router: Router, before: str) -> Reason | None:
     """Return why more than before is left by this firewall, if that can't be helped."""
     hooks = "nat PREROUTING", "nat POSTROUTING", "filter FORWARD"
-    if router.firewall.endswith("(legacy)"):
+    if router.rules.firewall.endswith("(legacy)"):
         made, reason = {"legacy nat", "legacy filter"}, Reason.LEGACY_TABLES
-    elif router.firewall.endswith("(nf_tables)") and not router.probe.tools.nft:
+    elif router.rules.firewall.endswith("(nf_tables)") and not router.probe.tools.nft:
         made, reason = {f"nft ip {hook}" for hook in hooks}, Reason.UNSEEN_CHAINS
     else:
         return None

@@ -321,18 +321,18 @@ async def test_a_strict_table_lets_forwards_pass_and_nothing_else(
     before = ruleset(at_home)
     router = await connect(at_home, firewall=backend)
     try:
-        assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+        assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443, host="lan")
         at_home.bypass.run("nft", "insert rule inet strict f counter drop")
-        assert (await router.read()).forwards == {}
-        assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+        assert (await router.rules.read()).forwards == {}
+        assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
         at_home.bypass.run("nft", "flush chain inet strict f")
-        assert (await router.read()).damaged == {WEB.id}
-        assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+        assert (await router.rules.read()).damaged == {WEB.id}
+        assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
         at_home.bypass.run("nft", "add rule inet strict f ct state invalid drop")
-        await router.apply([])
+        await router.rules.apply([])
         assert not await asyncio.to_thread(passes, at_home, "tcp", 8443)
     finally:
         await router.close()
@@ -346,14 +346,14 @@ async def test_a_firewall_that_comes_later_is_seen_and_opened(at_home: Lab) -> N
     at_home.target.serve("tcp", 443)
     router = await connect(at_home, firewall=Backend.NFTABLES)
     try:
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
         for priority in ("filter", "filter - 200"):
             at_home.bypass.run("nft", STRICT.format(priority))
-            assert (await router.read()).damaged == {WEB.id}
+            assert (await router.rules.read()).damaged == {WEB.id}
             assert not await asyncio.to_thread(passes, at_home, "tcp", 8443)
-            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+            assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
             assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
             at_home.bypass.run("nft", "delete table inet strict")
-            assert (await router.read()).forwards == {WEB.id: WEB}
+            assert (await router.rules.read()).forwards == {WEB.id: WEB}
     finally:
         await router.close()

@@ -71,7 +71,7 @@ async def test_it_is_known_for_what_it_is(at_home: Lab, router: Router) -> None:
     fw4 = at_home.options is FW4
     assert (probe.tools.nft, probe.tools.listens) == (fw4, fw4)
     assert not probe.tools.conntrack
-    assert ("nftables" if fw4 else "legacy") in router.firewall
+    assert ("nftables" if fw4 else "legacy") in router.rules.firewall
 
 
 @KINDS
@@ -89,7 +89,7 @@ async def test_a_change_is_heard_and_nothing_runs_on_after_us(
     before = running()
     ear = Ear(router)
     assert await ear.next() == Change()
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     assert await ear.next(soon(2))
     await ear.quiet()
     at_home.bypass.firewall.reload()
@@ -118,7 +118,7 @@ async def test_our_key_goes_in_and_out(at_home: Lab, router: Router) -> None:
     keys = at_home.bypass.users.authorized_keys()
     assert keys == f"{theirs}\n{authorized_line(key)}\n"
     second = await connect(at_home, account=account, firewall=Backend.AUTO)
-    assert (await second.read()).forwards == {}
+    assert (await second.rules.read()).forwards == {}
     await second.close()
     for _ in range(2):
         await router.remove_key(key)
@@ -190,15 +190,15 @@ async def use_all(router: Router) -> None:
     """Have the router do all that it can be asked for."""
     ear = Ear(router)
     await ear.next()
-    await router.apply(FORWARDS.values())
-    await router.read()
+    await router.rules.apply(FORWARDS.values())
+    await router.rules.read()
     await router.listeners()
     await router.enable_forwarding()
     key = generate_key("ab12")
     await router.install_key(key)
     await router.remove_key(key)
-    await router.remove_owner("cd34")
-    await router.apply([])
+    await router.rules.remove_owner("cd34")
+    await router.rules.apply([])
     if router.probe.tools.conntrack:
         await router.close_connections([WEB])
     ear.task.cancel()

@@ -98,11 +98,11 @@ async def test_a_forward_passes_payload_while_it_is_live(
     """From the internet and from the LAN, and not before or after."""
     at_home.target.serve("tcp", 443)
     assert not await asyncio.to_thread(passes, at_home, "tcp", 8443)
-    live = await router.apply([WEB])
+    live = await router.rules.apply([WEB])
     assert live.forwards == {WEB.id: WEB}
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443, host="lan")
-    assert (await router.apply([])).forwards == {}
+    assert (await router.rules.apply([])).forwards == {}
     assert not await asyncio.to_thread(passes, at_home, "tcp", 8443)
 
 
@@ -113,7 +113,7 @@ async def test_a_shifted_range_leads_each_port_to_its_own(
     """Over TCP and UDP."""
     at_home.target.serve("tcp", "7000-7010")
     at_home.target.serve("udp", "7000-7010")
-    await router.apply([GAME])
+    await router.rules.apply([GAME])
     protocols: tuple[Protocol, ...] = ("tcp", "udp")
     for protocol in protocols:
         for external, target in ((6000, 7000), (6004, 7004), (6010, 7010)):
@@ -133,7 +133,7 @@ async def test_an_unshifted_range_keeps_each_port(at_home: Lab, router: Router) 
     """No port is named to the kernel then."""
     same = replace(GAME, target_ports=GAME.external)
     at_home.target.serve("udp", "6000-6010")
-    await router.apply([same])
+    await router.rules.apply([same])
     passed = await asyncio.to_thread(
         at_home.internet.exchange, "udp", at_home.main.wan_address, 6007, timeout=0.5
     )
@@ -153,7 +153,7 @@ async def test_the_target_may_use_either_router(
     """The SNAT brings its answers back to the bypass router."""
     at_home.target.use_gateway(getattr(at_home, gateway).address)
     at_home.target.serve("tcp", 443)
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     seen = await asyncio.to_thread(
         at_home.internet.exchange, "tcp", at_home.main.wan_address, 8443, timeout=0.5
     )
@@ -167,7 +167,7 @@ async def test_the_target_sees_the_client_where_it_is_to(
 ) -> None:
     """Even beside the router's own MASQUERADE; a client of the LAN is rewritten."""
     at_home.target.serve("tcp", 443)
-    await router.apply([replace(WEB, keep_client_address=True)])
+    await router.rules.apply([replace(WEB, keep_client_address=True)])
     seen = await asyncio.to_thread(
         at_home.internet.exchange, "tcp", at_home.main.wan_address, 8443, timeout=0.5
     )
@@ -187,7 +187,7 @@ async def test_only_the_sources_get_in(at_home: Lab, router: Router) -> None:
         target_port="443",
         sources=["203.0.113.0/24"],
     )
-    await router.apply([internet])
+    await router.rules.apply([internet])
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
     assert not await asyncio.to_thread(passes, at_home, "tcp", 8443, host="lan")
 
@@ -199,9 +199,9 @@ async def test_a_forward_passes_where_forwarding_is_forbidden(
     """As with Docker, whose FORWARD drops what nobody accepts."""
     at_home.bypass.run("iptables", "-P", "FORWARD", "DROP")
     at_home.target.serve("tcp", 443)
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
-    await router.apply([])
+    await router.rules.apply([])
     assert not await asyncio.to_thread(passes, at_home, "tcp", 8443)
 
 
@@ -211,7 +211,7 @@ async def test_other_devices_connections_to_the_port_go_where_they_want(
 ) -> None:
     """Only what is addressed to the router itself is forwarded."""
     at_home.target.use_gateway(at_home.bypass.address)
-    await router.apply([replace(WEB, target=WEB.target + 10)])
+    await router.rules.apply([replace(WEB, target=WEB.target + 10)])
     going_out = await asyncio.to_thread(
         at_home.target.exchange, "tcp", at_home.internet.address, 8443, timeout=0.5
     )
@@ -228,9 +228,9 @@ async def test_the_router_is_as_before_when_the_last_forward_is_gone(
         return [at_home.bypass.iptables_save(), ruleset(at_home)]
 
     before = rules()
-    await router.apply([WEB, GAME])
+    await router.rules.apply([WEB, GAME])
     assert "01WEB" in at_home.bypass.iptables_save() + ruleset(at_home)
-    await router.apply([])
+    await router.rules.apply([])
     assert rules() == before
 
 
@@ -248,12 +248,12 @@ async def test_counters_of_a_forward_that_stays_live_on(
     at_home.bypass.run(
         "sh", "-c", "iptables -t nat -A PREROUTING -p tcp --dport 8443 -j ACCEPT"
     )
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
     before = counters("01WEB") + counters("MASQUERADE")
     assert any("-c 1 " in line for line in before)
-    await router.apply([WEB, GAME])
-    await router.apply([WEB])
+    await router.rules.apply([WEB, GAME])
+    await router.rules.apply([WEB])
     assert counters("01WEB") + counters("MASQUERADE") == before
 
 
@@ -278,13 +278,13 @@ async def test_whatever_harmed_a_forward_is_seen_and_mended(
 ) -> None:
     """By the next look, and the next change, with traffic to prove it."""
     at_home.target.serve("tcp", 443)
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     at_home.bypass.run("sh", "-c", harm)
     if "-A PREROUTING -j HA" not in harm and "eval" not in harm:
-        assert (await router.read()).forwards == {}
-    assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+        assert (await router.rules.read()).forwards == {}
+    assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
-    await router.apply([])
+    await router.rules.apply([])
     assert "HA-BYPASS" not in at_home.bypass.iptables_save()
 
 
@@ -293,12 +293,12 @@ async def test_a_change_by_another_between_look_and_change_is_noticed(
 ) -> None:
     """What we remember of the router is never taken for what is so."""
     at_home.target.serve("tcp", 443)
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     at_home.bypass.run("iptables", "-t", "nat", "-F")
-    assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+    assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
     at_home.bypass.run("sh", "-c", "iptables -t nat -F; iptables -t nat -X")
-    assert (await router.apply([])).forwards == {}
-    assert (await router.apply([WEB, GAME])).forwards.keys() == {WEB.id, GAME.id}
+    assert (await router.rules.apply([])).forwards == {}
+    assert (await router.rules.apply([WEB, GAME])).forwards.keys() == {WEB.id, GAME.id}
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
 
 
@@ -313,16 +313,16 @@ async def test_two_home_assistants_share_a_router(
         theirs = replace(GAME, id="01THEIRS")
         for _ in range(5):
             ours_live, theirs_live = await at_once(
-                router.apply([WEB]), other.apply([theirs])
+                router.rules.apply([WEB]), other.rules.apply([theirs])
             )
             assert ours_live.forwards == {WEB.id: WEB}
             assert theirs_live.forwards == {theirs.id: theirs}
-            await at_once(router.apply([]), other.apply([]))
-        await other.apply([theirs])
-        assert (await router.apply([WEB])).foreign == {Tag("cd34", "01THEIRS")}
-        await router.apply([])
-        assert (await other.read()).forwards == {theirs.id: theirs}
-        assert (await other.apply([])).forwards == {}
+            await at_once(router.rules.apply([]), other.rules.apply([]))
+        await other.rules.apply([theirs])
+        assert (await router.rules.apply([WEB])).foreign == {Tag("cd34", "01THEIRS")}
+        await router.rules.apply([])
+        assert (await other.rules.read()).forwards == {theirs.id: theirs}
+        assert (await other.rules.apply([])).forwards == {}
     finally:
         await other.close()
     assert "HA-BYPASS" not in at_home.bypass.iptables_save()
@@ -341,10 +341,10 @@ async def test_readers_never_see_half_a_change(at_home: Lab, router: Router) -> 
         )
         for number in range(100)
     ]
-    live = await router.apply(many)
+    live = await router.rules.apply(many)
     assert len(live.forwards) == 100
     assert live.forwards == {forward.id: forward for forward in many}
-    assert (await router.apply([])).forwards == {}
+    assert (await router.rules.apply([])).forwards == {}
 
 
 @EACH_BACKEND
@@ -365,10 +365,10 @@ async def test_native_nft_rules_beside_ours_do_not_stand_in_the_way(
     router = await connect(at_home, firewall=firewall)
     try:
         for wished in ([WEB], [WEB, GAME], [GAME], [WEB]):
-            live = await router.apply(wished)
+            live = await router.rules.apply(wished)
             assert live.forwards == {forward.id: forward for forward in wished}
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
-        await router.apply([])
+        await router.rules.apply([])
         assert "HA-BYPASS" not in ruleset(at_home)
         assert "ha_bypass" not in ruleset(at_home)
     finally:
@@ -385,7 +385,7 @@ async def test_a_firewall_that_refuses_is_told_in_its_own_words(
         "#!/bin/sh\ncat >/dev/null; echo 'no such luck' >&2; exit 2\n",
     )
     with pytest.raises(FirewallFailed, match="no such luck"):
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
     at_home.bypass.commands.restore()
     assert at_home.bypass.iptables_save() == before
 
@@ -436,13 +436,13 @@ async def test_more_than_the_kernel_takes_at_once_is_set_in_parts(
         on_ports(count, 20001),
         on_ports(count, 20001, "192.168.50.11")[: count // 2],
     ):
-        live = await router.apply([WEB, *forwards])
+        live = await router.rules.apply([WEB, *forwards])
         assert live.forwards == {forward.id: forward for forward in [WEB, *forwards]}
         assert not live.damaged
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
-    refused = [it for it in router.transactions if "too long" in it.outcome]
+    refused = [it for it in router.rules.transactions if "too long" in it.outcome]
     assert len(refused) <= 6
-    assert (await router.apply([])).forwards == {}
+    assert (await router.rules.apply([])).forwards == {}
     assert "20001" not in ruleset(at_home)
 
 
@@ -452,8 +452,8 @@ async def test_what_is_too_long_even_alone_is_told(
     """And not tried without end."""
     take_little(at_home, "iptables-restore", 10)
     with pytest.raises(FirewallFailed, match="too long"):
-        await router.apply([WEB, GAME])
-    assert len(router.transactions) < 20
+        await router.rules.apply([WEB, GAME])
+    assert len(router.rules.transactions) < 20
 
 
 async def test_a_firewall_that_lies_is_not_believed(
@@ -462,7 +462,7 @@ async def test_a_firewall_that_lies_is_not_believed(
     """It says that all went well, and the rules are not there."""
     at_home.bypass.commands.replace("iptables-restore", "#!/bin/sh\ncat >/dev/null\n")
     with pytest.raises(NotApplied):
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
 
 
 async def test_a_firewall_that_hangs_does_not_hang_us(
@@ -475,19 +475,19 @@ async def test_a_firewall_that_hangs_does_not_hang_us(
     )
     at_home.bypass.commands.replace("iptables-restore", "#!/bin/sh\nsleep 60\n")
     with pytest.raises(TimedOut):
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
     at_home.bypass.commands.restore()
-    assert (await router.read()).forwards == {}
+    assert (await router.rules.read()).forwards == {}
 
 
 async def test_a_connection_that_is_gone_is_an_error(
     at_home: Lab, router: Router
 ) -> None:
     """Whether it was open or closes while we ask."""
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     at_home.bypass.stop_ssh()
     await until(lambda: router.closed)
     with pytest.raises(ConnectionLost):
-        await router.read()
+        await router.rules.read()
     with pytest.raises(ConnectionLost):
-        await router.apply([])
+        await router.rules.apply([])

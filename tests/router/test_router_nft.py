@@ -76,14 +76,14 @@ async def test_whatever_harmed_a_forward_is_seen_and_mended(
 ) -> None:
     """By the next look, and the next change, with traffic to prove it."""
     at_home.target.serve("tcp", 443)
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     whole = ruleset(at_home)
     at_home.bypass.run("sh", "-c", harm)
     assert ruleset(at_home) != whole
-    assert (await router.read()).forwards.get(WEB.id) != WEB
-    assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+    assert (await router.rules.read()).forwards.get(WEB.id) != WEB
+    assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
-    await router.apply([])
+    await router.rules.apply([])
     assert "ha_bypass" not in ruleset(at_home)
 
 
@@ -97,11 +97,11 @@ async def test_counters_of_a_forward_that_stays_live_on(
         return re.findall(r". 8443 counter packets ([0-9]+)", listing.stdout)
 
     at_home.target.serve("tcp", 443)
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
     assert counters() == ["1"]
     for wished in ([WEB, GAME], [GAME, WEB], [WEB]):
-        await router.apply(wished)
+        await router.rules.apply(wished)
     assert counters() == ["1"]
 
 
@@ -120,7 +120,7 @@ async def test_the_clients_address_is_kept_beside_any_masquerade(
     for protocol in transports:
         at_home.target.serve(protocol, "7000-7010")
     kept = replace(GAME, keep_client_address=True)
-    await router.apply([kept])
+    await router.rules.apply([kept])
     for protocol in transports:
         seen = await asyncio.to_thread(
             at_home.internet.exchange,
@@ -146,19 +146,19 @@ async def test_a_port_that_another_holds_is_refused_and_nothing_is_half_done(
     at_home.target.serve("tcp", 443)
     other = await connect(at_home, owner="cd34", firewall=Backend.NFTABLES)
     try:
-        await other.apply([replace(theirs, id="01THEIRS")])
-        await router.apply([GAME])
+        await other.rules.apply([replace(theirs, id="01THEIRS")])
+        await router.rules.apply([GAME])
         before = ruleset(at_home)
         # Where they forward for some clients, we do for others.
         sources = LAN if theirs.sources else ()
         span = replace(WEB, protocol=Protocol.BOTH, sources=sources)
         with pytest.raises(FirewallFailed, match="File exists"):
-            await router.apply([GAME, span])
+            await router.rules.apply([GAME, span])
         assert ruleset(at_home) == before
-        assert (await router.read()).forwards == {GAME.id: GAME}
+        assert (await router.rules.read()).forwards == {GAME.id: GAME}
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
-        await other.apply([])
-        assert (await router.apply([span])).forwards == {span.id: span}
+        await other.rules.apply([])
+        assert (await router.rules.apply([span])).forwards == {span.id: span}
     finally:
         await other.close()
 
@@ -171,19 +171,19 @@ async def test_a_table_that_is_made_anew_keeps_what_others_have_in_it(
     try:
         at_home.target.serve("tcp", 443)
         theirs = replace(WEB, id="01THEIRS")
-        await other.apply([theirs])
+        await other.rules.apply([theirs])
         at_home.bypass.run("nft", "flush chain ip ha_bypass pre")
-        assert (await other.read()).damaged == {theirs.id}
-        live = await router.apply([GAME])
+        assert (await other.rules.read()).damaged == {theirs.id}
+        live = await router.rules.apply([GAME])
         assert live.forwards == {GAME.id: GAME}
         assert live.foreign == {Tag("cd34", theirs.id)}
-        assert (await other.read()).forwards == {theirs.id: theirs}
+        assert (await other.rules.read()).forwards == {theirs.id: theirs}
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
     finally:
         await other.close()
     at_home.bypass.run("nft", "add element ip ha_bypass kept_tcp { 9 }")
-    await router.remove_owner("cd34")
-    assert (await router.apply([])).foreign == frozenset()
+    await router.rules.remove_owner("cd34")
+    assert (await router.rules.apply([])).foreign == frozenset()
     assert "elements = { 9 }" in ruleset(at_home)
 
 
@@ -222,7 +222,7 @@ async def test_forwards_move_from_one_firewall_to_the_other_under_traffic(
         at_home.bypass.run("iptables", "-P", "FORWARD", "DROP")
     before = at_home.bypass.iptables_save()
     first = await connect(at_home)
-    await first.apply([WEB, GAME])
+    await first.rules.apply([WEB, GAME])
     await first.close()
     wished = {WEB.id: WEB, GAME.id: GAME}
     backends = [Backend.NFTABLES, Backend.IPTABLES]
@@ -230,8 +230,8 @@ async def test_forwards_move_from_one_firewall_to_the_other_under_traffic(
         for backend in islice(cycle(backends), 6):
             router = await connect(at_home, firewall=backend)
             # What the other one does is done all the same.
-            assert (await router.read()).forwards == wished
-            assert (await router.apply(wished.values())).forwards == wished
+            assert (await router.rules.read()).forwards == wished
+            assert (await router.rules.apply(wished.values())).forwards == wished
             await router.close()
             rules = ruleset(at_home) + at_home.bypass.iptables_save()
             assert ("ip ha_bypass" in rules) == (backend is Backend.NFTABLES)
@@ -241,7 +241,7 @@ async def test_forwards_move_from_one_firewall_to_the_other_under_traffic(
                 await asyncio.sleep(0.01)
     assert all(exchange.passed for exchange in exchanges)
     last = await connect(at_home, firewall=Backend.NFTABLES)
-    await last.apply([])
+    await last.rules.apply([])
     await last.close()
     assert at_home.bypass.iptables_save() == before
     assert "ha_bypass" not in ruleset(at_home)
@@ -252,10 +252,10 @@ async def test_a_forward_can_change_while_it_moves(at_home: Lab) -> None:
     at_home.target.serve("tcp", 443)
     before = at_home.bypass.iptables_save()
     first = await connect(at_home)
-    await first.apply([replace(WEB, target=WEB.target + 50), GAME])
+    await first.rules.apply([replace(WEB, target=WEB.target + 50), GAME])
     await first.close()
     router = await connect(at_home, firewall=Backend.NFTABLES)
-    assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+    assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
     await router.close()
     assert at_home.bypass.iptables_save() == before
@@ -278,8 +278,8 @@ async def test_an_nft_that_does_not_take_our_table_is_passed_over(at_home: Lab) 
         f'exec {real} "$@"\n',
     )
     router = await connect(at_home, firewall=Backend.AUTO)
-    assert router.firewall.startswith("iptables")
-    assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+    assert router.rules.firewall.startswith("iptables")
+    assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
     await router.close()
     with pytest.raises(FirewallNotThere, match="nftables"):
         await connect(at_home, firewall=Backend.NFTABLES)
@@ -299,12 +299,12 @@ async def test_a_thousand_forwards_are_one_transaction(
         )
         for number in range(1000)
     }
-    assert (await router.apply(many.values())).forwards == many
-    outcomes = [change.outcome for change in router.transactions]
+    assert (await router.rules.apply(many.values())).forwards == many
+    outcomes = [change.outcome for change in router.rules.transactions]
     assert outcomes == ["done"] or not rules_the_host()
     assert await asyncio.to_thread(passes, at_home, "tcp", 20999)
-    assert (await router.apply([])).forwards == {}
-    assert len(router.transactions) == len(outcomes) + 1
+    assert (await router.rules.apply([])).forwards == {}
+    assert len(router.rules.transactions) == len(outcomes) + 1
 
 
 def draws(seed: int, count: int) -> Iterator[list[Forward]]:
@@ -336,7 +336,7 @@ async def test_any_change_is_one_that_the_kernel_takes(
 ) -> None:
     """Ports that go from range to range, in one transaction, with neighbours."""
     for wished in draws(seed, 40):
-        live = await router.apply(wished)
+        live = await router.rules.apply(wished)
         assert live.forwards == {forward.id: forward for forward in wished}
         assert not live.damaged
-    assert {change.outcome for change in router.transactions} == {"done"}
+    assert {change.outcome for change in router.rules.transactions} == {"done"}

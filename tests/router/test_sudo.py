@@ -132,7 +132,7 @@ async def refused(lab: Lab, firewall: Backend) -> str:
     """Return the command that the account needs for a look, and may not run."""
     with pytest.raises(NotPrivileged) as caught:
         async with connected(lab, firewall=firewall) as router:
-            await router.read()
+            await router.rules.read()
     return caught.value.details["command"]
 
 
@@ -147,14 +147,14 @@ async def passes(lab: Lab) -> bool:
 async def works(lab: Lab, router: Router) -> None:
     """See that a forward comes and goes with its traffic, and that nothing stays."""
     before = lab.bypass.iptables_save()
-    assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+    assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
     assert await passes(lab)
     lab.bypass.run("iptables", "-t", "nat", "-D", "PREROUTING", "-j", "HA-BYPASS-PRE")
-    assert (await router.read()).damaged == {WEB.id}
-    assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+    assert (await router.rules.read()).damaged == {WEB.id}
+    assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
     assert await passes(lab)
-    assert await router.count() == {WEB.id: 2}
-    assert await router.apply([]) == Live({}, frozenset(), frozenset())
+    assert await router.rules.count() == {WEB.id: 2}
+    assert await router.rules.apply([]) == Live({}, frozenset(), frozenset())
     assert not await passes(lab)
     assert lab.bypass.iptables_save() == before
 
@@ -171,12 +171,12 @@ async def hears(lab: Lab, router: Router) -> None:
 
 async def works_where_iptables_shows_nothing(lab: Lab, router: Router) -> None:
     """See that a forward comes and goes beside native rules in the kernel's chains."""
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     for place in ("nat PREROUTING", "nat POSTROUTING", "filter FORWARD"):
         lab.bypass.run("nft", f"add rule ip {place} fib daddr type local counter")
-    assert (await router.read()).forwards == {WEB.id: WEB}
+    assert (await router.rules.read()).forwards == {WEB.id: WEB}
     assert await passes(lab)
-    assert (await router.apply([])).forwards == {}
+    assert (await router.rules.apply([])).forwards == {}
 
 
 def as_account(lab: Lab, command: str, before: str = "true") -> tuple[int, str]:
@@ -230,9 +230,9 @@ async def hears_who_comes(lab: Lab, router: Router) -> None:
 
 async def closes(lab: Lab, router: Router) -> int:
     """Open a connection, turn the forward off, and close what is open."""
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     user = await asyncio.to_thread(Connection, lab)
-    await router.apply([])
+    await router.rules.apply([])
     try:
         closed = await router.close_connections([WEB])
     except ConnectionsStay:
@@ -258,17 +258,17 @@ async def does_the_rest(lab: Lab, router: Router) -> None:
     """See that all works that is not of the firewall alone."""
     assert await closes(lab, router) == 1
     with tunnel(lab):
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
         assert await passes(lab)
-        await router.apply([])
-    await router.apply([WEB])
+        await router.rules.apply([])
+    await router.rules.apply([WEB])
     await hears_who_comes(lab, router)
     assert (await visited(router)).cause is Cause.NEVER_ARRIVED
     assert not (await diagnose(router, WEB)).causes
     lab.target.stop_serving()
     kept = replace(WEB, keep_client_address=True)
     assert Cause.PORT_CLOSED in (await diagnose(router, kept)).causes
-    await router.apply([])
+    await router.rules.apply([])
     lab.bypass.sysctl("net.ipv4.ip_forward", "0")
     await router.enable_forwarding()
 
@@ -319,7 +319,7 @@ async def test_an_account_that_may_do_what_is_documented_works(own: Lab) -> None
     async with connected(own, firewall=Backend.AUTO) as router:
         assert router.probe.sudo
         assert router.reports
-        assert router.firewall.startswith("iptables")
+        assert router.rules.firewall.startswith("iptables")
         await works(own, router)
         await hears(own, router)
         # It did listen, and was not found to be deaf.
@@ -341,19 +341,19 @@ async def test_an_account_that_may_use_nft_alone_works(own: Lab) -> None:
     before = own.bypass.run("nft", "-s", "list", "ruleset").stdout
     async with connected(own, firewall=Backend.AUTO) as router:
         assert router.probe.sudo
-        assert router.firewall == "nftables"
+        assert router.rules.firewall == "nftables"
         async with listening(router) as listener:
-            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+            assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
             assert await passes(own)
             await listener.quiet()
             own.bypass.run("nft", "delete table ip ha_bypass")
             assert await listener.next(3) == Change("nft")
-            assert (await router.read()).forwards == {}
-            assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+            assert (await router.rules.read()).forwards == {}
+            assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
         assert await passes(own)
-        assert await router.count() == {WEB.id: 1}
+        assert await router.rules.count() == {WEB.id: 1}
         await does_the_rest(own, router)
-        assert await router.apply([]) == Live({}, frozenset(), frozenset())
+        assert await router.rules.apply([]) == Live({}, frozenset(), frozenset())
         assert not await passes(own)
     assert own.bypass.run("nft", "-s", "list", "ruleset").stdout == before
     # Of the rest, one line is for iptables.
@@ -371,7 +371,7 @@ async def test_without_one_of_the_lines_nft_is_not_used(own: Lab) -> None:
             allow(own, without(line, FOR_NFT + BY_IPTABLES))
             assert await refused(own, Backend.NFTABLES) == command
             async with connected(own, firewall=Backend.AUTO) as router:
-                assert router.firewall.startswith("iptables")
+                assert router.rules.firewall.startswith("iptables")
     ran(own)
 
 
@@ -380,11 +380,11 @@ async def test_an_account_that_may_use_both_uses_nft_first(own: Lab) -> None:
     own.bypass.run("iptables", "-P", "FORWARD", "DROP")
     allow(own, BY_NFT + SUDOERS)
     async with connected(own, firewall=Backend.AUTO) as router:
-        assert router.firewall == "nftables"
-        await router.apply([WEB])
+        assert router.rules.firewall == "nftables"
+        await router.rules.apply([WEB])
         assert await passes(own)
         assert "HA-BYPASS-FWD" in own.bypass.iptables_save()
-        await router.apply([])
+        await router.rules.apply([])
     allow(own, FOR_NFT)
     assert await refused(own, Backend.IPTABLES) == LOOK
 
@@ -413,9 +413,9 @@ async def test_beside_a_tunnel_a_forward_needs_rules_of_routing(own: Lab) -> Non
     async with connected(own, firewall=Backend.AUTO) as router:
         with tunnel(own):
             with pytest.raises(NotPrivileged, match="command: ip rule add pref"):
-                await router.apply([WEB])
-            assert (await router.read()).forwards == {}
-        assert (await router.apply([WEB])).forwards == {WEB.id: WEB}
+                await router.rules.apply([WEB])
+            assert (await router.rules.read()).forwards == {}
+        assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
 
 
 @pytest.mark.parametrize("firewall", ["nft", "iptables"])
@@ -427,7 +427,7 @@ async def test_what_may_not_be_counted_is_not_said_to_stay_away(
     allow(own, without(look, lines))
     async with connected(own, firewall=Backend.AUTO) as router:
         assert (await visited(router)).status is Status.UNKNOWN
-        assert await router.read() == Live({}, frozenset(), frozenset())
+        assert await router.rules.read() == Live({}, frozenset(), frozenset())
     await nothing_counts(own)
 
 
@@ -436,7 +436,7 @@ async def test_a_diagnosis_goes_on_without_a_look_at_neighbours(own: Lab) -> Non
     own.target.stop_serving()
     allow(own, without("neigh", FOR_NFT))
     async with connected(own, firewall=Backend.AUTO) as router:
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
         assert Cause.PORT_CLOSED in (await diagnose(router, WEB)).causes
     ran(own)
 
@@ -446,7 +446,7 @@ async def test_a_diagnosis_goes_on_without_a_look_at_connections(own: Lab) -> No
     kept = replace(WEB, keep_client_address=True)
     allow(own, without("conntrack", FOR_NFT))
     async with connected(own, firewall=Backend.AUTO) as router:
-        await router.apply([kept])
+        await router.rules.apply([kept])
         await diagnose(router, kept)
     ran(own)
 
@@ -469,7 +469,7 @@ async def test_looks_do_not_fill_the_log(own: Lab) -> None:
     """Changes are in there."""
     allow(own, SUDOERS)
     async with connected(own) as router:
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
     assert ran(own) == {"/usr/sbin/iptables-restore --noflush --wait 5"}
 
 
@@ -610,7 +610,7 @@ async def test_an_account_that_may_not_turn_forwarding_on_is_told(own: Lab) -> N
     async with connected(own) as router:
         with pytest.raises(NotPrivileged, match=r"sysctl -w net\.ipv4\.ip_forward=1"):
             await router.enable_forwarding()
-        await router.apply([WEB])
+        await router.rules.apply([WEB])
 
 
 async def test_an_account_without_sudo_on_the_router_is_refused(own: Lab) -> None:

@@ -341,7 +341,7 @@ async def test_a_real_router_is_known_and_left_as_it_is(
     before = rules()
     router = await connect(at_home, firewall=Backend.AUTO)
     found = router.probe.tools
-    await router.read()
+    await router.rules.read()
     await router.close()
     assert rules() == before
     if found.iptables and expected.iptables:

@@ -68,20 +68,20 @@ async def test_what_was_not_there_before_is_gone_after_the_last_forward(
     assert "table ip nat" not in before
     async with connected(at_home) as router:
         for name, (meanwhile, left, undo) in MEANWHILE.items():
-            await router.read()
-            await router.apply([WEB])
+            await router.rules.read()
+            await router.rules.apply([WEB])
             assert "chain HA-BYPASS-MADE-PREROUTING" in ruleset(at_home)
             do(at_home, meanwhile)
-            await router.read()
-            await router.apply([WEB])
-            await router.apply([])
+            await router.rules.read()
+            await router.rules.apply([WEB])
+            await router.rules.apply([])
             after = ruleset(at_home)
             assert "HA-BYPASS" not in after, name
             assert "POSTROUTING" not in after, name
             assert left in after, name
             do(at_home, undo)
             assert ruleset(at_home) == before, name
-        assert {done.outcome for done in router.transactions} == {"done"}
+        assert {done.outcome for done in router.rules.transactions} == {"done"}
 
 
 @NOTHING
@@ -91,21 +91,21 @@ async def test_what_was_there_before_stays(at_home: Lab) -> None:
     before = ruleset(at_home)
     assert "chain PREROUTING {" in before
     async with connected(at_home) as router, connected(at_home, "cd34") as other:
-        await router.apply([WEB])
-        await other.apply([])
-        await router.apply([])
+        await router.rules.apply([WEB])
+        await other.rules.apply([])
+        await router.rules.apply([])
         assert ruleset(at_home) == before
         # Of two, the last one tidies up for both.
         do(at_home, "nft delete table ip nat")
         before = ruleset(at_home)
-        await router.read()
-        await router.apply([WEB])
-        await other.apply([WEB])
-        await router.read()
-        await router.apply([])
+        await router.rules.read()
+        await router.rules.apply([WEB])
+        await other.rules.apply([WEB])
+        await router.rules.read()
+        await router.rules.apply([])
         assert "HA-BYPASS-MADE-PREROUTING" in ruleset(at_home)
-        await other.read()
-        await other.apply([])
+        await other.rules.read()
+        await other.rules.apply([])
         assert ruleset(at_home) == before
 
 
@@ -120,9 +120,9 @@ async def test_an_iptables_that_can_not_take_a_chain_of_the_kernels_away_is_forg
         f"#!/bin/sh\nsed '/-X PREROUTING/,$d' | {real} \"$@\"\n",
     )
     async with connected(at_home) as router:
-        await router.apply([WEB])
-        assert (await router.apply([])).forwards == {}
-        assert [done.outcome for done in router.transactions] == ["done", "done"]
+        await router.rules.apply([WEB])
+        assert (await router.rules.apply([])).forwards == {}
+        assert [done.outcome for done in router.rules.transactions] == ["done", "done"]
     after = ruleset(at_home)
     assert "chain PREROUTING {" in after
     assert "HA-BYPASS" not in after
@@ -142,8 +142,8 @@ async def test_nothing_is_lost_that_comes_while_a_table_is_taken_away(
         f'exec {real} "$@" </tmp/in\n',
     )
     async with connected(at_home) as router:
-        await router.apply([WEB])
-        await router.apply([])
+        await router.rules.apply([WEB])
+        await router.rules.apply([])
     left = "table ip nat {\n\tchain THEIRS {\n\t}\n}\n"
     assert sorted(ruleset(at_home)) == sorted(before + left)
 

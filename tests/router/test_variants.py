@@ -49,7 +49,7 @@ async def test_forwards_move_with_the_hosts_rules_under_traffic(at_home: Lab) ->
     """There and back, and to nftables: no connection fails, and nothing is left."""
     at_home.target.serve("tcp", 443)
     router = await connect(at_home)
-    await router.apply(WISHED.values())
+    await router.rules.apply(WISHED.values())
     await router.close()
     moves: list[tuple[IptablesKind, Backend]] = [
         ("legacy", Backend.IPTABLES),
@@ -62,7 +62,7 @@ async def test_forwards_move_with_the_hosts_rules_under_traffic(at_home: Lab) ->
             move(at_home, new)
             assert "HA-BYPASS-PRE" in in_variant(at_home, old)
             router = await connect(at_home, firewall=backend)
-            assert (await router.apply(WISHED.values())).forwards == WISHED
+            assert (await router.rules.apply(WISHED.values())).forwards == WISHED
             assert "HA-BYPASS" not in in_variant(at_home, old)
             by_iptables = "HA-BYPASS-PRE" in in_variant(at_home, new)
             assert by_iptables == (backend is Backend.IPTABLES)
@@ -82,16 +82,16 @@ async def test_what_is_off_is_off_where_it_was_before_too(at_home: Lab) -> None:
     """It would pass through the old rules otherwise, whatever its switch shows."""
     at_home.target.serve("tcp", 443)
     router = await connect(at_home)
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     await router.close()
     old = at_home.options.iptables
     assert old
     move(at_home, "nft" if old == "legacy" else "legacy")
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
     router = await connect(at_home)
-    live = await router.read()
+    live = await router.rules.read()
     assert WEB.id in live.damaged | live.forwards.keys()
-    assert (await router.apply([])).forwards == {}
+    assert (await router.rules.apply([])).forwards == {}
     await router.close()
     assert not await asyncio.to_thread(passes, at_home, "tcp", 8443)
     assert "HA-BYPASS" not in at_home.bypass.iptables_save()

@@ -130,14 +130,14 @@ async def test_the_program_that_changed_the_rules_is_named(
     at_home: Lab, router: Router, listener: Listener, command: str, cause: str
 ) -> None:
     """Within a fraction of a second."""
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     await listener.quiet()
-    router.cause_of([])
+    router.rules.cause_of([])
     started = time.monotonic()
     at_home.bypass.run("sh", "-c", command, input="*nat\nCOMMIT\n")
     heard = await listener.next()
     assert heard == Change(cause)
-    assert router.cause_of([heard]) == cause
+    assert router.rules.cause_of([heard]) == cause
     assert time.monotonic() - started < soon(0.5)
 
 
@@ -146,11 +146,11 @@ async def test_our_own_changes_are_nobodys_fault(
 ) -> None:
     """They are reported, one for each table, and known as ours."""
     for wished in ([WEB], []):
-        await router.apply(wished)
+        await router.rules.apply(wished)
         own = [Change("iptables-restor")] * 2
         assert [await listener.next() for _ in own] == own
-        assert router.cause_of([*own, Change("nft")]) == "nft"
-        assert router.cause_of([Change("iptables-restor")]) == "iptables-restor"
+        assert router.rules.cause_of([*own, Change("nft")]) == "nft"
+        assert router.rules.cause_of([Change("iptables-restor")]) == "iptables-restor"
 
 
 async def test_what_does_not_concern_us_is_not_heard(
@@ -177,7 +177,7 @@ async def test_changes_by_legacy_iptables_are_noticed_by_looking(
     at_home: Lab, router: Router, listener: Listener, command: str
 ) -> None:
     """Within two seconds."""
-    await router.apply([WEB])
+    await router.rules.apply([WEB])
     assert await listener.next() == Change()
     at_home.bypass.run("sh", "-c", command)
     assert await listener.next(soon(2)) == Change()
@@ -332,7 +332,7 @@ async def test_a_watcher_that_is_killed_ends_and_can_be_started_anew(
     """The connection is good all the while."""
     at_home.bypass.run("pkill", "-9", "-f", "nft monitor")
     assert await listener.next() is None
-    assert (await router.read()).forwards == {}
+    assert (await router.rules.read()).forwards == {}
     again = Listener(router)
     assert await again.next() == Change()
     again.task.cancel()

@@ -134,7 +134,7 @@ def running(kind: Kind, at_home: Lab) -> Iterator[Running]:
 async def router(loss: Loss, kind: Kind, running: Running) -> AsyncIterator[Router]:
     """The router, connected, with all forwards on."""
     router = await connect(running.lab, account=kind.account, firewall=loss.backend)
-    assert (await router.apply(FORWARDS.values())).forwards == FORWARDS
+    assert (await router.rules.apply(FORWARDS.values())).forwards == FORWARDS
     yield router
     await router.close()
 
@@ -156,8 +156,8 @@ async def test_a_loss_is_heard_known_and_mended(
     else:
         running.disturb()
     assert await listener.next(HEARD_WITHIN)
-    assert (await router.read()).forwards != FORWARDS
-    assert (await router.apply(FORWARDS.values())).forwards == FORWARDS
+    assert (await router.rules.read()).forwards != FORWARDS
+    assert (await router.rules.apply(FORWARDS.values())).forwards == FORWARDS
     cells = [cell for cell in PASSING if cell.gateway == "bypass"]
     flaws = await asyncio.to_thread(flaws_of, running.lab, cells, FORWARDS)
     assert not {cell: flaw for cell, flaw in flaws.items() if flaw}

@@ -127,7 +127,7 @@ class Counters:
         """Read the counters, and tell what is new."""
         arrived, self._arrived = self._arrived, {}
         try:
-            counts = await router.count()
+            counts = await router.rules.count()
         except RouterError as err:
             _LOGGER.debug("%s does not tell its counters: %s", self._entry.title, err)
             self._arrived = arrived | self._arrived

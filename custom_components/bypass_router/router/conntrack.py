@@ -12,7 +12,7 @@ from typing import Final
 
 from .errors import ClosingRefused
 from .forward import Forward, Transport
-from .ssh.script import Result, Script
+from .ssh.script import Result, Run, Script
 from .ssh.sudo import refused_by_sudo
 
 # The original direction first, then the answers'.
@@ -30,6 +30,20 @@ class Flow:
     transport: Transport
     port: int
     target: IPv4Address
+
+
+async def close_connections(
+    run: Run, forwards: Collection[Forward], address: IPv4Address, *, sudo: bool
+) -> int:
+    """End what is still connected by these forwards, which are no longer live.
+
+    Returns how many ports had connections. Raises ClosingRefused.
+    """
+    sections = await run(list_script(address, sudo=sudo))
+    if flows := flows_of(forwards, sections, address):
+        script = close_script(flows, address, sudo=sudo)
+        check_closed(flows, address, await run(script))
+    return len(flows)
 
 
 def list_script(address: IPv4Address, *, sudo: bool) -> Script:

@@ -4,7 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 import time
 
-from ..router.router import TRANSACTIONS_KEPT, Router, Transaction
+from ..router.live_rules import TRANSACTIONS_KEPT, Transaction
+from ..router.router import Router
 
 _KEPT = 20
 
@@ -44,7 +45,7 @@ class Journal:
         self.router = router
         self.opened.append(time.time())
         # What was changed before a loss is worth knowing after it.
-        router.transactions = self.transactions
+        router.rules.transactions = self.transactions
 
     def note_lost(self) -> None:
         """Take note that the connection is lost."""

@@ -55,7 +55,7 @@ class Removals:
             # What was reported before we looked, or meanwhile, may be the cause.
             self._reports = reports + self._reports
         else:
-            router.cause_of(reports)
+            router.rules.cause_of(reports)
 
     async def async_tell(self, router: Router, gone: frozenset[str]) -> str | None:
         """Tell that forwards were removed, and return by which program, if known."""
@@ -98,7 +98,7 @@ class Removals:
         """
         deadline = time.monotonic() + (_REPORT_DELAY if router.reports else 0)
         while True:
-            if cause := router.cause_of(self.take_reports()):
+            if cause := router.rules.cause_of(self.take_reports()):
                 return cause
             if time.monotonic() >= deadline:
                 return None

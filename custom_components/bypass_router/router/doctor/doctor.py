@@ -99,7 +99,7 @@ async def _find_out(router: Router, forward: Forward, remembered: str | None) ->
     probe = router.probe
     # One after the other: dropbear up to 2024.85 may end the whole connection when one
     # session ends while another begins.
-    lacks = await router.lacks(forward)
+    lacks = await router.rules.lacks(forward)
     sections = await router.run(looks(forward, probe), KNOCK_TIMEOUT)
     facts = replace(read_looks(sections, forward, probe), lacks=lacks)
     if not has_service(facts):
@@ -148,9 +148,9 @@ async def _try_it(router: Router, forward: Forward, facts: Facts) -> Facts:
     through: Mapping[Transport, Answer] = {}
     counted: bool | None = None
     for _ in range(2):
-        before = (await router.count()).get(forward.id)
+        before = (await router.rules.count()).get(forward.id)
         through = await _knock_at(forward, address, port, facts.service)
-        after = (await router.count()).get(forward.id)
+        after = (await router.rules.count()).get(forward.id)
         counted = None if before is None or after is None else after > before
         if counted and any(answer.is_service for answer in through.values()):
             break
@@ -158,7 +158,9 @@ async def _try_it(router: Router, forward: Forward, facts: Facts) -> Facts:
             break
     other = None
     if counted is False:
-        other = read_backends(await router.run(backends_script()), router.firewall)
+        other = read_backends(
+            await router.run(backends_script()), router.rules.firewall
+        )
     return replace(facts, through=through, counted=counted, other_backend=other)
 
 

@@ -6,7 +6,9 @@ rights than running commands: no terminal, no forwarding of anything.
 
 import asyncssh
 
+from ..errors import KeyNotInstalled
 from .script import Script, quote
+from .session import Session
 
 # Known to OpenSSH and to every dropbear; `restrict` is not.
 _RESTRICTIONS = "no-agent-forwarding,no-port-forwarding,no-pty,no-X11-forwarding"
@@ -60,6 +62,26 @@ def authorized_line(private_key: str) -> str:
     """Return the line of `authorized_keys` that lets this key in."""
     public = asyncssh.import_private_key(private_key).export_public_key("openssh")
     return f"{_RESTRICTIONS} {public.decode().strip()}"
+
+
+async def install_key(session: Session, private_key: str) -> None:
+    """Let a key log in to the account, beside those that can already.
+
+    Idempotent. Raises KeyNotInstalled.
+    """
+    await _change(session, install_script(authorized_line(private_key)))
+
+
+async def remove_key(session: Session, private_key: str) -> None:
+    """Take away what `install_key` added. Idempotent; raises KeyNotInstalled."""
+    await _change(session, remove_script(authorized_line(private_key)))
+
+
+async def _change(session: Session, script: Script) -> None:
+    """Run a script that changes the account's file."""
+    result = (await session.run(script, as_account=True))["key"]
+    if not result.ok:
+        raise KeyNotInstalled(message=result.message)
 
 
 def install_script(line: str) -> Script:

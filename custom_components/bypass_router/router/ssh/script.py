@@ -11,7 +11,7 @@ own text can be taken for an answer.
 Everything here is POSIX sh, for busybox `ash` as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 import re
 import secrets
@@ -20,7 +20,7 @@ from typing import Self
 
 from ..errors import BadOutput, printable
 
-__all__ = ["Result", "Script", "quote"]
+__all__ = ["Result", "Run", "Script", "quote"]
 
 # The shell's own status.
 _NOT_FOUND = 127
@@ -181,3 +181,7 @@ class Script:
         if not _MARK.fullmatch(label):
             raise ValueError(f"no label: {label!r}")
         return label
+
+
+type Run = Callable[[Script], Awaitable[Mapping[str, Result]]]
+"""Runs a script on a router, and returns its sections; see `Session.run`."""

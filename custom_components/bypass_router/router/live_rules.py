@@ -1,0 +1,310 @@
+"""The rules of ours on a router: read, planned, changed, and read back."""
+
+import asyncio
+from collections import deque
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+    Set as AbstractSet,
+)
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+import re
+import sys
+import time
+from typing import Any
+
+from .backend import Backend, choose, chosen_backend
+from .errors import FirewallFailed, NotApplied, NotPrivileged, RouterError
+from .forward import Forward
+from .monitor import Change
+from .probe.probe import Probe
+from .rule_import.detect import Place, read_hand_made
+from .rule_import.replace import HandMade, Replaced, listings
+from .rules.base import Lack, Live, Part, Site
+from .rules.ruleset import Plan, Ruleset, Snapshot
+from .ssh.script import Result, Run, Script
+from .ssh.sudo import refused_by_sudo
+
+# Another program may change the rules between our look and our change. The
+# change is refused whole then, and planned again on what is there now.
+_ATTEMPTS = 4
+# Lines of a transaction, where all are too much for one. In a container whose root is
+# not the host's, the kernel takes 208 KB at once: some 330 rules of iptables.
+_PART = 100
+# In the words of glibc, and of musl.
+_TOO_LONG = re.compile(r"Message too (?:long|large)")
+TRANSACTIONS_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A change that a router was asked for, and what came of it."""
+
+    started: float
+    """In Unix time."""
+    seconds: float
+    """For the change and its read-back."""
+    lines: int
+    """For the firewall's command."""
+    outcome: str
+    """`done`, or in the router's or our own words why not."""
+
+
+class LiveRules:
+    """What of ours is live on one router. Changes are carried out one at a time."""
+
+    def __init__(
+        self, run: Run, site: Site, probe: Probe, backend: Backend = Backend.AUTO
+    ) -> None:
+        """Take what runs a script, whose rules are ours, and what the router is.
+
+        Raises FirewallNotThere where the router lacks the firewall.
+        """
+        self._run_script = run
+        self._site = site
+        self._probe = probe
+        self._backend = backend
+        self.ruleset = choose(site, probe.interface, probe.tools, backend)
+        """All places of the rules on this router."""
+        self._lock = asyncio.Lock()
+        self._snapshot: Snapshot | None = None
+        self._most = sys.maxsize
+        self._own_reports: list[str] = []
+        self._lost: set[str] = set()
+        self.listing: Mapping[str, str] = {}
+        """The rules as they were printed last, by the label of each section."""
+        self.transactions: deque[Transaction] = deque(maxlen=TRANSACTIONS_KEPT)
+        """The last changes that the router was asked for."""
+
+    async def read(self) -> Live:
+        """Return what the router's kernel does now. One round trip."""
+        async with self._lock:
+            return (await self._read(self.ruleset)).live
+
+    async def lacks(self, forward: Forward) -> frozenset[Lack]:
+        """Return what keeps our rules from carrying a forward. One round trip."""
+        async with self._lock:
+            return (await self._read(self.ruleset)).lacks(forward)
+
+    async def apply(
+        self,
+        desired: Collection[Forward],
+        expected: AbstractSet[Forward] = frozenset(),
+        given_up: AbstractSet[str] = frozenset(),
+    ) -> Live:
+        """Make exactly these forwards live, and return what was read back.
+
+        Those that are `expected` to be live already, and turn out to be lost, are
+        named by `take_lost`. They are put back, but for those whose ids say that they
+        are to be `given_up` then.
+
+        One round trip, which is one transaction and its read-back; more only
+        if someone else changes the rules at the same time. Rules of other
+        owners and programs stay as they are. Raises FirewallFailed if the
+        router refuses the rules, NotPrivileged if sudo does, NotApplied if they do
+        not stay; what is so then, `read` tells.
+        """
+        async with self._lock:
+            return await self._apply(desired, self.ruleset, expected, given_up)
+
+    def cause_of(self, changes: Iterable[Change]) -> str | None:
+        """Return which program made the first of these changes that we did not.
+
+        Our own changes are reported like anybody else's. The process id in a
+        report does not tell them apart where the router is a container, so
+        they are counted.
+        """
+        own, self._own_reports = self._own_reports, []
+        for change in changes:
+            if change.cause in own:
+                own.remove(change.cause)
+            elif change.cause:
+                return change.cause
+        return None
+
+    def take_lost(self) -> frozenset[str]:
+        """Return the ids of those that changes found to be lost, and forget them."""
+        lost, self._lost = frozenset(self._lost), set()
+        return lost
+
+    def differs(self, desired: Collection[Forward]) -> bool:
+        """Return whether the rules that were read last are not what is desired."""
+        return self._snapshot is None or bool(
+            self._snapshot.ruleset.plan(desired, self._snapshot)
+        )
+
+    async def remove_owner(self, owner: str) -> None:
+        """Remove the rules of another Home Assistant, which is no more.
+
+        Raises FirewallFailed and NotApplied.
+        """
+        site = Site(owner, self._site.address)
+        async with self._lock:
+            # What was read is kept by places, which may be others for another owner.
+            self._snapshot = None
+            try:
+                ruleset = choose(
+                    site, self._probe.interface, self._probe.tools, self._backend
+                )
+                await self._apply([], ruleset)
+            finally:
+                self._snapshot = None
+
+    async def count(self) -> Mapping[str, int]:
+        """Return how many connections each forward has had, by its id.
+
+        Since its rules were set: a restart of the router, or whoever removes the
+        rules, begins anew. One round trip, and one process on the router.
+        """
+        async with self._lock:
+            script = Script()
+            self.ruleset.add_count(script)
+            return self.ruleset.read_counts(await self._run_script(script))
+
+    async def hand_made(self) -> list[HandMade]:
+        """Return the forwards that a person has made here by hand. One round trip."""
+        found = listings(self._probe.tools)
+        script = Script()
+        for listing in found:
+            listing.add_to(script)
+        async with self._lock:
+            sections = await self._run_script(script)
+        return read_hand_made(sections, found, Place(self._site, self._probe.interface))
+
+    @asynccontextmanager
+    async def replacing(self, replaced: Mapping[str, HandMade]) -> AsyncIterator[None]:
+        """Let rules made by hand go in the very change by which forwards come.
+
+        By the forwards' ids. Rules that stand no more are no obstacle.
+        """
+        part = Replaced(listings(self._probe.tools), replaced)
+        await self._change_parts(lambda parts: (*parts, part))
+        try:
+            yield
+        finally:
+            await self._change_parts(lambda parts: [it for it in parts if it != part])
+
+    @property
+    def firewall(self) -> str:
+        """What translates on this router, as people call it."""
+        tools = self._probe.tools
+        if (
+            chosen_backend(tools, self._backend) is Backend.NFTABLES
+            or not tools.iptables
+        ):
+            return "nftables"
+        return tools.iptables.label
+
+    def removal_commands(self, forward: Forward) -> list[str]:
+        """Return the commands by which a person takes a forward's rules away."""
+        return self.ruleset.removal_commands(forward)
+
+    async def _change_parts(
+        self, change: Callable[[Sequence[Part[Any]]], Sequence[Part[Any]]]
+    ) -> None:
+        """Have other parts beside those that translate."""
+        async with self._lock:
+            count = len(self.ruleset.translators)
+            others = change(self.ruleset.parts[count:])
+            self.ruleset = Ruleset(self._site, self.ruleset.translators, others)
+            self._snapshot = None
+
+    async def _apply(
+        self,
+        desired: Collection[Forward],
+        ruleset: Ruleset,
+        expected: AbstractSet[Forward] = frozenset(),
+        given_up: AbstractSet[str] = frozenset(),
+    ) -> Live:
+        """Change the rules of the ruleset's owner until they are as desired."""
+        snapshot = self._snapshot or await self._read(ruleset)
+        refused: FirewallFailed | NotPrivileged | None = None
+        left = _ATTEMPTS
+        while left:
+            left -= 1
+            lost = {
+                forward.id
+                for forward in desired
+                if forward in expected
+                and snapshot.live.forwards.get(forward.id) != forward
+            }
+            self._lost |= lost
+            over = lost & given_up
+            desired = [forward for forward in desired if forward.id not in over]
+            ruleset = snapshot.ruleset
+            plan = ruleset.plan(desired, snapshot).in_parts(self._most)
+            refused, snapshot = await self._carry_out(plan, ruleset)
+            if not snapshot.ruleset.plan(desired, snapshot):
+                return snapshot.live
+            too_long = refused and _TOO_LONG.search(refused.details["message"])
+            if too_long and self._most > 1:
+                self._most = min(self._most // 2, _PART)
+                left = _ATTEMPTS
+        raise refused or NotApplied
+
+    async def _carry_out(
+        self, plan: Plan, ruleset: Ruleset
+    ) -> tuple[FirewallFailed | NotPrivileged | None, Snapshot]:
+        """Change the rules as planned, read them back, and take note of it.
+
+        Returns the error too that the router's firewall gave, if it gave one.
+        """
+        if not plan:
+            return None, await self._read(ruleset)
+        script = Script()
+        plan.add_to(script)
+        started, clock = time.time(), time.monotonic()
+        outcome = "given up"
+        refused: FirewallFailed | NotPrivileged | None = None
+        try:
+            sections, snapshot = await self._run(script, ruleset)
+            outcome = "done"
+            if failed := plan.failed(sections):
+                command, result = failed
+                outcome = result.message
+                refused = _failure(command.removeprefix("sudo -n "), result)
+            else:
+                self._own_reports += plan.reports
+        except RouterError as err:
+            outcome = str(err)
+            raise
+        finally:
+            seconds = time.monotonic() - clock
+            self.transactions.append(Transaction(started, seconds, plan.size, outcome))
+        return refused, snapshot
+
+    async def _read(self, ruleset: Ruleset) -> Snapshot:
+        """Look at the rules, without changing any."""
+        return (await self._run(Script(), ruleset))[1]
+
+    async def _run(
+        self, script: Script, ruleset: Ruleset
+    ) -> tuple[Mapping[str, Result], Snapshot]:
+        """Run a script and read the rules back, in one round trip."""
+        ruleset.add_read(script)
+        # Until the answer is there, nobody knows what the rules are.
+        self._snapshot = None
+        sections = await self._run_script(script)
+        self.listing = {
+            label: result.output
+            for label, result in sections.items()
+            if not label.startswith("apply")
+        }
+        snapshot = ruleset.read(sections).without_retired()
+        if ruleset is self.ruleset:
+            self.ruleset = snapshot.ruleset
+        self._snapshot = snapshot
+        return sections, snapshot
+
+
+def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:
+    """Return the error that a change means that failed."""
+    if refused_by_sudo(result):
+        return NotPrivileged(command=command, message=result.message)
+    # What follows is more than people need to know.
+    return FirewallFailed(command=command.split(" -", 1)[0], message=result.message)
