@@ -199,11 +199,11 @@ async def test_forwards_that_are_adopted_have_names_of_their_own(
         at_home.bypass.run("iptables", "-t", "nat", "-A", "PREROUTING", *words)
     entry = await set_up(hass, at_home, WEB)
     await repair.open()
-    changes = len(entry.runtime_data.link.router.rules.transactions)
+    changes = len(entry.runtime_data.connection.router.rules.transactions)
     assert (await repair.submit(*repair.options))["type"] == "create_entry"
     titles = [subentry.title for subentry in entry.subentries.values()]
     assert titles == ["Web", "web (2)", "web (3)"]
-    assert len(entry.runtime_data.link.router.rules.transactions) == changes + 1
+    assert len(entry.runtime_data.connection.router.rules.transactions) == changes + 1
 
 
 async def test_rules_that_come_back_go_again_and_the_forward_stays(
@@ -231,7 +231,7 @@ async def test_a_port_that_is_taken_is_not_offered(
     limited = f"-s 203.0.113.77/32 {rule}".split()
     at_home.bypass.run("iptables", "-t", "nat", "-A", "PREROUTING", *limited)
     entry = await set_up(hass, at_home, WEB)
-    assert len(await entry.runtime_data.link.router.rules.hand_made()) == 1
+    assert len(await entry.runtime_data.connection.router.rules.hand_made()) == 1
     await asyncio.sleep(0.3)
     assert offered(hass) is None
 
@@ -263,7 +263,7 @@ async def test_a_router_that_is_away_can_not_be_asked(
     entry = await set_up(hass, at_home)
     await repair.open()
     at_home.bypass.stop_ssh()
-    await until(lambda: entry.runtime_data.link.router is None)
+    await until(lambda: entry.runtime_data.connection.router is None)
     assert (await repair.submit(*repair.options))["reason"] == "not_connected"
     assert not entry.subentries
     assert offered(hass) is not None

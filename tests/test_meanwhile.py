@@ -185,7 +185,7 @@ async def test_a_wish_that_comes_after_the_end_leaves_no_trace(
     before = entry.runtime_data
     assert await hass.config_entries.async_unload(entry.entry_id)
     with pytest.raises(HomeAssistantError, match="broke off"):
-        await before.async_wish(forward_id(entry, "Web"), on=True)
+        await before.async_set_desired(forward_id(entry, "Web"), on=True)
     assert not before.wished
     assert hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]["wished"] == []
 
@@ -285,12 +285,12 @@ async def test_a_wish_for_what_was_lost_and_not_yet_missed_is_brought_about(
     entry = await set_up(hass, at_home, WEB, GAME, restore=False)
     web, game = switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
     await turn(hass, "on", web, game)
-    journal, looks = entry.runtime_data.journal, 0
+    journal, looks = entry.runtime_data.history, 0
     while looks != (looks := journal.looks):
         await asyncio.sleep(0.3)
     lose_rules(at_home)
     # Not by the action: the router's news of it would come first.
-    await entry.runtime_data.async_wish(forward_id(entry, "Web"), on=True)
+    await entry.runtime_data.async_set_desired(forward_id(entry, "Web"), on=True)
     assert hass.states.get(web).state == STATE_ON
     assert "8443" in rules(at_home)
     await until(lambda: hass.states.get(game).state == STATE_OFF)
@@ -339,7 +339,7 @@ async def test_a_router_that_is_back_just_before_the_end_is_let_go(
 ) -> None:
     """Nothing of an unloaded entry stays connected."""
     entry = await set_up(hass, at_home, WEB)
-    link = entry.runtime_data.link
+    link = entry.runtime_data.connection
     at_home.bypass.stop_ssh()
     await until(lambda: link.router is None)
     at_home.bypass.start_ssh()
@@ -363,7 +363,7 @@ async def test_targets_are_asked_for_again_when_the_router_was_lost_meanwhile(
     await held.begun()
     at_home.bypass.stop_ssh()
     held.let_go()
-    await until(lambda: entry.runtime_data.link.router is None)
+    await until(lambda: entry.runtime_data.connection.router is None)
     at_home.bypass.start_ssh()
     await until(lambda: f"{DOMAIN}.{entry.entry_id}.targets" in hass_storage)
 

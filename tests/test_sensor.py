@@ -90,7 +90,7 @@ async def test_nothing_is_asked_while_nobody_comes(
     entry = await set_up(hass, at_home, WEB)
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     await until(lambda: total(hass, entry) == "0")
-    router = entry.runtime_data.link.router
+    router = entry.runtime_data.connection.router
     await asyncio.sleep(soon(3.5))
     asked = 0
     count = router.rules.count

@@ -323,7 +323,7 @@ async def fill_in(
 
 async def until_both_listen(entry: MockConfigEntry) -> None:
     """Wait until the router has another service beside its SSH server."""
-    router = entry.runtime_data.link.router
+    router = entry.runtime_data.connection.router
 
     async def both() -> bool:
         return len(await router.listeners()) >= 2
@@ -410,7 +410,7 @@ async def test_an_ssh_server_is_known_by_its_greeting_where_nobody_names_it(
     account = {"username": "alice", "password": "the password"}
     hass.config_entries.async_update_entry(entry, data={**entry.data, **account})
     await hass.config_entries.async_setup(entry.entry_id)
-    router = entry.runtime_data.link.router
+    router = entry.runtime_data.connection.router
 
     async def known() -> list[str]:
         found = [listener.program for listener in await router.listeners()]

@@ -220,7 +220,7 @@ class Walker:
 
         A switch that is about to be unavailable can't be turned.
         """
-        link = self.entry.runtime_data.link
+        link = self.entry.runtime_data.connection
         before = link.router
         await asyncio.to_thread(self.lab.bypass.reboot)
         await until(lambda: link.router not in {None, before})

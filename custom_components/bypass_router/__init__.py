@@ -21,7 +21,7 @@ from .rule_import import async_offer_adoption
 from .services import async_set_up_services
 from .sync.closing import Closing
 from .sync.connection import async_owner, connect
-from .sync.desired_state import Wishes
+from .sync.desired_state import DesiredState, file_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ async def async_remove_entry(
     hass: HomeAssistant, entry: BypassRouterConfigEntry
 ) -> None:
     """Take our rules, and a key that was made here, from the router."""
-    await Wishes(hass, entry.entry_id).remove()
+    await DesiredState(file_of(hass, entry.entry_id)).remove()
     await Totals(hass, entry.entry_id).remove()
     await Remembered(hass, entry.entry_id).remove()
     issues = Issues(hass, entry)

@@ -43,4 +43,4 @@ class Connectivity(RouterEntity, BinarySensorEntity):
     @override
     def is_on(self) -> bool:
         """Tell whether the link is up."""
-        return self.coordinator.link.router is not None
+        return self.coordinator.connection.router is not None

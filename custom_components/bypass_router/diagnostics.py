@@ -27,7 +27,7 @@ from .router.forward import Forward
 from .router.rules.base import Live, Tag
 from .router.ssh.credentials import HostKey
 from .sync.connection import async_owner
-from .sync.desired_state import Wishes
+from .sync.desired_state import DesiredState, file_of
 
 _SECRETS = {CONF_PASSWORD, CONF_PRIVATE_KEY, CONF_PASSPHRASE}
 # Of a chain's listing: enough to see what stands there, and in what order.
@@ -71,7 +71,7 @@ async def _everything(
 ) -> dict[str, Any]:
     """Return all that is known, with the home's addresses still in it."""
     coordinator = _coordinator(entry)
-    saved = Wishes(hass, entry.entry_id)
+    saved = DesiredState(file_of(hass, entry.entry_id))
     await saved.load()
     return {
         "versions": {
@@ -89,7 +89,7 @@ async def _everything(
         },
         "wished": {
             "on_disk": sorted(saved.saved),
-            "now": sorted(coordinator.wished) if coordinator else None,
+            "now": sorted(coordinator.desired) if coordinator else None,
         },
         # Of a router that could not be set up, `entry` says why.
         **(_known(coordinator) if coordinator else {}),
@@ -118,8 +118,8 @@ def _entry(entry: BypassRouterConfigEntry) -> dict[str, Any]:
 
 def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
     """Return what the router told, and what happened lately."""
-    journal = coordinator.journal
-    router = journal.router
+    history = coordinator.history
+    router = history.router
     error = coordinator.last_exception
     return {
         "router": asdict(router.probe) if router else None,
@@ -130,23 +130,25 @@ def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
             for label, text in (router.rules.listing.items() if router else ())
         },
         "link": {
-            "connected": coordinator.link.router is not None,
-            "opened": _times(journal.opened),
-            "lost": _times(journal.lost),
-            "losses": journal.losses,
+            "connected": coordinator.connection.router is not None,
+            "opened": _times(history.opened),
+            "lost": _times(history.lost),
+            "losses": history.losses,
             "error": None if coordinator.last_update_success else _said(error),
         },
         "watcher": {
             "kind": ("nft monitor" if router.reports else "loop") if router else None,
             "since": _time(router.watched_since) if router else None,
-            "hints": journal.hints,
-            "looks": journal.looks,
+            "hints": history.hints,
+            "looks": history.refreshes,
         },
         "transactions": [
             asdict(transaction) | {"started": _time(transaction.started)}
-            for transaction in journal.transactions
+            for transaction in history.transactions
         ],
-        "events": [asdict(note) | {"when": _time(note.when)} for note in journal.notes],
+        "events": [
+            asdict(entry) | {"when": _time(entry.when)} for entry in history.entries
+        ],
     }
 
 
@@ -180,7 +182,7 @@ def _forward(
         wished = everything["wished"]["on_disk"]
     found = {"id": key, **everything["forwards"][key], "wished": key in wished}
     coordinator = _coordinator(entry)
-    if coordinator is None or (router := coordinator.journal.router) is None:
+    if coordinator is None or (router := coordinator.history.router) is None:
         return found
     forward = coordinator.forwards.get(key)
     tag = str(Tag(everything["owner"], key))

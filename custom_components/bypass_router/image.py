@@ -95,13 +95,13 @@ class PathPicture(ForwardEntity, ImageEntity):
         failed = (
             [check for check in diagnosis.checks if check.cause] if diagnosis else []
         )
-        router = coordinator.journal.router
+        router = coordinator.history.router
         return scene_of(
             Situation(
                 title=coordinator.config_entry.subentries[forward.id].title,
                 forward=forward,
                 router=str(router.site.address.ip) if router else "",
-                connected=coordinator.link.router is not None,
+                connected=coordinator.connection.router is not None,
                 on=on,
                 diagnosis=diagnosis,
                 remark=self._texts.sentences(failed[0])["seen"] if failed else "",

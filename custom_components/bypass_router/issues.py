@@ -124,7 +124,7 @@ class Issues:
             },
         )
 
-    def fight(self, cause: str | None) -> None:
+    def conflict(self, cause: str | None) -> None:
         """Something on the router removes the rules again and again."""
         ir.async_create_issue(
             self._hass,
@@ -139,7 +139,7 @@ class Issues:
             },
         )
 
-    def no_fight(self) -> None:
+    def no_conflict(self) -> None:
         """The rules have been left alone for a while."""
         ir.async_delete_issue(self._hass, DOMAIN, f"fight_{self._entry.entry_id}")
 

@@ -53,7 +53,10 @@ class ConfirmedRepair(RepairsFlow):
             return self.async_show_form(step_id="confirm", data_schema=vol.Schema({}))
         try:
             entry = _loaded(self.hass, self._entry_id)
-            if entry is None or (router := entry.runtime_data.link.router) is None:
+            if (
+                entry is None
+                or (router := entry.runtime_data.connection.router) is None
+            ):
                 raise ConnectionLost(message="closed")
             coordinator = entry.runtime_data
             await self._repair(router)
@@ -186,7 +189,7 @@ class AdoptHandMade(RepairsFlow):
     async def _offers(self, entry: BypassRouterConfigEntry) -> dict[str, Offer]:
         """Return what there is to adopt, of which there must be something."""
         try:
-            if (router := entry.runtime_data.link.router) is None:
+            if (router := entry.runtime_data.connection.router) is None:
                 raise ConnectionLost(message="closed")
             offers = await async_offers(entry, router)
         except RouterError as err:

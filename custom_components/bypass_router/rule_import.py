@@ -88,7 +88,7 @@ async def async_adopt(
     was; where it could not be asked any more, it follows when it is back.
     """
     coordinator = entry.runtime_data
-    if (router := coordinator.link.router) is None:
+    if (router := coordinator.connection.router) is None:
         raise translated(HomeAssistantError, ConnectionLost(message="closed"))
     new: list[str] = []
     replaced: dict[str, HandMade] = {}
@@ -103,12 +103,12 @@ async def async_adopt(
         async with router.rules.replacing(replaced):
             # All at once, so that they are one change.
             outcomes = await asyncio.gather(
-                *(coordinator.async_wish(key, on=True) for key in replaced),
+                *(coordinator.async_set_desired(key, on=True) for key in replaced),
                 return_exceptions=True,
             )
     finally:
         for key in new:
-            if key not in coordinator.wished and key in entry.subentries:
+            if key not in coordinator.desired and key in entry.subentries:
                 hass.config_entries.async_remove_subentry(entry, key)
     for outcome in outcomes:
         if outcome is not None:
@@ -149,7 +149,7 @@ def async_offer_adoption(hass: HomeAssistant, entry: BypassRouterConfigEntry) ->
     @callback
     def look() -> None:
         nonlocal looked_at
-        router = coordinator.link.router
+        router = coordinator.connection.router
         if router is not None and router is not looked_at:
             looked_at = router
             entry.async_create_background_task(

@@ -48,9 +48,9 @@ class ForwardSwitch(ForwardEntity, SwitchEntity):
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
         """Put the rules into force."""
-        await self.coordinator.async_wish(self._forward_id, on=True)
+        await self.coordinator.async_set_desired(self._forward_id, on=True)
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
         """Take the rules away."""
-        await self.coordinator.async_wish(self._forward_id, on=False)
+        await self.coordinator.async_set_desired(self._forward_id, on=False)

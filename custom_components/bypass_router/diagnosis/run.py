@@ -110,7 +110,7 @@ async def _router_of(
     An entry whose set-up fails has no router, and it is then that a user asks why.
     """
     coordinator = getattr(entry, "runtime_data", None)
-    if coordinator and (router := coordinator.link.router):
+    if coordinator and (router := coordinator.connection.router):
         yield router
         return
     router = await connect(hass, entry.data, entry.options)

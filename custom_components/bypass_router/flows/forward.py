@@ -211,7 +211,7 @@ class ForwardFlow(ConfigSubentryFlow):
         entry: BypassRouterConfigEntry = self._get_entry()
         if entry.state is not ConfigEntryState.LOADED:
             return None
-        return entry.runtime_data.link.router
+        return entry.runtime_data.connection.router
 
     def _before(self, forward_id: str) -> Forward | None:
         """Return the forward as it was; None for a new one."""

@@ -73,5 +73,5 @@ def _router(entry: ConfigEntry[Any]) -> Router | None:
     """Return the router while it is connected."""
     if entry.state is not ConfigEntryState.LOADED:
         return None
-    router: Router | None = entry.runtime_data.link.router
+    router: Router | None = entry.runtime_data.connection.router
     return router

@@ -10,8 +10,8 @@ import logging
 from ..issues import Issues
 from ..router.errors import ConnectionsStay, RouterError
 from ..router.forward import Forward
-from ..router.router import Router
 from ..router.rules.base import Live
+from .interfaces import ConnectedRouter
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,7 +45,9 @@ class Closing:
         self._ending -= gone
         return gone
 
-    async def close(self, router: Router, forwards: Collection[Forward]) -> None:
+    async def close(
+        self, router: ConnectedRouter, forwards: Collection[Forward]
+    ) -> None:
         """End what is still connected by forwards that are no longer in force."""
         try:
             await router.close_connections(forwards)

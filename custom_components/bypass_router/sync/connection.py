@@ -62,7 +62,7 @@ async def connect(
         )
 
 
-class Link:
+class RouterConnection:
     """Stays connected to one router, and passes on what it tells."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Link:
     async def follow(self, router: Router) -> None:
         """Watch the router, and connect again whenever the connection is lost.
 
-        Ends when the link is closed. Raises AuthenticationFailed, HostKeyChanged
+        Ends when it is closed. Raises AuthenticationFailed, HostKeyChanged
         and TooManyAttempts, which no further attempt would mend.
         """
         while True:

@@ -1,8 +1,8 @@
-"""Which forwards the user wants in force, on disk."""
+"""Which forwards the user desires, on disk."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import NotRequired, TypedDict
+from typing import NotRequired, Protocol, TypedDict
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import Store
@@ -12,43 +12,65 @@ from ..const import DOMAIN
 _VERSION = 1
 
 
-class _Stored(TypedDict):
+class Stored(TypedDict):
     """What stands in the file."""
 
     wished: list[str]
     boot_id: NotRequired[str]
 
 
+class File(Protocol):
+    """Where it is kept, as Home Assistant's `Store` does."""
+
+    async def async_load(self) -> Stored | None:
+        """Return what was saved last."""
+
+    async def async_save(self, data: Stored) -> None:
+        """Write all of it, or nothing."""
+
+    async def async_remove(self) -> None:
+        """Delete the file."""
+
+
 @dataclass(frozen=True, slots=True)
-class Wished:
-    """What is to be in force, and on which boot of the router it last was."""
+class Saved:
+    """What is to be live, and on which boot of the router it last was."""
 
     forwards: frozenset[str] = frozenset()
     boot_id: str = ""
 
 
-class Wishes:
-    """The ids of the forwards that are to be in force, of one entry.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """Someone asked for a forward to be on or off; each is one of its own."""
 
-    A wish counts when it is saved, and it is saved before the router is asked:
-    whatever happens then, it is known afterwards. What nobody asks for, such as to
+    on: bool
+
+
+def file_of(hass: HomeAssistant, entry_id: str) -> Store[Stored]:
+    """Return the file of an entry's desired state."""
+    return Store(hass, _VERSION, f"{DOMAIN}.{entry_id}", atomic_writes=True)
+
+
+class DesiredState:
+    """The ids of the forwards that are to be live, of one entry.
+
+    A request counts when it is saved, and it is saved before the router is asked:
+    whatever happens then, it is known afterwards. What no one asks for, such as to
     put lost forwards back, goes by what is saved.
     """
 
-    def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
-        """Name the file; nothing is read yet."""
-        self._store = Store[_Stored](
-            hass, _VERSION, f"{DOMAIN}.{entry_id}", atomic_writes=True
-        )
-        self._saved = Wished()
-        self._wished: set[str] = set()
-        # Of which forwards something was wished since wishes were last saved.
-        self._latest: set[str] = set()
+    def __init__(self, file: File) -> None:
+        """Take the file; nothing is read yet."""
+        self._file = file
+        self._saved = Saved()
+        self._pending: dict[str, _Request] = {}
 
     @property
-    def wished(self) -> frozenset[str]:
-        """The forwards that are to be in force."""
-        return frozenset(self._wished)
+    def desired(self) -> frozenset[str]:
+        """The forwards that are to be live, as the latest requests have it."""
+        on = {key for key, request in self._pending.items() if request.on}
+        return self.saved - self._pending.keys() | on
 
     @property
     def saved(self) -> frozenset[str]:
@@ -60,64 +82,60 @@ class Wishes:
         """The boot of the router that the file names; empty before the first."""
         return self._saved.boot_id
 
-    def wish(self, forward_id: str, *, on: bool) -> None:
-        """Take note of a wish, which `save` makes count."""
-        self._latest.add(forward_id)
-        if on:
-            self._wished.add(forward_id)
-        else:
-            self._wished.discard(forward_id)
+    def set(self, forward_id: str, *, on: bool) -> None:
+        """Take a request, which `save` makes count."""
+        self._pending[forward_id] = _Request(on)
 
     async def load(self) -> None:
-        """Read the file; where there is none, nothing is wished."""
-        if stored := await self._store.async_load():
-            self._saved = Wished(frozenset(stored["wished"]), stored.get("boot_id", ""))
-        self._wished = set(self.saved)
+        """Read the file; where there is none, nothing is desired."""
+        if stored := await self._file.async_load():
+            self._saved = Saved(frozenset(stored["wished"]), stored.get("boot_id", ""))
 
     async def save(self, among: Collection[str]) -> frozenset[str]:
-        """Write which of the forwards that there are is wished, and forget of others.
+        """Write which of the forwards that exist are desired, and forget the others.
 
-        Returns those of which something was wished since the last time.
+        Returns those that were asked for since the last time, on or off.
         """
-        latest = frozenset(self._latest)
-        self._latest.clear()
-        self._wished.intersection_update(among)
-        await self._save(self._wished)
-        return latest
+        asked = dict(self._pending)
+        await self._save(self.desired.intersection(among))
+        for key, request in asked.items():
+            # One that came while the file was written is for the next time.
+            if self._pending[key] is request:
+                del self._pending[key]
+        return frozenset(asked)
 
     async def take_back(self, before: frozenset[str]) -> None:
         """Return to what was saved before, since the router refused the change.
 
-        Wishes that came in the meantime stand, also for the same once more.
+        Requests that came in the meantime stand, also for the same once more.
         """
-        self._wished ^= (self.saved ^ before) - self._latest
         await self._save(before)
 
     async def give_up(self, gone: frozenset[str]) -> None:
-        """Wish no more for what is gone.
+        """Desire no more what is gone.
 
-        Unless it was wished again since wishes were saved, as its switch may still
-        show it on; that is saved by its own change, which may have to take it back.
+        Unless it was asked for again since the file was written, as its switch may
+        still show it on; that is saved by its own change, which may have to take it
+        back.
         """
-        self._wished -= gone - self._latest
         await self._save(self.saved - gone)
 
     async def save_boot_id(self, boot_id: str) -> None:
-        """Write on which boot of the router they were brought about."""
+        """Write on which boot of the router it was applied."""
         await self._write(replace(self._saved, boot_id=boot_id))
 
     async def remove(self) -> None:
         """Delete the file."""
-        await self._store.async_remove()
+        await self._file.async_remove()
 
-    async def _save(self, wished: Collection[str]) -> None:
-        """Write which forwards are wished."""
-        await self._write(replace(self._saved, forwards=frozenset(wished)))
+    async def _save(self, desired: frozenset[str]) -> None:
+        """Write which forwards are desired."""
+        await self._write(replace(self._saved, forwards=desired))
 
-    async def _write(self, wished: Wished) -> None:
+    async def _write(self, saved: Saved) -> None:
         """Write the file, unless it says so already."""
-        if self._saved != wished:
-            await self._store.async_save(
-                {"wished": sorted(wished.forwards), "boot_id": wished.boot_id}
+        if self._saved != saved:
+            await self._file.async_save(
+                {"wished": sorted(saved.forwards), "boot_id": saved.boot_id}
             )
-            self._saved = wished
+            self._saved = saved

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from homeassistant.core import CALLBACK_TYPE, callback
 
-from .history import Journal
+from .history import History
 
 # Of what happened before anybody listened. Nobody ever does where the event entity is
 # disabled.
@@ -36,9 +36,9 @@ class RulesEvent:
 class RulesEvents:
     """Tells one listener, also of the last that happened before it was there."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, history: History) -> None:
         """Take where all of it is noted too."""
-        self._journal = journal
+        self._history = history
         self._tell: Callable[[RulesEvent], None] | None = None
         self._untold: deque[RulesEvent] = deque(maxlen=_MOST_UNTOLD)
 
@@ -60,7 +60,7 @@ class RulesEvents:
     ) -> None:
         """Tell what happened, as soon as somebody listens."""
         event = RulesEvent(kind, tuple(sorted(forwards)), cause)
-        self._journal.note(event.type, event.forwards, event.cause)
+        self._history.record(event.type, event.forwards, event.cause)
         if self._tell:
             self._tell(event)
         else:

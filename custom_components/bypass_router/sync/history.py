@@ -1,4 +1,4 @@
-"""What happened lately on one router, for whoever looks into a fault."""
+"""What happened lately on one router, for whoever refreshes into a fault."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ _KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Entry:
     """Something happened to the rules of these forwards."""
 
     when: float
@@ -22,7 +22,7 @@ class Note:
 
 
 @dataclass(slots=True)
-class Journal:
+class History:
     """Counts since the entry was set up, and the last few of what is listed."""
 
     router: Router | None = None
@@ -34,24 +34,24 @@ class Journal:
     losses: int = 0
     hints: int = 0
     """How often there was a reason to look at the rules."""
-    looks: int = 0
-    notes: deque[Note] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    refreshes: int = 0
+    entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=_KEPT))
     transactions: deque[Transaction] = field(
         default_factory=lambda: deque(maxlen=TRANSACTIONS_KEPT)
     )
 
-    def note_opened(self, router: Router) -> None:
-        """Take note that a router is connected."""
+    def record_opened(self, router: Router) -> None:
+        """Record that a router is connected."""
         self.router = router
         self.opened.append(time.time())
         # What was changed before a loss is worth knowing after it.
         router.rules.transactions = self.transactions
 
-    def note_lost(self) -> None:
-        """Take note that the connection is lost."""
+    def record_lost(self) -> None:
+        """Record that the connection is lost."""
         self.lost.append(time.time())
         self.losses += 1
 
-    def note(self, what: str, forwards: tuple[str, ...], cause: str | None) -> None:
-        """Take note of what happened to the rules."""
-        self.notes.append(Note(time.time(), what, forwards, cause))
+    def record(self, what: str, forwards: tuple[str, ...], cause: str | None) -> None:
+        """Record what happened to the rules."""
+        self.entries.append(Entry(time.time(), what, forwards, cause))

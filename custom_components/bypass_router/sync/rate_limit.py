@@ -7,7 +7,7 @@ TIMES = 5
 SECONDS = 60.0
 
 
-class Patience:
+class RateLimit:
     """Allows a few attempts at once, and then few, so that nothing is worn out."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Forwards that somebody on the router takes away: who it was, and how often.
+"""Forwards that other software on the router takes away: which, and how often.
 
 They are put back a few times at once, and then ever more seldom: another program that
-removes them over and over is not fought to the end, which would wear out the router.
+removes them over and over is not opposed to the end, which would wear out the router.
 """
 
 import asyncio
@@ -11,28 +11,28 @@ from homeassistant.core import callback
 
 from ..issues import Issues
 from ..router.monitor import Change
-from ..router.router import Router
 from .events import RulesEvents, RulesEventType
-from .rate_limit import Patience
+from .interfaces import ConnectedRouter
+from .rate_limit import RateLimit
 
 # Seconds that a report of a change may take longer than the sight of it.
 _REPORT_DELAY = 0.5
 
 
-class Removals:
+class Interference:
     """What one router reports of changes, and what of it took forwards away."""
 
     def __init__(self, events: RulesEvents, issues: Issues) -> None:
         """Take where to tell of it."""
         self._events = events
         self._issues = issues
-        self._patience = Patience()
+        self._limit = RateLimit()
         self._reports: list[Change] = []
-        self._fighting = False
-        self._culprit: str | None = None
+        self._conflict = False
+        self._offender: str | None = None
 
     @callback
-    def async_heard(self, change: Change) -> None:
+    def async_reported(self, change: Change) -> None:
         """Take note of a report, which may tell who did what is seen later."""
         self._reports.append(change)
 
@@ -46,7 +46,9 @@ class Removals:
         reports, self._reports = self._reports, []
         return reports
 
-    def judge(self, router: Router, reports: list[Change], *, removed: bool) -> None:
+    def judge(
+        self, router: ConnectedRouter, reports: list[Change], *, removed: bool
+    ) -> None:
         """Keep reports that came before something was seen to be removed.
 
         If it was not, our own part of them is not to excuse others later.
@@ -57,41 +59,43 @@ class Removals:
         else:
             router.rules.cause_of(reports)
 
-    async def async_tell(self, router: Router, gone: frozenset[str]) -> str | None:
+    async def async_tell(
+        self, router: ConnectedRouter, gone: frozenset[str]
+    ) -> str | None:
         """Tell that forwards were removed, and return by which program, if known."""
         cause = await self._find_cause(router)
-        self._culprit = cause or self._culprit
+        self._offender = cause or self._offender
         self._events.async_fire(RulesEventType.REMOVED, gone, cause)
         return cause
 
     @callback
     def async_put_back(self) -> None:
         """Take note that forwards which somebody took away are put back."""
-        self._patience.spend(time.monotonic())
+        self._limit.spend(time.monotonic())
 
     @callback
     def async_wait(self) -> float:
         """Return for how many seconds they are better left away; 0 for none."""
-        wait = self._patience.left(time.monotonic())
-        self._fighting = self._fighting or wait > 0
+        wait = self._limit.left(time.monotonic())
+        self._conflict = self._conflict or wait > 0
         return wait
 
     @callback
-    def async_tell_fight(self) -> None:
-        """Tell who it is that removes them over and over, if somebody does."""
-        if self._fighting:
+    def async_tell_conflict(self) -> None:
+        """Tell which program removes them again and again, if one does."""
+        if self._conflict:
             # Not every removal's report is told from those of our own changes.
-            self._issues.fight(self._culprit)
+            self._issues.conflict(self._offender)
 
     @callback
     def async_calm(self) -> None:
-        """Take the fight for over, unless the last of it was just now."""
-        if not self._patience.left(time.monotonic()):
-            self._fighting = False
-            self._culprit = None
-            self._issues.no_fight()
+        """Take the conflict for over, unless the last of it was just now."""
+        if not self._limit.left(time.monotonic()):
+            self._conflict = False
+            self._offender = None
+            self._issues.no_conflict()
 
-    async def _find_cause(self, router: Router) -> str | None:
+    async def _find_cause(self, router: ConnectedRouter) -> str | None:
         """Return which program changed the rules, if the router tells.
 
         What has changed may be seen before the report of it is here.

@@ -1,0 +1,345 @@
+"""Applies what is desired to one router, and keeps it so."""
+
+import asyncio
+import time
+
+from ..router.errors import ConnectionFailed, ConnectionLost, RouterError, TimedOut
+from ..router.forward import Forward
+from ..router.monitor import Change
+from ..router.rules.base import Live
+from .closing import Closing
+from .comparison import compare, missing
+from .desired_state import DesiredState
+from .events import RulesEvents, RulesEventType
+from .history import History
+from .interfaces import ConnectedRouter, Face
+from .interference import Interference
+from .retry import Retry
+
+# Seconds that a router is left alone at the most which reports changes all the time.
+_LONGEST_PAUSE = 1.0
+
+
+class Reconciler:
+    """Brings desired and live together, and says what is live.
+
+    There are two occasions: something else is desired (`reconcile`), or the router
+    reports that something changed there (`reported`). Both wait for `_changing`, so
+    that each sees the outcome of the one before.
+    """
+
+    def __init__(
+        self,
+        face: Face,
+        desired: DesiredState,
+        closing: Closing,
+        interference: Interference,
+        events: RulesEvents,
+        history: History,
+        retry: Retry,
+    ) -> None:
+        """Take what it works with; nothing is read or changed yet."""
+        self._face = face
+        self._desired = desired
+        self._closing = closing
+        self._interference = interference
+        self._events = events
+        self._history = history
+        self._retry = retry
+        self.active: dict[str, Forward] = {}
+        """The desired forwards that were live when the router was read last."""
+        self.boot_id = ""
+        """Of the router's present boot."""
+        self.stopped = False
+        """Whether no more changes are begun."""
+        self._live: Live | None = None
+        self._changing = asyncio.Lock()
+        self._next_change: asyncio.Task[RouterError | None] | None = None
+        self._unread = False
+        self._refreshing: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[None] | None = None
+
+    async def load(self) -> None:
+        """Read what was desired before, which is taken for live until it is read."""
+        await self._desired.load()
+        self.active = {key: self._face.forwards[key] for key in self._due}
+        self._first = asyncio.get_running_loop().create_future()
+
+    async def first(self) -> None:
+        """Wait until the router was read for the first time. Raises RouterError."""
+        if self._first:
+            await self._first
+
+    def give_up_first(self, err: RouterError) -> bool:
+        """End the wait for the first time with an error; return whether one waits."""
+        if self._first is None or self._first.done():
+            return False
+        self._first.set_exception(err)
+        return True
+
+    async def stop(self) -> None:
+        """Wait for changes that were asked for; `stopped` is to be set by then."""
+        if self._next_change:
+            await asyncio.wait([self._next_change])
+        async with self._changing:
+            pass
+
+    def request(self, forward_id: str, *, on: bool) -> None:
+        """Take a request for one forward, which `reconcile` applies."""
+        self._desired.set(forward_id, on=on)
+
+    @property
+    def desired(self) -> frozenset[str]:
+        """The ids of the forwards that are to be live."""
+        return self._desired.desired
+
+    async def reconcile(self) -> None:
+        """Apply what is desired now. Raises RouterError.
+
+        Whoever asks while a change is under way joins the one after it, so
+        that any number of requests at once are two changes at most.
+        """
+        if self.stopped:
+            raise ConnectionLost(message="closed")
+        if self._next_change is None:
+            # Not eagerly: it would begin, and end the time to join, in here.
+            self._next_change = self._face.in_background(
+                self._try_change(), "change", eager_start=False
+            )
+        # One caller who gives up does not take the change from the others.
+        if err := await asyncio.shield(self._next_change):
+            raise err
+
+    async def reconcile_unasked(self) -> None:
+        """Apply what is desired where no caller waits for it."""
+        try:
+            await self.reconcile()
+        except RouterError as err:
+            self._face.log(err)
+
+    def reported(self, change: Change) -> None:
+        """Read the rules, since the router reported a change."""
+        self._unread = True
+        self._interference.async_reported(change)
+        if self._refreshing is None:
+            self._refreshing = self._face.in_background(
+                self._refresh(), "refresh", eager_start=False
+            )
+
+    async def _try_change(self) -> RouterError | None:
+        """Carry out a change; return its error, which no one may wait for any more."""
+        try:
+            await self._change()
+        except RouterError as err:
+            return err
+        return None
+
+    async def _change(self) -> None:
+        """Apply what is desired when the change before this one is done."""
+        async with self._changing:
+            # From here on, whoever desires something else needs another change.
+            self._next_change = None
+            before = self._desired.saved
+            asked = await self._desired.save(self._face.forwards)
+            desired = self._desired.saved
+            if (router := self._face.connected) is None:
+                raise ConnectionLost(message="closed")
+            try:
+                live = await self._apply(router, desired, self._live, asked)
+                await self._show_change(router, live)
+            except ConnectionFailed, TimedOut:
+                # No one knows how far the router came.
+                self.reported(Change())
+                raise
+            except RouterError:
+                try:
+                    await self._take_back(router, before)
+                except RouterError:
+                    self.reported(Change())
+                raise
+
+    async def _take_back(self, router: ConnectedRouter, before: frozenset[str]) -> None:
+        """Return to what was desired before the router refused a change."""
+        await self._desired.take_back(before)
+        try:
+            # The router may have carried out a part.
+            live = await self._apply(router, before, self._live)
+        except RouterError:
+            live = await router.rules.read()
+        await self._show_change(router, live)
+
+    async def _show_change(self, router: ConnectedRouter, live: Live) -> None:
+        """Show what a change came to, and tell what others did meanwhile."""
+        lost = await self._take_lost(router, live)
+        self._show(router, live)
+        if lost:
+            self._interference.async_put_back()
+            cause = await self._interference.async_tell(router, lost)
+            if restored := lost & self.active.keys():
+                self._events.async_fire(RulesEventType.RESTORED, restored, cause)
+
+    async def _take_lost(self, router: ConnectedRouter, live: Live) -> frozenset[str]:
+        """Return which forwards a change found to be lost.
+
+        Those that it did not put back are desired no more.
+        """
+        lost = router.rules.take_lost() & self._due
+        if not self._face.restores:
+            await self._desired.give_up(self._missing(lost, live))
+        return lost
+
+    async def _refresh(self) -> None:
+        """Read the router until it has nothing more to report."""
+        times = 0
+        try:
+            while self._unread:
+                started = time.monotonic()
+                async with self._changing:
+                    self._unread = False
+                    await self._refresh_once()
+                times += 1
+                # A router that reports changes all the time is left more and
+                # more time for itself.
+                spent = time.monotonic() - started
+                await asyncio.sleep(min(spent * times, _LONGEST_PAUSE))
+        finally:
+            self._refreshing = None
+
+    async def _refresh_once(self) -> None:
+        """Settle, or show that the router can't be read."""
+        if (router := self._face.connected) is None:
+            return
+        self._history.refreshes += 1
+        try:
+            await self._settle(router)
+        except RouterError as err:
+            if self.give_up_first(err) or router.closed:
+                return
+            self._face.show_error(err)
+            self._retry.async_back_off()
+        else:
+            if self._first and not self._first.done():
+                self._first.set_result(None)
+
+    async def _settle(self, router: ConnectedRouter) -> None:
+        """Read what is live, and have it be what is desired."""
+        reports = self._interference.take_reports()
+        live = await router.rules.read()
+        seen = compare(
+            self._face.forwards,
+            self._due,
+            live.forwards,
+            self.active,
+            restores=self._face.restores,
+        )
+        self._interference.judge(router, reports, removed=bool(seen.lost))
+        restarted = self._desired.boot_id not in ("", self.boot_id)
+        await self._desired.save_boot_id(self.boot_id)
+        await self._desired.give_up(seen.given_up)
+        lost = seen.lost
+        put_back = bool(lost & seen.desired)
+        if put_back and (wait := self._interference.async_wait()):
+            self._retry.async_in(wait)
+        elif router.rules.differs(self._chosen(seen.desired)):
+            if put_back:
+                self._interference.async_put_back()
+            live = await self._mend(router, seen.desired, live)
+            lost |= await self._take_lost(router, live)
+        self._show(router, live)
+        # Some may have been removed or given up meanwhile.
+        desired = seen.desired & self._due
+        await self._tell(
+            router,
+            lost,
+            lost & desired - self._missing(desired, live),
+            restarted=restarted,
+        )
+
+    async def _tell(
+        self,
+        router: ConnectedRouter,
+        lost: frozenset[str],
+        restored: frozenset[str],
+        *,
+        restarted: bool,
+    ) -> None:
+        """Tell what was lost, by whom, and what of it is live again."""
+        cause = None
+        if restarted:
+            self._events.async_fire(RulesEventType.RESTARTED, lost)
+        elif lost:
+            cause = await self._interference.async_tell(router, lost)
+        if restored:
+            self._events.async_fire(RulesEventType.RESTORED, restored, cause)
+        self._interference.async_tell_conflict()
+
+    async def _mend(
+        self, router: ConnectedRouter, desired: frozenset[str], live: Live
+    ) -> Live:
+        """Apply what is desired without a request, and return what is live then."""
+        try:
+            return await self._apply(router, desired, live)
+        except ConnectionFailed, TimedOut:
+            raise
+        except RouterError as err:
+            self._face.log(err)
+            self._retry.async_back_off()
+            return await router.rules.read()
+
+    async def _apply(
+        self,
+        router: ConnectedRouter,
+        ids: frozenset[str],
+        live: Live | None,
+        asked: frozenset[str] = frozenset(),
+    ) -> Live:
+        """Make exactly these forwards live, where others were, and return what is.
+
+        Whoever has `asked` for one by name gets it, also where it turns out to be lost,
+        and lost ones are not to be put back. Raises RouterError.
+        """
+        desired = self._chosen(ids)
+        self._closing.expect(desired, live)
+        expected = frozenset(self.active.values())
+        restores = self._face.restores
+        given_up = frozenset() if restores else self.active.keys() - asked
+        return await router.rules.apply(desired, expected, given_up)
+
+    async def _close(self, router: ConnectedRouter, gone: frozenset[Forward]) -> None:
+        """End the connections of forwards that we have taken away."""
+        async with self._changing:
+            # One may have been turned on again before its turn has come.
+            over = gone.difference(self.active.values())
+            if over and self._face.closes:
+                await self._closing.close(router, over)
+
+    def _show(self, router: ConnectedRouter, live: Live) -> None:
+        """Show what was read back, unless the router has been lost since."""
+        if self._face.connected is not router:
+            return
+        desired = self._due
+        there = desired - self._missing(desired, live)
+        self.active = {key: self._face.forwards[key] for key in there}
+        if there == desired:
+            self._retry.async_reset()
+        self._interference.async_calm()
+        self._live = live
+        self._face.show(live)
+        if gone := self._closing.gone(live):
+            # What the switch shows need not wait for it.
+            self._face.in_background(
+                self._close(router, gone), "connections", eager_start=False
+            )
+
+    @property
+    def _due(self) -> frozenset[str]:
+        """The forwards whose request is on disk; what is newer waits for its change."""
+        return self._desired.saved & self._face.forwards.keys()
+
+    def _missing(self, desired: frozenset[str], live: Live) -> frozenset[str]:
+        """Return the forwards that are desired and not live."""
+        return missing(self._face.forwards, desired, live.forwards)
+
+    def _chosen(self, ids: frozenset[str]) -> list[Forward]:
+        """Return the forwards of these ids."""
+        return [forward for key, forward in self._face.forwards.items() if key in ids]
