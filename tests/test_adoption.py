@@ -157,7 +157,7 @@ async def test_a_router_that_refuses_leaves_all_as_it_was(
     await hass.async_block_till_done()
     assert all(client.outcomes)
     assert not entry.subentries
-    assert not entry.runtime_data.wished
+    assert not entry.runtime_data.desired
     assert at_home.bypass.iptables_save() == before
     assert "bypass_router:" not in at_home.bypass.real("nft", "list", "ruleset").stdout
     assert offered(hass) is not None

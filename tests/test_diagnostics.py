@@ -259,7 +259,7 @@ async def test_the_last_changes_and_events_are_told(
     """Those that went wrong too, in the router's words."""
     web = await with_web_on(hass, entry)
     at_home.bypass.run("iptables", "-t", "nat", "-F")
-    await until(lambda: len(entry.runtime_data.history.notes) == 2)
+    await until(lambda: len(entry.runtime_data.history.entries) == 2)
     at_home.bypass.commands.replace(
         "iptables-restore",
         f"#!/bin/sh\ncat >/dev/null; echo 'not for {STRANGER}' >&2; exit 2\n",

@@ -186,7 +186,7 @@ async def test_a_wish_that_comes_after_the_end_leaves_no_trace(
     assert await hass.config_entries.async_unload(entry.entry_id)
     with pytest.raises(HomeAssistantError, match="broke off"):
         await before.async_set_desired(forward_id(entry, "Web"), on=True)
-    assert not before.wished
+    assert not before.desired
     assert hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]["wished"] == []
 
 
@@ -285,8 +285,8 @@ async def test_a_wish_for_what_was_lost_and_not_yet_missed_is_brought_about(
     entry = await set_up(hass, at_home, WEB, GAME, restore=False)
     web, game = switch_of(hass, entry, "Web"), switch_of(hass, entry, "Game")
     await turn(hass, "on", web, game)
-    journal, looks = entry.runtime_data.history, 0
-    while looks != (looks := journal.looks):
+    history, refreshes = entry.runtime_data.history, 0
+    while refreshes != (refreshes := history.refreshes):
         await asyncio.sleep(0.3)
     lose_rules(at_home)
     # Not by the action: the router's news of it would come first.
@@ -294,7 +294,7 @@ async def test_a_wish_for_what_was_lost_and_not_yet_missed_is_brought_about(
     assert hass.states.get(web).state == STATE_ON
     assert "8443" in rules(at_home)
     await until(lambda: hass.states.get(game).state == STATE_OFF)
-    assert entry.runtime_data.wished == {forward_id(entry, "Web")}
+    assert entry.runtime_data.desired == {forward_id(entry, "Web")}
 
 
 async def test_a_router_that_is_lost_amid_a_look_is_not_shown_as_there(

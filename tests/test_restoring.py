@@ -191,10 +191,10 @@ async def test_a_harmless_change_is_not_blamed_later(
     """Who changed something else a while ago has not removed the rules."""
     entry, switch = await with_web_on(hass, at_home, firewall="iptables")
     told = Told(hass)
-    journal = entry.runtime_data.history
-    looks = journal.looks
+    history = entry.runtime_data.history
+    refreshes = history.refreshes
     at_home.bypass.run("nft", "add", "chain", "ip", "nat", "other")
-    await until(lambda: journal.looks > looks)
+    await until(lambda: history.refreshes > refreshes)
     await asyncio.sleep(0.5)
     at_home.bypass.run("iptables", "-t", "nat", "-F")
     await told.hears("rules_restored")
