@@ -1,0 +1,367 @@
+"""What is desired is what is live, after whatever may happen: in memory.
+
+Neither Home Assistant nor a router runs here. `FakeRules` is held against the real
+ones by `tests/router/test_live_rules.py`.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
+from unittest.mock import create_autospec
+
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    rule,
+)
+import pytest
+
+from custom_components.bypass_router.issues import Issues
+from custom_components.bypass_router.router.errors import (
+    ConnectionLost,
+    FirewallFailed,
+    RouterError,
+)
+from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.monitor import Change
+from custom_components.bypass_router.router.rules.base import Live
+from custom_components.bypass_router.sync import interference
+from custom_components.bypass_router.sync.closing import Closing
+from custom_components.bypass_router.sync.desired_state import DesiredState, Stored
+from custom_components.bypass_router.sync.events import RulesEvent, RulesEvents
+from custom_components.bypass_router.sync.history import History
+from custom_components.bypass_router.sync.interference import Interference
+from custom_components.bypass_router.sync.reconciler import Reconciler
+from custom_components.bypass_router.sync.retry import Retry
+
+from .router.fake import FakeRouter, Kernel
+
+IDS: Final = ("A", "B", "C", "D")
+REFUSED: Final = FirewallFailed(command="nft", message="no")
+CUT: Final = ConnectionLost(message="cut")
+
+
+def forward(name: str, target: int = 10) -> Forward:
+    """Return a forward of a port of its own."""
+    return Forward.parse(
+        name,
+        protocol="tcp",
+        external_port=str(8000 + IDS.index(name)),
+        target=f"192.168.50.{target}",
+        target_port="80",
+    )
+
+
+A, B, C, D = map(forward, IDS)
+
+
+class Memory:
+    """A file that is kept in memory."""
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self.stored: Stored | None = None
+
+    async def async_load(self) -> Stored | None:
+        """Return what was saved last."""
+        await asyncio.sleep(0)
+        return self.stored
+
+    async def async_save(self, data: Stored) -> None:
+        """Write all of it, in a while."""
+        for _ in range(4):
+            await asyncio.sleep(0)
+        self.stored = data
+
+    async def async_remove(self) -> None:
+        """Delete the file."""
+        self.stored = None
+
+
+class Home:
+    """Home Assistant, as the reconciler knows it."""
+
+    def __init__(
+        self, kernel: Kernel, file: Memory, forwards: Iterable[Forward]
+    ) -> None:
+        """Start; the router is not connected yet."""
+        self.kernel = kernel
+        self.forwards = {each.id: each for each in forwards}
+        self.connected: FakeRouter | None = None
+        self.restores = True
+        self.closes = True
+        self.shown: Live | None = None
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.planned: list[Callable[[], None]] = []
+        self.events: list[RulesEvent] = []
+        history = History()
+        events = RulesEvents(history)
+        events.async_listen(self.events.append)
+        issues = create_autospec(Issues, instance=True)
+        retry = create_autospec(Retry, instance=True)
+        retry.async_back_off.side_effect = self._plan
+        retry.async_in.side_effect = lambda _: self._plan()
+        self.reconciler = Reconciler(
+            self,
+            DesiredState(file),
+            Closing("router", issues),
+            Interference(events, issues),
+            events,
+            history,
+            retry,
+        )
+
+    def _plan(self) -> None:
+        """Read once more, when all is quiet."""
+        self.planned = [lambda: self.reconciler.reported(Change())]
+
+    def show(self, live: Live) -> None:
+        """Show what was read back."""
+        self.shown = live
+
+    def show_error(self, err: RouterError) -> None:
+        """Show that it is not known what is live."""
+        assert err
+        self.shown = None
+
+    def log(self, err: RouterError) -> None:
+        """Log what failed."""
+
+    def in_background[T](
+        self, work: Coroutine[Any, Any, T], what: str, *, eager_start: bool = True
+    ) -> asyncio.Task[T]:
+        """Start something."""
+        task = asyncio.get_running_loop().create_task(
+            work, name=what, eager_start=eager_start
+        )
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def connect(self) -> None:
+        """Be connected, perhaps again; the watcher's first report comes at once."""
+        self.lose()
+        self.connected = FakeRouter(self.kernel)
+        self.reconciler.boot_id = self.kernel.boot_id
+        self.reconciler.reported(Change())
+
+    def lose(self) -> None:
+        """Lose the connection."""
+        if self.connected:
+            self.connected.closed = True
+            self.connected = None
+            self.shown = None
+
+    async def quiet(self) -> None:
+        """Wait until nothing is under way, and nothing planned."""
+        while self.tasks or self.planned:
+            planned, self.planned = self.planned, []
+            for act in planned:
+                act()
+            if self.tasks:
+                await asyncio.wait(self.tasks)
+            # A task's end is noticed by the loop.
+            await asyncio.sleep(0)
+
+
+class Clock:
+    """Minutes go by whenever all is quiet."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        """Return the time, in seconds."""
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which forwards are put back only so often."""
+    clock = Clock()
+    monkeypatch.setattr(interference, "time", clock)
+    return clock
+
+
+class Anything(RuleBasedStateMachine):
+    """Requests, losses, refusals, restarts and cut connections, in any order."""
+
+    def __init__(self) -> None:
+        """Start with a router that is connected, and nothing desired."""
+        super().__init__()
+        self.clock = Clock()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(interference, "time", self.clock)
+        self.loop = asyncio.new_event_loop()
+        self.kernel = Kernel()
+        self.file = Memory()
+        self.home = Home(self.kernel, self.file, (A, B, C))
+        self.wanted: set[str] = set()
+        self.asked: list[tuple[str, bool, asyncio.Task[None]]] = []
+        self.loop.run_until_complete(self._start(restores=True))
+
+    async def _start(self, *, restores: bool) -> None:
+        """Start, and connect."""
+        self.home.restores = restores
+        await self.home.reconciler.load()
+        self.home.connect()
+
+    def teardown(self) -> None:
+        """Check once more."""
+        self.check()
+        self.loop.close()
+        self.patch.undo()
+
+    @rule(
+        requests=st.dictionaries(st.sampled_from(IDS), st.booleans(), min_size=1),
+        fault=st.sampled_from(["", "refused", "cut before", "cut after"]),
+    )
+    def turn(self, requests: dict[str, bool], fault: str) -> None:
+        """Ask for some to be on or off, all at once."""
+        requests = {
+            key: on for key, on in requests.items() if key in self.home.forwards
+        }
+        if router := self.home.connected:
+            if fault == "refused":
+                router.rules.before.append(REFUSED)
+            elif fault == "cut before":
+                router.rules.before.append(CUT)
+            elif fault == "cut after":
+                router.rules.after.append(CUT)
+        self.loop.run_until_complete(self._ask(requests))
+
+    async def _ask(self, requests: dict[str, bool]) -> None:
+        """Begin to ask, all at once; `_hear` takes what becomes of it."""
+
+        async def ask(key: str, *, on: bool) -> None:
+            self.home.reconciler.request(key, on=on)
+            await self.home.reconciler.reconcile()
+
+        loop = asyncio.get_running_loop()
+        self.asked += [
+            (key, on, loop.create_task(ask(key, on=on), eager_start=True))
+            for key, on in requests.items()
+        ]
+
+    async def _hear(self) -> None:
+        """Wait until each has got an answer; refused ones count for nothing."""
+        asked, self.asked = self.asked, []
+        for key, on, task in asked:
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(outcome, FirewallFailed):
+                continue
+            assert outcome is None or isinstance(outcome, ConnectionLost)
+            self.wanted.discard(key)
+            if on:
+                self.wanted.add(key)
+
+    @rule(gone=st.sets(st.sampled_from(IDS)), reported=st.booleans())
+    def lose_rules(self, gone: set[str], reported: bool) -> None:
+        """Other software takes some away; the report of it may be late."""
+        for key in gone:
+            self.kernel.forwards.pop(key, None)
+        if reported and self.home.connected:
+            self.loop.run_until_complete(self._report())
+
+    async def _report(self) -> None:
+        """Report a change."""
+        self.home.reconciler.reported(Change())
+
+    @rule()
+    def reboot(self) -> None:
+        """Restart the router, which ends the connection."""
+        self.kernel.reboot()
+        self.home.lose()
+
+    @rule()
+    def lose_connection(self) -> None:
+        """Lose the connection alone."""
+        self.home.lose()
+
+    @rule()
+    def connect(self) -> None:
+        """Connect again, perhaps in place of a connection that is there."""
+
+        async def connect() -> None:
+            self.home.connect()
+
+        self.loop.run_until_complete(connect())
+
+    @rule()
+    def restart(self) -> None:
+        """Restart Home Assistant, even in the middle of something."""
+        for task in (*self.home.tasks, *(task for _, _, task in self.asked)):
+            task.cancel()
+        self.loop.run_until_complete(self.home.quiet())
+        stored = self.file.stored or {"wished": []}
+        for key, _, _ in self.asked:
+            # What nobody has heard of is as it was saved, or not.
+            self.wanted.discard(key)
+            self.wanted |= {key}.intersection(stored["wished"])
+        self.asked = []
+        forwards = self.home.forwards.values()
+        # What was asked for and never saved is not known any more.
+        self.home = Home(self.kernel, self.file, forwards)
+        self.loop.run_until_complete(self._start(restores=True))
+
+    @rule(name=st.sampled_from(IDS), host=st.integers(10, 12))
+    def set_up(self, name: str, host: int) -> None:
+        """Add a forward, or lead one elsewhere."""
+        self.home.forwards[name] = forward(name, host)
+        self._changed()
+
+    @rule(name=st.sampled_from(IDS))
+    def remove(self, name: str) -> None:
+        """Remove a forward."""
+        self.check()
+        self.home.forwards.pop(name, None)
+        self.wanted.discard(name)
+        self._changed()
+
+    def _changed(self) -> None:
+        """Tell that forwards were changed."""
+
+        async def change() -> None:
+            work = self.home.reconciler.reconcile_unasked()
+            self.home.in_background(work, "forwards")
+
+        self.loop.run_until_complete(change())
+
+    @rule(steps=st.integers(1, 9))
+    def go_on(self, steps: int) -> None:
+        """Let what is under way come a little further."""
+
+        async def go_on() -> None:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(go_on())
+
+    @rule()
+    def check(self) -> None:
+        """When all is quiet, what is desired is what is live, and what is shown."""
+        if self.home.connected:
+            self.loop.run_until_complete(self._report())
+        self.loop.run_until_complete(self._hear())
+        self.loop.run_until_complete(self.home.quiet())
+        self.clock.now += 1000
+        wanted = {key: self.home.forwards[key] for key in self.wanted}
+        # The id of a forward that was removed never comes back.
+        there = self.home.forwards.keys()
+        assert self.home.reconciler.desired & there == wanted.keys()
+        stored = self.file.stored or {"wished": []}
+        assert there & stored["wished"] == wanted.keys()
+        if self.home.connected is None:
+            assert self.home.shown is None
+            return
+        assert self.kernel.forwards == wanted
+        assert self.home.shown is not None
+        assert self.home.shown.forwards == wanted
+        assert self.home.reconciler.active == wanted
+
+
+Anything.TestCase.settings = settings(
+    deadline=None,
+    stateful_step_count=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestAnything = Anything.TestCase
