@@ -29,7 +29,6 @@ from .sentences import translations
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "custom_components/bypass_router"
 MODULES = sorted(FOLDER.rglob("*.py"))
-CLIENT = sorted(FOLDER.glob("router/**/*.py"))
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SCALE = FOLDER / "quality_scale.yaml"
 FORMS = [
@@ -262,25 +261,6 @@ def test_each_repair_has_its_texts() -> None:
 def test_each_field_of_each_form_is_explained(form: str) -> None:
     """Whatever the form: a field has a name and a sentence."""
     assert keys_below(f"{form}.data") == keys_below(f"{form}.data_description")
-
-
-# How the code is made.
-
-
-@pytest.mark.parametrize("path", CLIENT, ids=named)
-def test_the_client_knows_nothing_of_home_assistant(path: Path) -> None:
-    """It imports from itself, and what it is given."""
-    for node in ast.walk(parsed(path)):
-        match node:
-            case ast.ImportFrom(level=level, module=module):
-                # From no folder above `router/`.
-                assert level <= len(path.relative_to(FOLDER).parts) - 1
-                names = [module or ""]
-            case ast.Import(names=aliases):
-                names = [alias.name for alias in aliases]
-            case _:
-                continue
-        assert not any(name.startswith("homeassistant") for name in names)
 
 
 # What is given to users.
