@@ -9,7 +9,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.issues import left_behind
+from custom_components.bypass_router.issues import Issues
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from tests.lab.bypass import RouterOptions
@@ -37,7 +37,8 @@ ROUTERS = {
 @pytest.fixture
 def commands(hass: HomeAssistant) -> str:
     """What the repair shows."""
-    left_behind(hass, MockConfigEntry(domain=DOMAIN, entry_id="1", title="bypass"))
+    entry = MockConfigEntry(domain=DOMAIN, entry_id="1", title="bypass")
+    Issues(hass, entry).left_behind()
     told = ir.async_get(hass).async_get_issue(DOMAIN, "left_behind_1")
     assert told is not None
     assert told.translation_placeholders is not None

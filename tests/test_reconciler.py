@@ -6,7 +6,7 @@ ones by `tests/router/test_live_rules.py`.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from typing import Any, Final, override
 from unittest.mock import create_autospec
 
 from hypothesis import HealthCheck, settings, strategies as st
@@ -121,7 +121,7 @@ class Home:
 
     def show_error(self, err: RouterError) -> None:
         """Show that it is not known what is live."""
-        assert err
+        assert str(err)
         self.shown = None
 
     def log(self, err: RouterError) -> None:
@@ -205,6 +205,7 @@ class Anything(RuleBasedStateMachine):
         await self.home.reconciler.load()
         self.home.connect()
 
+    @override
     def teardown(self) -> None:
         """Check once more."""
         self.check()

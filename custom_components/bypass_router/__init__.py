@@ -14,7 +14,7 @@ from .coordinator import (
 )
 from .counters.store import Totals
 from .diagnosis.target_store import Remembered
-from .issues import Issues, left_behind
+from .issues import Issues
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
 from .rule_import import async_offer_adoption
@@ -95,7 +95,7 @@ async def async_remove_entry(
             await router.close()
     except RouterError as err:
         _LOGGER.warning("%s: its rules may be left on the router: %s", entry.title, err)
-        left_behind(hass, entry)
+        issues.left_behind()
 
 
 async def _async_updated(hass: HomeAssistant, entry: BypassRouterConfigEntry) -> None:

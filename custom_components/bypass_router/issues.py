@@ -1,7 +1,7 @@
 """What a user is told in Home Assistant's repairs."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import math
 from typing import Any
 
@@ -19,6 +19,8 @@ from .router.ssh.rights import Rights
 _OWNERS = 5
 # What a person may want to copy by hand.
 _COMMANDS = 40
+_ERROR = ir.IssueSeverity.ERROR
+_WARNING = ir.IssueSeverity.WARNING
 
 
 class Issues:
@@ -32,152 +34,90 @@ class Issues:
 
     def forwarding(self, *, enabled: bool) -> None:
         """A router that passes no packets on makes every forward useless."""
-        issue_id = f"ip_forward_{self._entry.entry_id}"
         if enabled:
-            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
-            return
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            issue_id,
-            data={"entry_id": self._entry.entry_id},
-            is_fixable=True,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key="ip_forward",
-            translation_placeholders={"router": self._entry.title},
-        )
+            self._clear("ip_forward")
+        else:
+            self._raise("ip_forward", severity=_ERROR, fix_with={})
 
     def sudo_waits(self, rights: Rights) -> None:
         """Sudo waits for a name server, and would not if the router knew its name."""
-        issue_id = f"sudo_waits_{self._entry.entry_id}"
-        if not (rights.slow and rights.nameless):
-            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
-            return
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            issue_id,
-            is_fixable=False,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key="sudo_waits" if rights.all else "sudo_waits_always",
-            translation_placeholders={
-                "router": self._entry.title,
-                "seconds": f"{math.ceil(rights.delay)}",
-            },
-        )
+        if rights.slow and rights.nameless:
+            self._raise(
+                "sudo_waits",
+                key="sudo_waits" if rights.all else "sudo_waits_always",
+                placeholders={"seconds": str(math.ceil(rights.delay))},
+            )
+        else:
+            self._clear("sudo_waits")
 
     def host_key_changed(self, err: HostKeyChanged) -> None:
         """The router proved another key; only the user knows whether it may."""
-        words = {"router": self._entry.title, **err.details}
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            f"host_key_{self._entry.entry_id}",
-            data={"entry_id": self._entry.entry_id, **words},
-            is_fixable=True,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key="host_key_changed",
-            translation_placeholders=words,
+        details = {"router": self._entry.title, **err.details}
+        self._raise(
+            "host_key",
+            key="host_key_changed",
+            severity=_ERROR,
+            fix_with=details,
+            placeholders=err.details,
         )
 
     def host_key_accepted(self) -> None:
         """The router proved the key that it should."""
-        ir.async_delete_issue(self._hass, DOMAIN, f"host_key_{self._entry.entry_id}")
+        self._clear("host_key")
 
     def waiting(self, commands: Sequence[str]) -> None:
         """Forwards were removed here whose rules wait for the router to be back."""
-        issue_id = f"waiting_{self._entry.entry_id}"
-        if not commands:
-            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
-            return
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            issue_id,
-            is_fixable=False,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key="waiting" if len(commands) <= _COMMANDS else "waiting_many",
-            translation_placeholders={
-                "router": self._entry.title,
-                "commands": "\n".join(commands[:_COMMANDS]),
-                "count": str(len(commands)),
-            },
-        )
+        if commands:
+            self._raise(
+                "waiting",
+                key="waiting" if len(commands) <= _COMMANDS else "waiting_many",
+                placeholders={
+                    "commands": "\n".join(commands[:_COMMANDS]),
+                    "count": str(len(commands)),
+                },
+            )
+        else:
+            self._clear("waiting")
 
     def hand_made(self, count: int) -> None:
-        """Forwards stand on the router that a person has made, and may have adopted."""
-        issue_id = f"hand_made_{self._entry.entry_id}"
-        if not count:
-            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
-            return
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            issue_id,
-            data={"entry_id": self._entry.entry_id},
-            is_fixable=True,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key="hand_made",
-            translation_placeholders={
-                "router": self._entry.title,
-                "count": str(count),
-            },
-        )
+        """A person has made forwards on the router, which may be imported."""
+        if count:
+            self._raise("hand_made", fix_with={}, placeholders={"count": str(count)})
+        else:
+            self._clear("hand_made")
 
     def conflict(self, cause: str | None) -> None:
         """Something on the router removes the rules again and again."""
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            f"fight_{self._entry.entry_id}",
-            is_fixable=False,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key="fight" if cause is None else "fight_with",
-            translation_placeholders={
-                "router": self._entry.title,
-                "cause": cause or "",
-            },
+        self._raise(
+            "fight",
+            key="fight" if cause is None else "fight_with",
+            severity=_ERROR,
+            placeholders={"cause": cause or ""},
         )
 
     def no_conflict(self) -> None:
         """The rules have been left alone for a while."""
-        ir.async_delete_issue(self._hass, DOMAIN, f"fight_{self._entry.entry_id}")
+        self._clear("fight")
 
     def connections_stay(self, err: ConnectionsStay) -> None:
         """A forward was turned off, and its connections can't be ended."""
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            f"connections_stay_{self._entry.entry_id}",
-            is_fixable=False,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key="closing_refused"
-            if isinstance(err, ClosingRefused)
-            else "connections_stay",
-            translation_placeholders={"router": self._entry.title, **err.details},
+        refused = isinstance(err, ClosingRefused)
+        self._raise(
+            "connections_stay",
+            key="closing_refused" if refused else "connections_stay",
+            placeholders=err.details,
         )
 
     def connections_end(self) -> None:
-        """The router can end them, or nobody wants it to."""
-        ir.async_delete_issue(
-            self._hass, DOMAIN, f"connections_stay_{self._entry.entry_id}"
-        )
+        """The router can end them, or no one wants it to."""
+        self._clear("connections_stay")
 
     def both_variants(self, ours: str | None) -> None:
         """Both variants of iptables translate there; ours is where our rules are."""
-        issue_id = f"both_variants_{self._entry.entry_id}"
         if ours is None:
-            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
-            return
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            issue_id,
-            is_fixable=False,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key="both_variants",
-            translation_placeholders={"router": self._entry.title, "ours": ours},
-        )
+            self._clear("both_variants")
+        else:
+            self._raise("both_variants", placeholders={"ours": ours})
 
     def forget(self) -> None:
         """The router is removed here, and what was said of it is of no use."""
@@ -186,7 +126,7 @@ class Issues:
                 ir.async_delete_issue(self._hass, DOMAIN, issue_id)
 
     def foreign(self, tags: Collection[Tag]) -> None:
-        """Other Home Assistants have rules on the router."""
+        """Other Home Assistants have rules on the router, which may be removed."""
         counts = Counter(tag.owner for tag in tags)
         # Those that are shown stay, so that no repair vanishes under the user's hand.
         ranked = sorted(
@@ -195,63 +135,64 @@ class Issues:
         )
         shown = frozenset(ranked[:_OWNERS])
         for owner in shown - self._foreign:
-            self._foreign_owner(owner, counts[owner])
-        for owner in self._foreign - shown:
-            ir.async_delete_issue(
-                self._hass, DOMAIN, f"foreign_{self._entry.entry_id}_{owner}"
+            self._raise(
+                "foreign",
+                owner,
+                fix_with={"owner": owner},
+                placeholders={"owner": owner, "count": str(counts[owner])},
             )
+        for owner in self._foreign - shown:
+            self._clear("foreign", owner)
         self._foreign = shown
-        self._foreign_others(len(counts) - len(shown))
+        if others := len(counts) - len(shown):
+            # More of them than anyone has, all in one.
+            self._raise("foreign_others", placeholders={"count": str(others)})
+        else:
+            self._clear("foreign_others")
 
-    def _foreign_owner(self, owner: str, forwards: int) -> None:
-        """One of them, whose rules the user may have removed."""
+    def left_behind(self) -> None:
+        """The entry is gone, and its rules may still be live on the router."""
+        placeholders = {"commands": CLEAN_UP}
+        self._raise("left_behind", persistent=True, placeholders=placeholders)
+
+    def _raise(
+        self,
+        issue: str,
+        part: str = "",
+        *,
+        key: str = "",
+        severity: ir.IssueSeverity = _WARNING,
+        fix_with: dict[str, str] | None = None,
+        persistent: bool = False,
+        placeholders: Mapping[str, str] | None = None,
+    ) -> None:
+        """Show an issue; of several of one name, a part tells them apart.
+
+        With data to fix it with, it is fixable, by what `repairs` has for it.
+        """
+        entry_id = self._entry.entry_id
+        data: dict[str, str | int | float | None] | None = None
+        if fix_with is not None:
+            data = {"entry_id": entry_id, **fix_with}
         ir.async_create_issue(
             self._hass,
             DOMAIN,
-            f"foreign_{self._entry.entry_id}_{owner}",
-            data={"entry_id": self._entry.entry_id, "owner": owner},
-            is_fixable=True,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key="foreign",
+            self._id(issue, part),
+            data=data,
+            is_fixable=data is not None,
+            is_persistent=persistent,
+            severity=severity,
+            translation_key=key or issue,
             translation_placeholders={
                 "router": self._entry.title,
-                "owner": owner,
-                "count": str(forwards),
+                **(placeholders or {}),
             },
         )
 
-    def _foreign_others(self, count: int) -> None:
-        """More of them than anybody has, all in one."""
-        issue_id = f"foreign_others_{self._entry.entry_id}"
-        if not count:
-            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
-            return
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            issue_id,
-            is_fixable=False,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key="foreign_others",
-            translation_placeholders={
-                "router": self._entry.title,
-                "count": str(count),
-            },
-        )
+    def _clear(self, issue: str, part: str = "") -> None:
+        """Take an issue away, if it is shown."""
+        ir.async_delete_issue(self._hass, DOMAIN, self._id(issue, part))
 
-
-def left_behind(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
-    """An entry is gone, and its rules may still be in force on the router."""
-    ir.async_create_issue(
-        hass,
-        DOMAIN,
-        f"left_behind_{entry.entry_id}",
-        is_fixable=False,
-        is_persistent=True,
-        severity=ir.IssueSeverity.WARNING,
-        translation_key="left_behind",
-        translation_placeholders={
-            "router": entry.title,
-            "commands": CLEAN_UP,
-        },
-    )
+    def _id(self, issue: str, part: str) -> str:
+        """Return an issue's id in Home Assistant's registry."""
+        return "_".join(filter(None, (issue, self._entry.entry_id, part)))
