@@ -13,7 +13,7 @@ from typing import Final
 from .errors import ClosingRefused
 from .forward import Forward, Transport
 from .ssh.script import Result, Run, Script
-from .ssh.sudo import refused_by_sudo
+from .ssh.sudo import as_root, refused_by_sudo
 
 # The original direction first, then the answers'.
 _CONNECTION = re.compile(
@@ -50,7 +50,7 @@ def list_script(address: IPv4Address, *, sudo: bool) -> Script:
     """Return the script whose output `flows_of` understands."""
     script = Script()
     for transport in _TRANSPORTS:
-        script.run(transport, _root(_listing(transport, address), sudo=sudo))
+        script.run(transport, as_root(_listing(transport, address), sudo=sudo))
     return script
 
 
@@ -96,7 +96,7 @@ def close_script(
     """Return the script that ends connections; of those gone by then it says so."""
     script = Script()
     for number, flow in enumerate(flows):
-        script.run(f"close.{number}", _root(_ending(flow, address), sudo=sudo))
+        script.run(f"close.{number}", as_root(_ending(flow, address), sudo=sudo))
     return script
 
 
@@ -133,11 +133,6 @@ def _ending(flow: Flow, address: IPv4Address) -> str:
         f"conntrack -D -p {flow.transport} -d {address}"
         f" --dport {flow.port} --reply-src {flow.target}"
     )
-
-
-def _root(command: str, *, sudo: bool) -> str:
-    """Return how a command is run as root."""
-    return f"sudo -n {command}" if sudo else command
 
 
 def _check(result: Result, command: str) -> None:

@@ -28,7 +28,7 @@ from .rule_import.replace import HandMade, Replaced, listings
 from .rules.base import Lack, Live, Part, Site
 from .rules.ruleset import Plan, Ruleset, Snapshot
 from .ssh.script import Result, Run, Script
-from .ssh.sudo import refused_by_sudo
+from .ssh.sudo import SUDO, refused_by_sudo
 
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
@@ -267,7 +267,7 @@ class LiveRules:
             if failed := plan.failed(sections):
                 command, result = failed
                 outcome = result.message
-                refused = _failure(command.removeprefix("sudo -n "), result)
+                refused = _failure(command.removeprefix(SUDO), result)
             else:
                 self._own_reports += plan.reports
         except RouterError as err:

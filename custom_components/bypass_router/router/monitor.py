@@ -25,6 +25,7 @@ import secrets
 from .conntrack import hearing
 from .forward import Transport
 from .ssh.shell import HEARTBEAT_LIMIT
+from .ssh.sudo import as_root
 
 LISTEN_PAUSE = 0.02
 LISTEN_TRIES = 500
@@ -163,13 +164,12 @@ class Watch:
         self._awaited = 0
         self._listed = self._relevant = False
         words = {"word": self._word, "limit": HEARTBEAT_LIMIT}
-        root = "sudo -n " if sudo else ""
         watchers, ready = ["watcher= looker= routes= arrivals="], ":"
         if by_report:
             kernels = {"rules": _RULES, "routing": _ROUTING}
             tries = LISTEN_TRIES + (int(patience / LISTEN_PAUSE) if sudo else 0)
             watchers.append(_BEFORE.format(tries=tries, pause=LISTEN_PAUSE, **kernels))
-            watch = f"exec {root}nft monitor"
+            watch = f"exec {as_root('nft monitor', sudo=sudo)}"
             watchers.append(_WATCHER.format(watch=watch, name="watcher"))
             # busybox's has no such word, and ends.
             watch = "exec ip -4 monitor rule"
@@ -182,7 +182,7 @@ class Watch:
             watchers.append(_WATCHER.format(watch=watch, name="looker"))
             self._awaited += 1
         if arrivals_at is not None:
-            watch = f"exec {root}{hearing(arrivals_at)}"
+            watch = f"exec {as_root(hearing(arrivals_at), sudo=sudo)}"
             watchers.append(_WATCHER.format(watch=watch, name="arrivals"))
         self.text = _SCRIPT.format(watchers="\n".join(watchers), ready=ready, **words)
 

@@ -23,6 +23,7 @@ from .ssh.rights import Rights, read_rights, rights_script
 from .ssh.script import Result, Script
 from .ssh.session import PATIENCE, SCRIPT_TIMEOUT, Session
 from .ssh.shell import HEARTBEAT_INTERVAL
+from .ssh.sudo import as_root
 
 # Of the ten sessions that a server allows at once, most are for what matters more.
 _VISITS = 2
@@ -164,15 +165,12 @@ class Router:
 
         Raises NotPrivileged if it does not, in the words of the router.
         """
-        sudo = "sudo -n " if self.probe.sudo else ""
-        script = Script().run("enable", f"{sudo}sysctl -w net.ipv4.ip_forward=1")
+        command = "sysctl -w net.ipv4.ip_forward=1"
+        script = Script().run("enable", as_root(command, sudo=self.probe.sudo))
         script.run("forward", "cat /proc/sys/net/ipv4/ip_forward")
         sections = await self._session.run(script)
         if sections["forward"].output != "1":
-            raise NotPrivileged(
-                command="sysctl -w net.ipv4.ip_forward=1",
-                message=sections["enable"].message,
-            )
+            raise NotPrivileged(command=command, message=sections["enable"].message)
 
     async def install_key(self, private_key: str) -> None:
         """Let a key log in to this account, beside those that can already.

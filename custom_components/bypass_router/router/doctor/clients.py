@@ -13,7 +13,7 @@ import re
 
 from ..forward import Forward, Transport
 from ..ssh.script import Result, Script
-from ..ssh.sudo import if_allowed
+from ..ssh.sudo import as_root, if_allowed
 
 _FILE = "/proc/net/nf_conntrack"
 # As many lines as a target's own connections may take up, and more than enough.
@@ -67,9 +67,8 @@ def add_flows(
 ) -> None:
     """Add the command that prints the connections that concern a forward."""
     if tool:
-        root = "sudo -n " if sudo else ""
         listing = "; ".join(
-            f"{root}conntrack -L {match} 2>&1"
+            f"{as_root(f'conntrack -L {match}', sudo=sudo)} 2>&1"
             for match in (f"-d {address}", f"-s {forward.target}")
         )
     else:

@@ -15,6 +15,7 @@ from ..forward import Forward
 from ..probe.firewalls import Tools
 from ..rules.base import Site, Tag
 from ..ssh.shell import HEARTBEAT_LIMIT
+from ..ssh.sudo import as_root
 
 _TABLE = "ip ha_bypass_watch"
 _HOOK = "type filter hook prerouting priority -310; policy accept;"
@@ -68,13 +69,12 @@ def counting_script(forward: Forward, site: Site, tools: Tools, word: str) -> st
     each look.
     """
     tag, address = Tag(site.owner, forward.id), site.address.ip
-    root = "sudo -n " if tools.sudo else ""
     commands = _Commands()
     # An account that sudo lets listen to nft is not let do more.
     if tools.nft or (tools.listens and not tools.sudo):
-        commands = _by_nft(f"{root}nft", forward, tag, address)
+        commands = _by_nft(as_root("nft", sudo=tools.sudo), forward, tag, address)
     elif tools.iptables:
-        command = f"{root}{tools.iptables.command}"
+        command = as_root(tools.iptables.command, sudo=tools.sudo)
         commands = _by_iptables(command, forward, tag, address)
     return _SCRIPT.format(
         word=word,

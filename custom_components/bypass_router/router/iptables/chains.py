@@ -10,7 +10,7 @@ from ..errors import FirewallFailed, NotPrivileged
 from ..forward import Forward
 from ..rules.base import Lack, Phase, Site, Step, Tag
 from ..ssh.script import Result, Script
-from ..ssh.sudo import refused_by_sudo
+from ..ssh.sudo import as_root, refused_by_sudo
 from .changes import blocks_of, changes_of, leftovers_of
 from .created_chains import LISTING, Traces
 from .empty_table import removal_of
@@ -57,7 +57,7 @@ class Iptables:
         Of the tables that may be `absent`, only what is there is looked at.
         """
         self._site = site
-        self._sudo = "sudo -n " if sudo else ""
+        self._sudo = sudo
         self._command = command
         self._variant = variant
         self._hooks = tuple(hooks)
@@ -188,12 +188,12 @@ class Iptables:
             for item in rules_of(forward, self._site, tuple(state.needed))
         )
         changes = changes_of(self._hooks, rules, state, self._site.owner)
-        command = f"{self._sudo}{self._command}-restore --noflush {_WAIT}"
+        command = self._as_root(f"{self._command}-restore --noflush {_WAIT}")
         leftovers = leftovers_of(changes, state)
         steps = [Step(phase, command, lines) for phase, lines in blocks_of(changes)]
         steps.append(Step(Phase.TIDY, command, leftovers.lines))
         for table in leftovers.tables:
-            lines = removal_of(table, f"{self._sudo}nft")
+            lines = removal_of(table, self._as_root("nft"))
             steps.append(Step(Phase.TIDY, "sh", lines))
         return [step for step in steps if step.lines]
 
@@ -265,7 +265,11 @@ class Iptables:
 
     def _in(self, table: str) -> str:
         """Return the start of a command on a table."""
-        return f"{self._sudo}{self._command} {_WAIT} -t {table}"
+        return self._as_root(f"{self._command} {_WAIT} -t {table}")
+
+    def _as_root(self, command: str) -> str:
+        """Return how the account runs a command."""
+        return as_root(command, sudo=self._sudo)
 
     def _label(self, hook: Hook) -> str:
         """Return the end of the labels of a hook's sections."""

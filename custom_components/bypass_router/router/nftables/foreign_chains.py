@@ -21,6 +21,7 @@ import re
 from ..forward import Forward, PortRange, Transport
 from ..rules.base import Lack, Phase, Site, Step, Tag
 from ..ssh.script import Result, Script
+from ..ssh.sudo import as_root
 from .elements import TABLE
 from .listing import Base, NftChain, NftRule, NftTable, read_tables
 from .table import nft_failure
@@ -109,7 +110,7 @@ class Gates:
         self._site = site
         # What iptables leaves as it is, any later chain may still translate.
         self._after = (-100, 2**31) if translated_there else (-105, 95)
-        self._nft = f"{'sudo -n ' if sudo else ''}nft"
+        self._nft = as_root("nft", sudo=sudo)
         self._iptables = iptables
 
     def add_read(self, script: Script) -> None:

@@ -9,7 +9,7 @@ from ..errors import BadOutput, FirewallFailed, NotPrivileged
 from ..forward import Forward
 from ..rules.base import Lack, Phase, Site, Step, Tag
 from ..ssh.script import Result, Script
-from ..ssh.sudo import refused_by_sudo
+from ..ssh.sudo import as_root, refused_by_sudo
 from .elements import (
     CHAINS,
     MAPS,
@@ -56,7 +56,7 @@ class Nftables:
     def __init__(self, site: Site, *, sudo: bool) -> None:
         """Take the site, and whether the commands need `sudo -n` in front."""
         self._site = site
-        self._nft = f"{'sudo -n ' if sudo else ''}nft"
+        self._nft = as_root("nft", sudo=sudo)
 
     def add_read(self, script: Script) -> None:
         """Add the command that prints the table, with elements and counters."""

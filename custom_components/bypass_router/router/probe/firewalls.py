@@ -18,7 +18,7 @@ from ..nftables.elements import TABLE
 from ..nftables.table import check_lines
 from ..rules.base import Site
 from ..ssh.script import Result, Script
-from ..ssh.sudo import asking, refused_by_sudo, refused_of
+from ..ssh.sudo import SUDO, asking, refused_by_sudo, refused_of
 
 # What the account must be allowed to do at the least; none of it changes anything.
 _LOOK_TEST = "iptables --wait 5 -t nat -S PREROUTING"
@@ -85,7 +85,7 @@ def add_tools(script: Script) -> None:
     script.run("sudomangle", asking(_MANGLE_TEST))
     add_variants(script)
     script.run("nft", "nft list tables")
-    script.otherwise("sudonft", "sudo -n -l nft monitor")
+    script.otherwise("sudonft", f"{SUDO}-l nft monitor")
     lines = check_lines(_ANY_SITE)
     script.feed("nftcheck", _NFT_CHECK_TEST, lines)
     script.feed("sudonftcheck", asking(_NFT_CHECK_TEST, run=_NFT_CHECK_TEST), lines)

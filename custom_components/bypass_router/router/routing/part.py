@@ -13,6 +13,7 @@ from zlib import crc32
 from ..forward import Forward, PortRange
 from ..rules.base import Lack, Phase, Site, Step, Tag
 from ..ssh.script import Result, Script, quote
+from ..ssh.sudo import as_root
 from .ip_rule import RouteRule, has_policy_routing, reply_is_diverted, route_rules
 
 # Before what proxies, VPNs and the like take, from 1000 on.
@@ -36,7 +37,7 @@ class Routing:
 
     def __init__(self, site: Site, interface: str, *, sudo: bool) -> None:
         """Take the site, and the interface that its address stands on."""
-        self._ip = f"{'sudo -n ' if sudo else ''}ip"
+        self._ip = as_root("ip", sudo=sudo)
         self._preference = _FIRST_PREFERENCE + crc32(site.owner.encode()) % _PREFERENCES
         self._interface = interface
         hosts = site.address.network

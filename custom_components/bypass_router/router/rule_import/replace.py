@@ -15,6 +15,7 @@ from ..iptables.rules import POST, PRE
 from ..probe.firewalls import Tools
 from ..rules.base import Lack, Phase, Step, Tag
 from ..ssh.script import Result, Script
+from ..ssh.sudo import as_root
 
 type Chain = tuple[str, str]
 """A variant of iptables by its command, and one of the kernel's chains."""
@@ -25,7 +26,7 @@ class Listing:
     """A variant of iptables, and how it prints what stands in its nat table."""
 
     command: str
-    sudo: str = ""
+    sudo: bool = False
     absent: bool = False
     """Whether printing might make the table, and is left where it would."""
 
@@ -33,7 +34,7 @@ class Listing:
         """Add the commands that print the chains."""
         for hook in (PRE, POST):
             words = f"--wait 5 -t {hook.table} -S {hook.builtin}"
-            look = f"{self.sudo}{self.command} {words}"
+            look = as_root(f"{self.command} {words}", sudo=self.sudo)
             script.run(
                 self._label(hook.builtin),
                 guarded(hook.table, look) if self.absent else look,
@@ -51,7 +52,8 @@ class Listing:
     @property
     def restore(self) -> str:
         """The command that changes the rules."""
-        return f"{self.sudo}{self.command}-restore --noflush --wait 5"
+        command = f"{self.command}-restore --noflush --wait 5"
+        return as_root(command, sudo=self.sudo)
 
 
 def listings(tools: Tools) -> list[Listing]:
@@ -59,7 +61,7 @@ def listings(tools: Tools) -> list[Listing]:
     return [
         Listing(
             found.command,
-            "sudo -n " if tools.sudo else "",
+            tools.sudo,
             absent=found.variant == "legacy" and PRE.table in tools.absent,
         )
         for found in (tools.iptables, tools.other)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..forward import Forward
 from ..ssh.script import Result, Script
+from ..ssh.sudo import SUDO
 from .base import Lack, Live, Part, Phase, Site, Step, Tag, Translator
 
 # The kernel cuts a process's name after 15 characters.
@@ -152,7 +153,7 @@ def _parts(step: Step, most: int) -> Iterator[Step]:
 
 def _reports(step: Step) -> Iterator[str]:
     """Yield the name of the process, for each transaction of a step."""
-    name = step.command.removeprefix("sudo -n ").split()[0]
+    name = step.command.removeprefix(SUDO).split()[0]
     transactions = step.lines.count("COMMIT") if "iptables" in name else name == "nft"
     # Of a link's target; the variant's own name is not seen.
     for _ in range(transactions):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import re
 
 from .script import Result, Script, quote
+from .sudo import SUDO
 
 # Seconds. What waits for less does not wait for a name server: a busy router may take
 # one for a sudo.
@@ -56,7 +57,7 @@ class Rights:
 def rights_script() -> Script:
     """Return the script whose output `read_rights` understands; one call of sudo."""
     script = Script().run("before", "cat /proc/uptime")
-    script.run("rights", """sh -c '[ "$(id -u)" != 0 ] && exec sudo -n -l'""")
+    script.run("rights", f"""sh -c '[ "$(id -u)" != 0 ] && exec {SUDO}-l'""")
     script.run("after", "cat /proc/uptime")
     return script.run("name", f"sh -c {quote(_NAME)}")
 

@@ -19,6 +19,7 @@ from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
 from .login import BROKEN, CONNECT_TIMEOUT, connect, connecting
 from .script import Result, Script
 from .shell import Shell, Spare, open_shell, waiting_script
+from .sudo import SUDO
 
 # Seconds.
 SCRIPT_TIMEOUT = 30
@@ -142,7 +143,7 @@ class Session:
     def patience_with(self, text: str) -> float:
         """Return how many seconds `sudo` may add to a script."""
         shells = 1 if self._spare.root else 0
-        return self.patience * (text.count("sudo -n") + shells)
+        return self.patience * (text.count(SUDO) + shells)
 
     async def _output(self, script: Script) -> str:
         """Run a script, and return all that it prints."""

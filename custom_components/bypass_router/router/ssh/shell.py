@@ -19,6 +19,7 @@ from typing import Any
 import asyncssh
 
 from .login import BROKEN, CONNECT_TIMEOUT
+from .sudo import SUDO
 
 HEARTBEAT_INTERVAL = 20.0
 """Seconds between the lines that we send."""
@@ -39,7 +40,7 @@ _MOST = 2
 
 # What sshd says of the connection is kept for those who ask for it.
 _BY_SUDO = (
-    """exec sudo -n sh -c 'export SSH_CONNECTION="$1"; exec sh -s' sh"""
+    f"""exec {SUDO}sh -c 'export SSH_CONNECTION="$1"; exec sh -s' sh"""
     """ "$SSH_CONNECTION\""""
 )
 _GO = "go"

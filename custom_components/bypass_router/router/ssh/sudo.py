@@ -10,6 +10,7 @@ instead of running the command is a refusal. `LC_ALL=C` keeps its words in Engli
 
 from collections.abc import Collection
 import re
+from typing import Final
 
 from .script import Result, quote
 
@@ -34,7 +35,14 @@ _REFUSALS = re.compile(
         )
     )
 )
+SUDO: Final = "sudo -n "
+"""What stands before a command that an ordinary account runs as root."""
 _NO_SUDO = re.compile(rf"(?:{_ANY}: )?sudo: (?:command )?not found")
+
+
+def as_root(command: str, *, sudo: bool) -> str:
+    """Return how an account runs a command as root; root itself needs no `sudo`."""
+    return f"{SUDO}{command}" if sudo else command
 
 
 def refused_by_sudo(result: Result) -> bool:
@@ -56,16 +64,16 @@ def asking(*commands: str, run: str = "") -> str:
     """
     # Each by itself: how often sudo is called can be counted in the text.
     asks = "; ".join(
-        f"sudo -n -l {command} >/dev/null || {{ echo {command}; exit 1; }}"
+        f"{SUDO}-l {command} >/dev/null || {{ echo {command}; exit 1; }}"
         for command in commands
     )
-    last = f"; exec sudo -n {run}" if run else ""
+    last = f"; exec {SUDO}{run}" if run else ""
     return f"""sh -c '[ "$(id -u)" = 0 ] && exit; {asks}{last}'"""
 
 
 def if_allowed(command: str) -> str:
     """Return a command that runs another by sudo, if sudo says that it may."""
-    asked = f"sudo -n -l {command} >/dev/null && exec sudo -n {command}"
+    asked = f"{SUDO}-l {command} >/dev/null && exec {SUDO}{command}"
     return f"sh -c {quote(asked)}"
 
 
