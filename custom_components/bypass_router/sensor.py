@@ -48,9 +48,7 @@ class ForwardsActive(RouterEntity, SensorEntity):
     @override
     def native_value(self) -> int:
         """Count the switches that are on."""
-        live = self.coordinator.data.forwards
-        wanted = self.coordinator.forwards
-        return sum(live.get(key) == forward for key, forward in wanted.items())
+        return sum(map(self.coordinator.is_on, self.coordinator.forwards))
 
 
 class _CountingSensor(ForwardEntity, SensorEntity):

@@ -41,9 +41,8 @@ class ForwardSwitch(ForwardEntity, SwitchEntity):
     @property
     @override
     def is_on(self) -> bool:
-        """Tell whether the rules were found in the router's kernel."""
-        live = self.coordinator.data.forwards.get(self._forward_id)
-        return live is not None and live == self.forward
+        """Return whether the rules were found in the router's kernel."""
+        return self.coordinator.is_on(self._forward_id)
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:

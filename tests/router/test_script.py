@@ -1,13 +1,14 @@
 """Scripts, run by the shells that routers have."""
 
 from collections.abc import Mapping
+from shlex import quote
 import shutil
 import subprocess
 
 import pytest
 
 from custom_components.bypass_router.router.errors import BadOutput
-from custom_components.bypass_router.router.ssh.script import Result, Script, quote
+from custom_components.bypass_router.router.ssh.script import Result, Script
 from tests.lab.waiting import LIMIT
 
 SHELLS = [["sh"], ["bash", "--posix"], ["dash"], ["busybox", "sh"]]

@@ -11,7 +11,8 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN
-from ..router.doctor.doctor import Diagnosis, await_visitor, diagnose, unreachable
+from ..router.doctor.doctor import await_visitor, diagnose, unreachable
+from ..router.doctor.report import Diagnosis
 from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.router import Router

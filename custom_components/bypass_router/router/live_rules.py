@@ -25,10 +25,10 @@ from .monitor import Change
 from .probe.probe import Probe
 from .rule_import.detect import Place, read_hand_made
 from .rule_import.replace import HandMade, Replaced, listings
-from .rules.base import Lack, Live, Part, Site
+from .rules.base import Lack, Live, Part, Site, failure_of
 from .rules.ruleset import Plan, Ruleset, Snapshot
 from .ssh.script import Result, Run, Script
-from .ssh.sudo import SUDO, refused_by_sudo
+from .ssh.sudo import SUDO
 
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
@@ -267,7 +267,9 @@ class LiveRules:
             if failed := plan.failed(sections):
                 command, result = failed
                 outcome = result.message
-                refused = _failure(command.removeprefix(SUDO), result)
+                # What follows is more than people need to know.
+                command = command.removeprefix(SUDO).split(" -", 1)[0]
+                refused = failure_of(command, result)
             else:
                 self._own_reports += plan.reports
         except RouterError as err:
@@ -300,11 +302,3 @@ class LiveRules:
             self.ruleset = snapshot.ruleset
         self._snapshot = snapshot
         return sections, snapshot
-
-
-def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:
-    """Return the error that a change means that failed."""
-    if refused_by_sudo(result):
-        return NotPrivileged(command=command, message=result.message)
-    # What follows is more than people need to know.
-    return FirewallFailed(command=command.split(" -", 1)[0], message=result.message)

@@ -58,8 +58,6 @@ class Visitors:
     """One whose request goes unanswered at this moment."""
     leaves_here: bool = False
     """Whether the target sends what it has for the internet by this router."""
-    excluded: IPv4Address | None = None
-    """One that came to the forward's ports, and was not translated."""
 
 
 def add_flows(
@@ -127,7 +125,6 @@ def visitors_of(result: Result, forward: Forward, site: IPv4Interface) -> Visito
         answered=any(flow.answered for flow in translated),
         unanswered=waiting[-1] if waiting else None,
         leaves_here=any(_leaves(flow, forward, site) for flow in flows),
-        excluded=next((it.source for it in ours if it.answerer == site.ip), None),
     )
 
 

@@ -42,18 +42,6 @@ from .report import (
 )
 from .verdict import judge
 
-__all__ = [
-    "Cause",
-    "Check",
-    "Diagnosis",
-    "Reason",
-    "Status",
-    "Step",
-    "await_visitor",
-    "diagnose",
-    "unreachable",
-]
-
 # Seconds after which a router that had too many sessions has fewer.
 _PAUSES = (0.5, 2.0)
 

@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 import re
+from shlex import quote
 
 from ..forward import Forward, Transport
 from ..network.neighbours import Neighbour, hardware_of
 from ..probe.probe import Probe
 from ..rules.base import Lack
-from ..ssh.script import Result, Script, quote
+from ..ssh.script import Result, Script
 from ..ssh.sudo import if_allowed
 from .clients import Visitors, add_flows, visitors_of
 from .port_probe import Answer, add_knock, read_knock

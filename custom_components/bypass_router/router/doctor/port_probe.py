@@ -10,10 +10,11 @@ from contextlib import suppress
 from enum import StrEnum
 import errno
 from ipaddress import IPv4Address
+from shlex import quote
 from typing import Final, override
 
 from ..forward import PortRange, Transport
-from ..ssh.script import Result, Script, quote
+from ..ssh.script import Result, Script
 
 # Seconds: for a connection, a second SYN and its answer included; for a banner; and
 # for the answer to what was sent.

@@ -6,11 +6,10 @@ from dataclasses import replace
 import re
 from typing import Literal
 
-from ..errors import FirewallFailed, NotPrivileged
 from ..forward import Forward
-from ..rules.base import Lack, Phase, Site, Step, Tag
+from ..rules.base import Lack, Phase, Site, Step, Tag, failure_of
 from ..ssh.script import Result, Script
-from ..ssh.sudo import as_root, refused_by_sudo
+from ..ssh.sudo import as_root
 from .changes import blocks_of, changes_of, leftovers_of
 from .created_chains import LISTING, Traces
 from .empty_table import removal_of
@@ -288,7 +287,7 @@ class Iptables:
         output = result.output
         if "No chain/target/match" in output or "is incompatible" in output:
             return None
-        raise _failure(f"{self._command} -t {hook.table} -S {hook.chain}", result)
+        raise failure_of(f"{self._command} -t {hook.table} -S {hook.chain}", result)
 
     def _read_entrance(self, hook: Hook, sections: Mapping[str, Result]) -> Entrance:
         """Return how the kernel's chain enters ours."""
@@ -306,16 +305,9 @@ class Iptables:
             if sections[f"jump.{self._label(hook)}"].ok:
                 return Entrance((hook.jump,), first=True, blocking=True)
             return Entrance(blocking=True)
-        raise _failure(f"{self._command} -t {hook.table} -S {hook.builtin}", result)
+        raise failure_of(f"{self._command} -t {hook.table} -S {hook.builtin}", result)
 
 
 _ALL = (MANGLE, *HOOKS)
 _LACKS = {FWD: Lack.BLOCKED, MANGLE: Lack.TAKEN}
 _NAT = frozenset(hook for hook in HOOKS if hook is not FWD)
-
-
-def _failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:
-    """Return the error that a failed command means."""
-    if "you must be root" in result.output or refused_by_sudo(result):
-        return NotPrivileged(command=command, message=result.message)
-    return FirewallFailed(command=command, message=result.message)

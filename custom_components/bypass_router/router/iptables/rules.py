@@ -65,7 +65,6 @@ FWD = Hook("filter", "FORWARD", "HA-BYPASS-FWD")
 MANGLE = Hook("mangle", "PREROUTING", "HA-BYPASS-MANGLE")
 TRANSLATING = (PRE, POST)
 HOOKS = (FWD, PRE, POST)
-ALL_HOOKS = (MANGLE, *HOOKS)
 
 
 @lru_cache(_KEPT)

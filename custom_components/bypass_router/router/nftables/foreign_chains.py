@@ -19,12 +19,11 @@ from functools import cached_property
 import re
 
 from ..forward import Forward, PortRange, Transport
-from ..rules.base import Lack, Phase, Site, Step, Tag
+from ..rules.base import Lack, Phase, Site, Step, Tag, failure_of
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import TABLE
 from .listing import Base, NftChain, NftRule, NftTable, read_tables
-from .table import nft_failure
 
 _MADE_BY_IPTABLES = frozenset({"filter", "mangle", "nat", "raw", "security"})
 _JUMP = re.compile(r"\b(?:jump|goto) ([A-Za-z0-9_./-]+)")
@@ -121,7 +120,7 @@ class Gates:
         """Return what that command printed. Raises FirewallFailed, NotPrivileged."""
         result = sections["nft.ruleset"]
         if not result.ok:
-            raise nft_failure("nft list ruleset", result)
+            raise failure_of("nft list ruleset", result)
         return GatesState(
             tuple(
                 place

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..errors import BadOutput, FirewallFailed, NotPrivileged
+from ..errors import BadOutput
 from ..forward import Forward
-from ..rules.base import Lack, Phase, Site, Step, Tag
+from ..rules.base import Lack, Phase, Site, Step, Tag, failure_of
 from ..ssh.script import Result, Script
-from ..ssh.sudo import as_root, refused_by_sudo
+from ..ssh.sudo import as_root
 from .elements import (
     CHAINS,
     MAPS,
@@ -71,7 +71,7 @@ class Nftables:
         if not result.ok:
             if "No such file or directory" in result.output:
                 return NftState()
-            raise nft_failure("nft list table", result)
+            raise failure_of("nft list table", result)
         tables = read_tables(result.output)
         if len(tables) != 1 or f"{tables[0].family} {tables[0].name}" != TABLE:
             raise BadOutput(output=result.message)
@@ -224,10 +224,3 @@ def check_lines(site: Site) -> list[str]:
             ),
         )
     ]
-
-
-def nft_failure(command: str, result: Result) -> FirewallFailed | NotPrivileged:
-    """Return the error that a failed command means."""
-    if "Operation not permitted" in result.output or refused_by_sudo(result):
-        return NotPrivileged(command=command, message=result.message)
-    return FirewallFailed(command=command, message=result.message)

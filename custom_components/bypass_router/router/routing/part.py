@@ -8,11 +8,12 @@ tag that could tell a forward; a preference of each owner's own tells whose they
 
 from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
+from shlex import quote
 from zlib import crc32
 
 from ..forward import Forward, PortRange
 from ..rules.base import Lack, Phase, Site, Step, Tag
-from ..ssh.script import Result, Script, quote
+from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .ip_rule import RouteRule, has_policy_routing, reply_is_diverted, route_rules
 

@@ -7,9 +7,13 @@ from ipaddress import IPv4Interface
 import re
 from typing import Protocol, Self, override
 
+from ..errors import FirewallFailed, NotPrivileged
 from ..forward import Forward
 from ..ssh.script import Result, Script
+from ..ssh.sudo import refused_by_sudo
 
+# In the words of iptables, and of nft.
+_NOT_ROOT = re.compile("you must be root|Operation not permitted")
 _TAG = re.compile(r"bypass_router:([0-9a-z]{1,32}):([0-9A-Za-z]{1,64})")
 
 
@@ -150,3 +154,10 @@ class Translator[S](Part[S], Protocol):
 
     def removal_commands(self, forward: Forward) -> list[str]:
         """Return the commands by which a person takes a forward's rules away."""
+
+
+def failure_of(command: str, result: Result) -> FirewallFailed | NotPrivileged:
+    """Return the error that a failed command of the firewall's means."""
+    if _NOT_ROOT.search(result.output) or refused_by_sudo(result):
+        return NotPrivileged(command=command, message=result.message)
+    return FirewallFailed(command=command, message=result.message)

@@ -4,10 +4,12 @@ It goes into the account's `authorized_keys` beside what is there, with no more
 rights than running commands: no terminal, no forwarding of anything.
 """
 
+from shlex import quote
+
 import asyncssh
 
 from ..errors import KeyNotInstalled
-from .script import Script, quote
+from .script import Script
 from .session import Session
 
 # Known to OpenSSH and to every dropbear; `restrict` is not.

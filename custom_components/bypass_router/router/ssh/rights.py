@@ -10,8 +10,9 @@ and again. For one that may run some commands alone, nothing helps but patience;
 from collections.abc import Mapping
 from dataclasses import dataclass
 import re
+from shlex import quote
 
-from .script import Result, Script, quote
+from .script import Result, Script
 from .sudo import SUDO
 
 # Seconds. What waits for less does not wait for a name server: a busy router may take

@@ -15,12 +15,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 import re
 import secrets
-from shlex import quote
 from typing import Self
 
 from ..errors import BadOutput, printable
-
-__all__ = ["Result", "Run", "Script", "quote"]
 
 # The shell's own status.
 _NOT_FOUND = 127

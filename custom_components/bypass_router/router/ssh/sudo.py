@@ -10,9 +10,10 @@ instead of running the command is a refusal. `LC_ALL=C` keeps its words in Engli
 
 from collections.abc import Collection
 import re
+from shlex import quote
 from typing import Final
 
-from .script import Result, quote
+from .script import Result
 
 # A path, and what else may vary.
 _ANY = r".{1,200}"
