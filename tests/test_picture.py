@@ -1,14 +1,14 @@
 """The picture of a forward's path: what it shows, and that anything can be in it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from ipaddress import IPv4Network
 from xml.etree import ElementTree as ET
 
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.path_image.labels import WORDS
+from custom_components.bypass_router.path_image.labels import Labels, labels_of
 from custom_components.bypass_router.path_image.model import Situation, scene_of
 from custom_components.bypass_router.path_image.svg import Role, Scene, State, draw
 from custom_components.bypass_router.router.doctor.report import (
@@ -20,6 +20,7 @@ from custom_components.bypass_router.router.doctor.report import (
 )
 from custom_components.bypass_router.router.forward import Forward
 
+from .sentences import translations
 from .test_translations import LANGUAGES
 
 WEB = Forward.parse(
@@ -29,7 +30,16 @@ WEB = Forward.parse(
     target="192.168.50.10",
     target_port="443",
 )
-SITUATION = Situation("Web", WEB, "192.168.50.2", connected=True, on=True)
+
+
+def labels(language: str) -> Labels:
+    """Return the labels in a language."""
+    return labels_of(lambda key: translations(language)[f"exceptions.{key}.message"])
+
+
+SITUATION = Situation(
+    "Web", WEB, "192.168.50.2", connected=True, on=True, labels=labels("en")
+)
 # Of client to main router, on to the bypass router, and on to the target.
 OK, FAILED, UNKNOWN = State.OK, State.FAILED, State.UNKNOWN
 
@@ -149,13 +159,13 @@ def test_each_state_is_told_by_shape_and_word_too() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_it_speaks_each_language(language: str) -> None:
     """Of all words, none in English but in English."""
-    words = WORDS[language]
-    scene = scene_of(replace(SITUATION, language=language))
+    words = labels(language)
+    scene = scene_of(replace(SITUATION, labels=words, language=language))
     assert words.main_router in drawn(scene)
     assert f'xml:lang="{language}"' in draw(scene)
     if language != "en":
-        for name in WORDS["en"].__slots__:
-            assert getattr(words, name) != getattr(WORDS["en"], name)
+        for field in fields(Labels):
+            assert getattr(words, field.name) != getattr(labels("en"), field.name)
 
 
 @given(st.text(), st.text())

@@ -11,6 +11,7 @@ from homeassistant.util import dt as dt_util
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.texts import Texts, async_texts
 from .entity import ForwardEntity, async_add_to_forwards
+from .path_image.labels import labels_of
 from .path_image.model import Situation, scene_of
 from .path_image.svg import Scene, draw
 
@@ -52,6 +53,7 @@ class PathPicture(ForwardEntity, ImageEntity):
         ImageEntity.__init__(self, hass)
         self._language = hass.config.language
         self._texts = texts
+        self._labels = labels_of(texts.get)
         self._scene: Scene | None = None
         self._redraw()
 
@@ -103,6 +105,7 @@ class PathPicture(ForwardEntity, ImageEntity):
                 router=str(router.site.address.ip) if router else "",
                 connected=coordinator.connection.router is not None,
                 on=on,
+                labels=self._labels,
                 diagnosis=diagnosis,
                 remark=self._texts.sentences(failed[0])["seen"] if failed else "",
                 language=self._language,

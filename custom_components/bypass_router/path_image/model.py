@@ -6,7 +6,7 @@ from typing import Final
 
 from ..router.doctor.report import Diagnosis, Status, Step
 from ..router.forward import Forward
-from .labels import Words, words_in
+from .labels import Labels
 from .svg import Hop, Role, Scene, State, Station
 
 
@@ -20,6 +20,7 @@ class Situation:
     """The bypass router's address, or empty before it is known."""
     connected: bool
     on: bool
+    labels: Labels
     diagnosis: Diagnosis | None = None
     """The last one, if it is of this forward as it is."""
     remark: str = ""
@@ -76,9 +77,9 @@ _WHOLE: Final = _Place((), (Step.THROUGH, Step.VISIT))
 
 def scene_of(situation: Situation) -> Scene:
     """Return what is to be drawn."""
-    words = words_in(situation.language)
+    labels = situation.labels
     forward = situation.forward
-    state, word = _whole(situation, words)
+    state, word = _whole(situation, labels)
     diagnosis = situation.diagnosis if situation.connected and situation.on else None
     outside = _OUTSIDE.state(diagnosis)
     reached = f"{situation.router}:{forward.external}" if situation.router else ""
@@ -93,25 +94,28 @@ def scene_of(situation: Situation) -> Scene:
         state=state,
         word=word,
         stations=(
-            Station(Role.CLIENT, words.client, _sources(forward, words), outside),
+            Station(Role.CLIENT, labels.client, _sources(forward, labels), outside),
             Station(
-                Role.MAIN, words.main_router, f"→ {reached}" if reached else "", outside
+                Role.MAIN,
+                labels.main_router,
+                f"→ {reached}" if reached else "",
+                outside,
             ),
             Station(
                 Role.BYPASS,
-                words.bypass_router,
+                labels.bypass_router,
                 reached or str(forward.external),
                 bypass,
             ),
             Station(
                 Role.TARGET,
-                words.target,
+                labels.target,
                 f"{forward.target}:{forward.target_ports}",
                 _TARGET.state(diagnosis),
             ),
         ),
         hops=tuple(
-            _hop(f"{_protocol(forward)} {ports}", state, words)
+            _hop(f"{_protocol(forward)} {ports}", state, labels)
             for ports, state in (
                 (forward.external, outside),
                 (forward.external, _ARRIVING.state(diagnosis)),
@@ -123,25 +127,25 @@ def scene_of(situation: Situation) -> Scene:
     )
 
 
-def _whole(situation: Situation, words: Words) -> tuple[State, str]:
+def _whole(situation: Situation, labels: Labels) -> tuple[State, str]:
     """Return how the forward stands as a whole, and the word for it."""
     if not situation.connected:
-        return State.FAILED, words.away
+        return State.FAILED, labels.away
     if not situation.on:
-        return State.UNKNOWN, words.off
+        return State.UNKNOWN, labels.off
     if situation.diagnosis and situation.diagnosis.causes:
-        return State.FAILED, words.broken
+        return State.FAILED, labels.broken
     if _WHOLE.state(situation.diagnosis) is State.OK:
-        return State.OK, words.works
-    return State.OK, words.on
+        return State.OK, labels.works
+    return State.OK, labels.on
 
 
-def _hop(label: str, state: State, words: Words) -> Hop:
+def _hop(label: str, state: State, labels: Labels) -> Hop:
     """Return a hop with the word for its state."""
     word = {
-        State.OK: words.ok,
-        State.FAILED: words.failed,
-        State.UNKNOWN: words.unknown,
+        State.OK: labels.ok,
+        State.FAILED: labels.failed,
+        State.UNKNOWN: labels.unknown,
     }[state]
     return Hop(label, state, word)
 
@@ -151,12 +155,12 @@ def _protocol(forward: Forward) -> str:
     return " + ".join(name.upper() for name in forward.protocol.transports)
 
 
-def _sources(forward: Forward, words: Words) -> str:
+def _sources(forward: Forward, labels: Labels) -> str:
     """Return who may come in."""
     return (
         ", ".join(
             str(network.network_address) if network.prefixlen == 32 else str(network)  # noqa: PLR2004 - a single host
             for network in forward.sources
         )
-        or words.anyone
+        or labels.anyone
     )
