@@ -16,7 +16,7 @@ from tests.lab.exchange import Protocol
 from tests.lab.network import Lab
 from tests.lab.waiting import until
 
-HARDWARE_ADDRESS = "02:00:c0:a8:32:02"
+MAC_ADDRESS = "02:00:c0:a8:32:02"
 """Of the bypass router; the lab makes it of its address."""
 
 WEB: Mapping[str, Any] = {
@@ -83,7 +83,7 @@ def add_entry(
     entry = MockConfigEntry(
         domain=DOMAIN,
         title="bypass",
-        unique_id=HARDWARE_ADDRESS,
+        unique_id=MAC_ADDRESS,
         data={
             "host": lab.bypass.address,
             "port": 22,

@@ -128,7 +128,7 @@ async def test_a_new_name_cuts_nobody(hass: HomeAssistant, at_home: Lab) -> None
     entry, users = await connected(hass, at_home)
     subentry = entry.subentries[forward_id(entry, "Web")]
     hass.config_entries.async_update_subentry(
-        entry, subentry, data={**WEB, "name": "Site"}, title="Site"
+        entry, subentry, data={**WEB, "name": "RouterContext"}, title="RouterContext"
     )
     await hass.async_block_till_done()
     await asyncio.sleep(0.5)

@@ -21,7 +21,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.redact import Scrubber
+from custom_components.bypass_router.redact import Redactor
 from custom_components.bypass_router.router.ssh.credentials import HostKey
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
@@ -29,7 +29,7 @@ from tests.lab.waiting import until
 
 from .setup import (
     GAME,
-    HARDWARE_ADDRESS,
+    MAC_ADDRESS,
     WEB,
     add_entry,
     forward_id,
@@ -50,10 +50,10 @@ VARIANTS = pytest.mark.parametrize(
 )
 
 
-def spellings(hardware_address: str) -> Iterator[str]:
-    """Return the ways to write a hardware address."""
+def spellings(mac_address: str) -> Iterator[str]:
+    """Return the ways to write a MAC address."""
     for separator in (":", "-", ""):
-        yield hardware_address.replace(":", separator)
+        yield mac_address.replace(":", separator)
 
 
 @dataclass
@@ -115,7 +115,7 @@ async def entry(
         PASSPHRASE,
         *private_key.splitlines()[1:-1],
         at_home.bypass.host_key().split()[1],
-        *spellings(HARDWARE_ADDRESS),
+        *spellings(MAC_ADDRESS),
         *spellings(STRANGERS_HARDWARE),
         SOURCE,
         STRANGER,
@@ -227,7 +227,7 @@ async def test_equal_addresses_stay_equal(
     assert f"-d {redirect.split()[3]} " in snat
     assert f"--to-source {source[:-3]}-public-" in snat
     assert re.search(r"--mac-source hardware-\d+ ", mac)
-    assert found["router"]["hardware_address"] not in mac
+    assert found["router"]["mac_address"] not in mac
 
 
 async def test_a_forwards_own_file_begins_with_it(
@@ -383,7 +383,7 @@ async def test_where_the_router_is_is_told_only_of_a_home(
     entry = MockConfigEntry(
         domain=DOMAIN,
         title=f"My {host}" if ":" in host else host.upper(),
-        unique_id=HARDWARE_ADDRESS,
+        unique_id=MAC_ADDRESS,
         data={
             "host": host,
             "port": 22,
@@ -398,16 +398,16 @@ async def test_where_the_router_is_is_told_only_of_a_home(
     entry.add_to_hass(hass)
     if host != shown:
         downloads.secrets.append(host)
-    downloads.secrets += ["a password", *spellings(HARDWARE_ADDRESS)]
+    downloads.secrets += ["a password", *spellings(MAC_ADDRESS)]
     found = await downloads.of(entry)
     assert found["entry"]["state"] == "not_loaded"
     assert found["entry"]["data"]["host"] == shown
     assert found["entry"]["title"].lower().endswith(shown)
 
 
-def scrubbed(text: str) -> str:
+def redacted(text: str) -> str:
     """Return a text as it would stand in the file."""
-    scrubber = Scrubber(names=["gate.smith.org"], hardware=[HARDWARE_ADDRESS])
+    scrubber = Redactor(names=["gate.smith.org"], macs=[MAC_ADDRESS])
     cleaned = scrubber.clean({"text": text})["text"]
     assert isinstance(cleaned, str)
     return cleaned
@@ -435,7 +435,7 @@ def scrubbed(text: str) -> str:
 )
 def test_what_tells_whose_a_home_is_goes(text: str, expected: str) -> None:
     """However it is written."""
-    assert scrubbed(text) == expected
+    assert redacted(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,7 @@ def test_what_tells_whose_a_home_is_goes(text: str, expected: str) -> None:
 )
 def test_what_helps_stays(text: str) -> None:
     """Addresses that many homes have, and what only looks like one."""
-    assert scrubbed(text) == text
+    assert redacted(text) == text
 
 
 @given(
@@ -469,4 +469,4 @@ def test_no_public_address_stays(
 ) -> None:
     """Whichever it is, and whatever stands around it."""
     if address.is_global and not address.is_multicast:
-        assert scrubbed(around.format(spelt(address))) == around.format("public-1")
+        assert redacted(around.format(spelt(address))) == around.format("public-1")

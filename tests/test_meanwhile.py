@@ -21,7 +21,7 @@ from custom_components.bypass_router.counters.counters import Counters
 from custom_components.bypass_router.diagnosis.notification import (
     async_diagnose_visibly,
 )
-from custom_components.bypass_router.diagnosis.target_store import Remembered
+from custom_components.bypass_router.diagnosis.target_store import TargetMacStore
 from custom_components.bypass_router.router.ssh.credentials import HostKey
 from custom_components.bypass_router.router.ssh.session import fetch_host_key
 from custom_components.bypass_router.subentry import forward_of
@@ -43,7 +43,7 @@ from .setup import (
     turn,
 )
 
-SITE: Final = {**WEB, "name": "Site", "external_port": "8080"}
+SITE: Final = {**WEB, "name": "RouterContext", "external_port": "8080"}
 MOVED: Final = {**GAME, "external_port": "6100-6110"}
 
 
@@ -108,7 +108,7 @@ async def test_what_is_changed_while_the_router_is_being_connected_is_not_missed
     await until(lambda: "6100" in rules(at_home) and "6000" not in rules(at_home))
     assert "8443" not in rules(at_home)
     await until(lambda: hass.states.get(game).state == STATE_ON)
-    assert hass.states.get(switch_of(hass, entry, "Site")).state == STATE_OFF
+    assert hass.states.get(switch_of(hass, entry, "RouterContext")).state == STATE_OFF
     assert hass.states.get(web) is None
     assert not [it for it in caplog.records if it.levelname == "ERROR"]
 
@@ -171,7 +171,7 @@ async def test_a_forward_that_is_added_amid_a_reload_gets_a_switch_that_works(
     assert await reloading
     with pytest.raises(HomeAssistantError, match="broke off"):
         await wish
-    site = switch_of(hass, entry, "Site")
+    site = switch_of(hass, entry, "RouterContext")
     await turn(hass, "on", site)
     assert hass.states.get(site).state == STATE_ON
     assert not [it for it in caplog.records if it.levelname == "ERROR"]
@@ -470,7 +470,7 @@ class Diagnosed:
     def __init__(self, hass: HomeAssistant, entry: MockConfigEntry, name: str) -> None:
         """Name the forward."""
         self.forward = forward_of(entry.subentries[forward_id(entry, name)])
-        self.remembered = Remembered(hass, entry.entry_id)
+        self.remembered = TargetMacStore(hass, entry.entry_id)
 
     async def end(self) -> None:
         """Find the target."""
@@ -506,7 +506,7 @@ async def test_nothing_is_remembered_of_what_was_removed_meanwhile(
     await at_once(game.end(), web.end())
     key = f"{DOMAIN}.{entry.entry_id}.targets"
     assert hass_storage[key]["data"].keys() == {game.forward.id}
-    await Remembered(hass, entry.entry_id).remove()
+    await TargetMacStore(hass, entry.entry_id).remove()
     assert await hass.config_entries.async_remove(entry.entry_id)
     await game.end()
     assert key not in hass_storage

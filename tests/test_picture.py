@@ -9,8 +9,8 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.bypass_router.path_image.labels import Labels, labels_of
-from custom_components.bypass_router.path_image.model import Situation, scene_of
-from custom_components.bypass_router.path_image.svg import Role, Scene, State, draw
+from custom_components.bypass_router.path_image.model import Situation, model_of
+from custom_components.bypass_router.path_image.svg import PathModel, Role, State, draw
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,
@@ -56,24 +56,27 @@ def diagnosed(**statuses: str) -> Diagnosis:
     )
 
 
-def hops(diagnosis: Diagnosis | None) -> list[State]:
+def segments(diagnosis: Diagnosis | None) -> list[State]:
     """Return how the hops are shown after a diagnosis."""
-    return [hop.state for hop in scene_of(replace(SITUATION, diagnosis=diagnosis)).hops]
+    return [
+        segment.state
+        for segment in model_of(replace(SITUATION, diagnosis=diagnosis)).segments
+    ]
 
 
-def stations(situation: Situation) -> Mapping[Role, State]:
+def nodes(situation: Situation) -> Mapping[Role, State]:
     """Return how the stations are shown."""
-    return {each.role: each.state for each in scene_of(situation).stations}
+    return {each.role: each.state for each in model_of(situation).nodes}
 
 
-def drawn(scene: Scene) -> list[str]:
+def drawn(model: PathModel) -> list[str]:
     """Return the texts of the picture."""
-    return ["".join(node.itertext()) for node in ET.fromstring(draw(scene)).iter()][1:]  # noqa: S314 - our own
+    return ["".join(node.itertext()) for node in ET.fromstring(draw(model)).iter()][1:]  # noqa: S314 - our own
 
 
 def test_it_names_everybody_on_the_path_with_address_and_port() -> None:
     """And who may come in."""
-    texts = drawn(scene_of(SITUATION))
+    texts = drawn(model_of(SITUATION))
     for text in (
         "Web",
         "From anywhere",
@@ -87,41 +90,49 @@ def test_it_names_everybody_on_the_path_with_address_and_port() -> None:
     forward = replace(
         WEB, sources=(IPv4Network("192.0.2.7/32"), IPv4Network("198.51.100.0/24"))
     )
-    texts = drawn(scene_of(replace(SITUATION, forward=forward)))
+    texts = drawn(model_of(replace(SITUATION, forward=forward)))
     assert "192.0.2.7, 198.51.100.0/24" in texts
 
 
 def test_nothing_is_green_that_was_not_proved() -> None:
     """The switch alone proves the bypass router's rules, and no packet."""
-    assert hops(None) == [UNKNOWN, UNKNOWN, UNKNOWN]
-    assert stations(SITUATION) == {
+    assert segments(None) == [UNKNOWN, UNKNOWN, UNKNOWN]
+    assert nodes(SITUATION) == {
         Role.CLIENT: UNKNOWN,
         Role.MAIN: UNKNOWN,
         Role.BYPASS: OK,
         Role.TARGET: UNKNOWN,
     }
-    assert hops(diagnosed(rules="ok", target="ok", port="unknown"))[2] is UNKNOWN
-    assert hops(diagnosed(rules="ok", port="skipped"))[2] is UNKNOWN
+    assert segments(diagnosed(rules="ok", target="ok", port="unknown"))[2] is UNKNOWN
+    assert segments(diagnosed(rules="ok", port="skipped"))[2] is UNKNOWN
 
 
 def test_a_diagnosis_colours_the_hop_that_it_is_about() -> None:
     """Green up to the fault, red at it, and grey behind it."""
-    assert hops(diagnosed(port="ok")) == [UNKNOWN, UNKNOWN, OK]
-    assert hops(diagnosed(port="ok", arrival="failed")) == [UNKNOWN, FAILED, OK]
-    assert hops(diagnosed(port="failed")) == [UNKNOWN, UNKNOWN, FAILED]
-    assert hops(diagnosed(port="ok", arrival="ok", visit="failed")) == [OK, OK, FAILED]
-    assert hops(diagnosed(port="ok", arrival="ok", visit="ok")) == [OK, OK, OK]
-    assert hops(diagnosed(rules="failed")) == [UNKNOWN, UNKNOWN, UNKNOWN]
+    assert segments(diagnosed(port="ok")) == [UNKNOWN, UNKNOWN, OK]
+    assert segments(diagnosed(port="ok", arrival="failed")) == [UNKNOWN, FAILED, OK]
+    assert segments(diagnosed(port="failed")) == [UNKNOWN, UNKNOWN, FAILED]
+    assert segments(diagnosed(port="ok", arrival="ok", visit="failed")) == [
+        OK,
+        OK,
+        FAILED,
+    ]
+    assert segments(diagnosed(port="ok", arrival="ok", visit="ok")) == [OK, OK, OK]
+    assert segments(diagnosed(rules="failed")) == [UNKNOWN, UNKNOWN, UNKNOWN]
     broken = replace(SITUATION, diagnosis=diagnosed(rules="failed"))
-    assert stations(broken)[Role.BYPASS] is FAILED
+    assert nodes(broken)[Role.BYPASS] is FAILED
 
 
 @pytest.mark.parametrize("step", Step)
 def test_a_failed_step_is_red_somewhere(step: Step) -> None:
     """None is forgotten, also of those that come later."""
     situation = replace(SITUATION, diagnosis=diagnosed(**{step.value: "failed"}))
-    scene = scene_of(situation)
-    shown = [scene.state, *stations(situation).values(), *(h.state for h in scene.hops)]
+    model = model_of(situation)
+    shown = [
+        model.state,
+        *nodes(situation).values(),
+        *(h.state for h in model.segments),
+    ]
     assert shown.count(FAILED) >= 2
 
 
@@ -129,20 +140,20 @@ def test_the_live_state_goes_before_the_diagnosis() -> None:
     """A forward that is off, or a router that is away, was never as well as before."""
     well = diagnosed(rules="ok", target="ok", port="ok", arrival="ok", visit="ok")
     situation = replace(SITUATION, diagnosis=well)
-    assert scene_of(situation).word == "Works"
-    off = scene_of(replace(situation, on=False))
+    assert model_of(situation).word == "Works"
+    off = model_of(replace(situation, on=False))
     assert (off.word, off.state) == ("Off", UNKNOWN)
     away = replace(situation, connected=False)
-    assert scene_of(away).word == "Not reachable"
-    assert stations(away)[Role.BYPASS] is FAILED
-    for scene in (off, scene_of(away)):
-        assert {hop.state for hop in scene.hops} == {UNKNOWN}
+    assert model_of(away).word == "Not reachable"
+    assert nodes(away)[Role.BYPASS] is FAILED
+    for model in (off, model_of(away)):
+        assert {segment.state for segment in model.segments} == {UNKNOWN}
 
 
 def test_each_state_is_told_by_shape_and_word_too() -> None:
     """Nobody has to tell red from green."""
     seen = {
-        state: draw(scene_of(replace(SITUATION, diagnosis=diagnosed(port=status))))
+        state: draw(model_of(replace(SITUATION, diagnosis=diagnosed(port=status))))
         for state, status in ((OK, "ok"), (FAILED, "failed"), (UNKNOWN, "unknown"))
     }
     for state, word in ((OK, "OK"), (FAILED, "Fails"), (UNKNOWN, "Not checked")):
@@ -160,9 +171,9 @@ def test_each_state_is_told_by_shape_and_word_too() -> None:
 def test_it_speaks_each_language(language: str) -> None:
     """Of all words, none in English but in English."""
     words = labels(language)
-    scene = scene_of(replace(SITUATION, labels=words, language=language))
-    assert words.main_router in drawn(scene)
-    assert f'xml:lang="{language}"' in draw(scene)
+    model = model_of(replace(SITUATION, labels=words, language=language))
+    assert words.main_router in drawn(model)
+    assert f'xml:lang="{language}"' in draw(model)
     if language != "en":
         for field in fields(Labels):
             assert getattr(words, field.name) != getattr(labels("en"), field.name)
@@ -177,15 +188,15 @@ def test_whatever_it_is_called_the_picture_is_well_formed(
         SITUATION, title=title, remark=remark, diagnosis=diagnosed(port="failed")
     )
     plain = replace(situation, title="Web", remark="x")
-    tags = {node.tag for node in ET.fromstring(draw(scene_of(situation))).iter()}  # noqa: S314
-    assert tags == {node.tag for node in ET.fromstring(draw(scene_of(plain))).iter()}  # noqa: S314
+    tags = {node.tag for node in ET.fromstring(draw(model_of(situation))).iter()}  # noqa: S314
+    assert tags == {node.tag for node in ET.fromstring(draw(model_of(plain))).iter()}  # noqa: S314
 
 
 def test_a_script_in_a_name_is_but_a_name() -> None:
     """It is opened as a page of its own too, where a script would run."""
-    scene = scene_of(replace(SITUATION, title='"><script>alert(1)</script>'))
-    assert "<script" not in draw(scene)
-    assert "<script>" in draw(scene).replace("&lt;", "<").replace("&gt;", ">")
+    model = model_of(replace(SITUATION, title='"><script>alert(1)</script>'))
+    assert "<script" not in draw(model)
+    assert "<script>" in draw(model).replace("&lt;", "<").replace("&gt;", ">")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +206,7 @@ def test_a_script_in_a_name_is_but_a_name() -> None:
 )
 def test_long_names_end_in_dots_within_the_picture(title: str) -> None:
     """Instead of running over its edge."""
-    texts = drawn(scene_of(replace(SITUATION, title=title)))
+    texts = drawn(model_of(replace(SITUATION, title=title)))
     shown = next(text for text in texts if text.endswith("…"))
     assert len(shown) < 45
 
@@ -204,9 +215,9 @@ def test_what_is_wrong_stands_below_in_lines_of_its_own() -> None:
     """Nothing of it is lost, and the picture grows with it."""
     remark = "The device 192.168.50.10 refuses connections at port 443. " * 2
     bad = replace(SITUATION, diagnosis=diagnosed(port="failed"), remark=remark)
-    texts = drawn(scene_of(bad))
+    texts = drawn(model_of(bad))
     assert remark.split() == " ".join(texts[-4:]).split()[-len(remark.split()) :]
-    well = scene_of(SITUATION)
+    well = model_of(SITUATION)
     height = ET.fromstring(draw(well)).get("height")  # noqa: S314
-    taller = ET.fromstring(draw(scene_of(bad))).get("height")  # noqa: S314
+    taller = ET.fromstring(draw(model_of(bad))).get("height")  # noqa: S314
     assert float(taller or 0) > float(height or 0)

@@ -73,7 +73,7 @@ async def test_a_forward_is_a_device_of_its_own_behind_the_router(
 
 
 def entry_mac(lab: Lab) -> str:
-    """Return the hardware address of the router's LAN interface."""
+    """Return the MAC address of the router's LAN interface."""
     return lab.bypass.run("cat", "/sys/class/net/lan/address").stdout.strip()
 
 
@@ -190,12 +190,12 @@ async def test_a_changed_forward_leads_to_its_new_target_at_once(
     switch = switch_of(hass, entry, "Web")
     await turn(hass, "on", switch)
     assert not await passes(at_home)
-    changed: Mapping[str, Any] = {**WEB, "name": "Site", "target_port": "444"}
+    changed: Mapping[str, Any] = {**WEB, "name": "RouterContext", "target_port": "444"}
     hass.config_entries.async_update_subentry(
         entry,
         entry.subentries[forward_id(entry, "Web")],
         data=changed,
-        title="Site",
+        title="RouterContext",
     )
     await hass.async_block_till_done()
     await until(lambda: ". 444" in rules(at_home) and ". 443" not in rules(at_home))
@@ -204,7 +204,7 @@ async def test_a_changed_forward_leads_to_its_new_target_at_once(
     registry = er.async_get(hass).async_get(switch)
     device = dr.async_get(hass).async_get(registry.device_id or "")
     assert device is not None
-    assert device.name == "Site"
+    assert device.name == "RouterContext"
 
 
 async def test_a_wish_outlives_a_lost_connection(

@@ -13,7 +13,7 @@ from .coordinator import (
     BypassRouterCoordinator,
 )
 from .counters.store import Totals
-from .diagnosis.target_store import Remembered
+from .diagnosis.target_store import TargetMacStore
 from .issues import Issues
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
@@ -76,7 +76,7 @@ async def async_remove_entry(
     """Take our rules, and a key that was made here, from the router."""
     await DesiredState(file_of(hass, entry.entry_id)).remove()
     await Totals(hass, entry.entry_id).remove()
-    await Remembered(hass, entry.entry_id).remove()
+    await TargetMacStore(hass, entry.entry_id).remove()
     issues = Issues(hass, entry)
     issues.forget()
     try:

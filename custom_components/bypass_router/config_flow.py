@@ -259,11 +259,9 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         """Keep what lets us into the router, if we can work with it."""
         router = await connect(self.hass, self._data(credentials))
         try:
-            hardware_address = router.probe.hardware_address
+            mac_address = router.probe.mac_address
             await self.async_set_unique_id(
-                format_mac(hardware_address)
-                if hardware_address
-                else self._host_key.fingerprint,
+                format_mac(mac_address) if mac_address else self._host_key.fingerprint,
                 # A form left open somewhere must not stand in the way.
                 raise_on_progress=False,
             )

@@ -19,7 +19,7 @@ from .const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
 from .counters.counters import Counters
 from .devices import async_name_forwards, async_register_router
 from .diagnosis.run import Finding
-from .diagnosis.target_learner import Targets
+from .diagnosis.target_learner import TargetLearner
 from .errors import translated
 from .issues import Issues
 from .router.backend import Backend
@@ -85,7 +85,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             router=lambda: self.connection.router,
             forwards=lambda: self._reconciler.active,
         )
-        self._targets = Targets(
+        self._targets = TargetLearner(
             hass,
             entry,
             router=lambda: self.connection.router,

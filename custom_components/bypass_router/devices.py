@@ -22,7 +22,7 @@ def async_register_router(
     Before the forwards' devices, which name it.
     """
     probe = router.probe
-    mac = probe.hardware_address
+    mac = probe.mac_address
     device = dr.async_get(hass).async_get_or_create(
         config_entry_id=entry.entry_id,
         identifiers={(DOMAIN, entry.entry_id)},
@@ -66,7 +66,7 @@ async def async_devices(
 
 
 def _names(hass: HomeAssistant) -> Mapping[str, str]:
-    """Return what the user calls devices, by their hardware addresses."""
+    """Return what the user calls devices, by their MAC addresses."""
     return {
         address: name
         for device in dr.async_get(hass).devices
@@ -78,6 +78,6 @@ def _names(hass: HomeAssistant) -> Mapping[str, str]:
 
 def _label(neighbour: Neighbour, names: Mapping[str, str]) -> str:
     """Return a name with the address, or what there is of it."""
-    hardware = neighbour.hardware_address
-    name = names.get(hardware) or neighbour.name or hardware
+    mac = neighbour.mac_address
+    name = names.get(mac) or neighbour.name or mac
     return f"{name} ({neighbour.address})" if name else str(neighbour.address)

@@ -22,7 +22,7 @@ from .const import (
     SUBENTRY_FORWARD,
 )
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .redact import Scrubber
+from .redact import Redactor
 from .router.forward import Forward
 from .router.rules.base import Live, Tag
 from .router.ssh.credentials import HostKey
@@ -58,11 +58,11 @@ def _cleaned(
 ) -> dict[str, Any]:
     """Return all of it without what tells where and whose the home is."""
     router = everything.get("router") or {}
-    scrubber = Scrubber(
+    redactor = Redactor(
         names=(entry.data[CONF_HOST], entry.title, router.get("hostname", "")),
-        hardware=(entry.unique_id or "", router.get("hardware_address") or ""),
+        macs=(entry.unique_id or "", router.get("mac_address") or ""),
     )
-    cleaned: dict[str, Any] = scrubber.clean(everything)
+    cleaned: dict[str, Any] = redactor.clean(everything)
     return cleaned
 
 

@@ -12,8 +12,8 @@ from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.texts import Texts, async_texts
 from .entity import ForwardEntity, async_add_to_forwards
 from .path_image.labels import labels_of
-from .path_image.model import Situation, scene_of
-from .path_image.svg import Scene, draw
+from .path_image.model import Situation, model_of
+from .path_image.svg import PathModel, draw
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0
@@ -54,7 +54,7 @@ class PathPicture(ForwardEntity, ImageEntity):
         self._language = hass.config.language
         self._texts = texts
         self._labels = labels_of(texts.get)
-        self._scene: Scene | None = None
+        self._model: PathModel | None = None
         self._redraw()
 
     @property
@@ -66,7 +66,7 @@ class PathPicture(ForwardEntity, ImageEntity):
     @override
     async def async_image(self) -> bytes | None:
         """Return the picture."""
-        return draw(self._scene).encode() if self._scene else None
+        return draw(self._model).encode() if self._model else None
 
     @callback
     @override
@@ -77,14 +77,14 @@ class PathPicture(ForwardEntity, ImageEntity):
 
     def _redraw(self) -> bool:
         """Take note of what is to be drawn; tell whether it is something else."""
-        scene = self._scene_now()
-        if scene == self._scene:
+        model = self._scene_now()
+        if model == self._model:
             return False
-        self._scene = scene
+        self._model = model
         self._attr_image_last_updated = dt_util.utcnow()
         return True
 
-    def _scene_now(self) -> Scene | None:
+    def _scene_now(self) -> PathModel | None:
         """Return what is to be drawn, if the forward is still there."""
         if (forward := self.forward) is None:
             return None
@@ -98,7 +98,7 @@ class PathPicture(ForwardEntity, ImageEntity):
             [check for check in diagnosis.checks if check.cause] if diagnosis else []
         )
         router = coordinator.history.router
-        return scene_of(
+        return model_of(
             Situation(
                 title=coordinator.config_entry.subentries[forward.id].title,
                 forward=forward,

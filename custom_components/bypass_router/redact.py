@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 _PAIR = "[0-9A-Fa-f]{2}"
-# Some interfaces are named after their hardware address: enx0200c0a83202.
-_HARDWARE = rf"\b(?:{_PAIR}[:-]){{5}}{_PAIR}\b|(?<=\benx)[0-9a-f]{{12}}\b"
+# Some interfaces are named after their MAC address: enx0200c0a83202.
+_MAC = rf"\b(?:{_PAIR}[:-]){{5}}{_PAIR}\b|(?<=\benx)[0-9a-f]{{12}}\b"
 _IPV4 = re.compile(r"(?<!\d)(?<!\d\.)\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:.]{2,45}(?![\w:])")
 _IPV6_AT_HOME = [
@@ -20,28 +20,28 @@ _HOME_NAME = re.compile(
 )
 
 
-class Scrubber:
+class Redactor:
     """Puts the same placeholder in the place of the same address, all over.
 
     What it takes for an address is public (no private network's, no example's),
-    or a hardware address in any of its notations.
+    or a MAC address in any of its notations.
     """
 
-    def __init__(self, *, names: Iterable[str], hardware: Iterable[str]) -> None:
-        """Take names that may be public ones, and hardware addresses.
+    def __init__(self, *, names: Iterable[str], macs: Iterable[str]) -> None:
+        """Take names that may be public ones, and MAC addresses.
 
         Names are looked for only if they are told here, since any word with a
-        dot in it could be one; so are hardware addresses without separators.
+        dot in it could be one; so are MAC addresses without separators.
         """
         self._given: dict[str, str] = {}
         public = [re.escape(name) for name in names if _is_public_name(name)]
-        known = [re.sub("[^0-9a-f]", "", text.lower()) for text in hardware]
+        known = [re.sub("[^0-9a-f]", "", text.lower()) for text in macs]
         bare = [text for text in known if re.fullmatch("[0-9a-f]{12}", text)]
         # What can't be found stands in where there is no name.
         self._names = re.compile(
             rf"(?<![\w.-])(?:{'|'.join(public) or '(?!)'})(?![\w-])", re.IGNORECASE
         )
-        self._hardware = re.compile("|".join([_HARDWARE, *bare]), re.IGNORECASE)
+        self._mac = re.compile("|".join([_MAC, *bare]), re.IGNORECASE)
 
     def clean(self, value: Any) -> Any:
         """Return a value as JSON knows it, with placeholders in its texts."""
@@ -52,7 +52,7 @@ class Scrubber:
         if value is None or isinstance(value, bool | int | float):
             return value
         text = self._names.sub(self._name, str(value))
-        text = self._hardware.sub(self._hardware_address, text)
+        text = self._mac.sub(self._mac_address, text)
         return _IPV4.sub(self._ipv4, _IPV6.sub(self._ipv6, text))
 
     def _placeholder(self, kind: str, what: str) -> str:
@@ -64,8 +64,8 @@ class Scrubber:
         """Return what stands for a name."""
         return self._placeholder("name", found[0].lower())
 
-    def _hardware_address(self, found: re.Match[str]) -> str:
-        """Return what stands for a hardware address, however it is written."""
+    def _mac_address(self, found: re.Match[str]) -> str:
+        """Return what stands for a MAC address, however it is written."""
         return self._placeholder("hardware", re.sub("[:-]", "", found[0].lower()))
 
     def _ipv4(self, found: re.Match[str]) -> str:
@@ -102,7 +102,7 @@ def _is_anybodys(address: IPv6Address) -> bool:
     """Tell whether an address says nothing of whose it is."""
     if address.is_loopback or address.is_unspecified or address.is_multicast:
         return True
-    # The lower half may be made of a hardware address.
+    # The lower half may be made of a MAC address.
     return address.packed[11:13] != b"\xff\xfe" and any(
         address in network for network in _IPV6_AT_HOME
     )

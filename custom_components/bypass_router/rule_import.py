@@ -25,7 +25,7 @@ from .issues import Issues
 from .router.errors import ConnectionLost, RouterError, printable
 from .router.forward import Forward
 from .router.router import Router
-from .router.rule_import.replace import HandMade
+from .router.rule_import.replace import ManualForward
 from .subentry import fields_of, words_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _LOGGER = logging.getLogger(__name__)
 class Offer:
     """A forward made by hand that can be adopted."""
 
-    made: HandMade
+    made: ManualForward
     known: str | None = None
     """The id of the forward here that does the same already."""
 
@@ -91,7 +91,7 @@ async def async_adopt(
     if (router := coordinator.connection.router) is None:
         raise translated(HomeAssistantError, ConnectionLost(message="closed"))
     new: list[str] = []
-    replaced: dict[str, HandMade] = {}
+    replaced: dict[str, ManualForward] = {}
     for offer in offers:
         forward_id = offer.known
         if forward_id is None:

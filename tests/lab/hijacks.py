@@ -225,14 +225,14 @@ echo "$saved" | {_NFT} -f -
 def _table(hook: str, ssh_port: int, take: str, *, private: bool) -> str:
     """Return the command that adds the table `inet clash`."""
     networks = ", ".join(_PRIVATE)
-    spare = f"ip daddr {{ {networks} }} return" if private else ""
+    standby = f"ip daddr {{ {networks} }} return" if private else ""
     return f"""
 {_NFT} -f - <<END
 table inet clash {{
     chain prerouting {{
         {hook}; policy accept;
         tcp dport {ssh_port} return
-        {spare}
+        {standby}
         meta nfproto ipv4 {take}
     }}
 }}

@@ -50,7 +50,7 @@ class Node(Machine):
     ) -> None:
         """Put a cable between a port of the switch and an interface.
 
-        The hardware address follows from the other, so a reboot leaves it.
+        The MAC address follows from the other, so a reboot leaves it.
         """
         hardware = _hardware(address)
         self._switch_ip(
@@ -140,7 +140,7 @@ class Node(Machine):
 
 
 def _hardware(address: str) -> str:
-    """Return the hardware address that goes with an address."""
+    """Return the MAC address that goes with an address."""
     return "02:00:" + ":".join(f"{int(n):02x}" for n in address.split("."))
 
 

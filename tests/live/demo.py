@@ -69,16 +69,16 @@ class Demo:
     def show_path(self) -> None:
         """Draw who is there, and the way that the packets are to take."""
         lab = self._lab
-        stations = [
+        nodes = [
             ("internet", lab.internet.address),
             ("main router", f"{lab.main.wan_address}:{EXTERNAL}"),
             ("bypass router", f"{lab.bypass.address}:{EXTERNAL}"),
             ("target", f"{lab.target.address}:{SERVICE}"),
         ]
-        names = [f"{name:<{len(address) + 5}}" for name, address in stations]
+        names = [f"{name:<{len(address) + 5}}" for name, address in nodes]
         self._report.say("\nThe way that the packets are to take:\n")
         self._report.say("".join(names).rstrip())
-        self._report.say(" ──> ".join(address for _, address in stations))
+        self._report.say(" ──> ".join(address for _, address in nodes))
         self._report.say(
             "\nThe target's gateway is the bypass router. Another device in the LAN is"
             f" {lab.other.address},\nand Home Assistant is {lab.home.address}."

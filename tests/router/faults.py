@@ -42,7 +42,7 @@ class Fault:
     seed: Callable[[Lab], Proxy | None]
     """Makes it; a proxy that was started is to be stopped."""
     forward: Forward = WEB
-    visitor: bool = False
+    client: bool = False
     """Whether it shows only while somebody tries from outside."""
     sudo: bool = False
     """Whether it takes an account that has to ask `sudo`."""
@@ -69,7 +69,7 @@ class Fault:
             causes=in_order(*self.causes, *other.causes),
             seed=seed,
             forward=self.forward if self.forward is not WEB else other.forward,
-            visitor=self.visitor or other.visitor,
+            client=self.client or other.client,
             remembers=self.remembers or other.remembers,
         )
 
@@ -381,22 +381,22 @@ NEVER: Final = Fault(
     "the main router forwards nothing",
     (Cause.NEVER_ARRIVED,),
     lambda lab: lab.main.clear_forwards(),
-    visitor=True,
+    client=True,
 )
 EXCLUDED: Final = Fault(
     "sources leaves the client out",
     (Cause.SOURCE_EXCLUDED,),
     lambda _: None,
     forward=FOR_LAN,
-    visitor=True,
+    client=True,
 )
 DIED: Final = Fault(
     "only the internet is dropped",
     (Cause.DIED_ON_THE_WAY,),
     _drop_internet,
-    visitor=True,
+    client=True,
 )
-VISITED: Final = Fault("nothing, and a visitor", (), lambda _: None, visitor=True)
+VISITED: Final = Fault("nothing, and a visitor", (), lambda _: None, client=True)
 
 FAULTS: Final = (
     UNREACHABLE,

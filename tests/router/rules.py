@@ -19,11 +19,11 @@ from custom_components.bypass_router.router.iptables.state import (
     Entrance,
     IptablesState,
 )
-from custom_components.bypass_router.router.rules.base import Site, Step
+from custom_components.bypass_router.router.rules.base import RouterContext, Step
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 
-SITE = Site("ab12", IPv4Interface("192.168.50.2/24"))
-OTHER_SITE = Site("cd34", SITE.address)
+SITE = RouterContext("ab12", IPv4Interface("192.168.50.2/24"))
+OTHER_SITE = RouterContext("cd34", SITE.address)
 
 EMPTY = IptablesState(dict.fromkeys(HOOKS), dict.fromkeys(HOOKS, Entrance()))
 """A router with none of our chains."""
@@ -71,24 +71,24 @@ def forward_sets(draw: st.DrawFn, longest: int = 200) -> list[Forward]:
     return [draw(forwards(name, longest)) for name in ids]
 
 
-def seen(state: IptablesState, site: Site = SITE) -> Snapshot:
+def seen(state: IptablesState, site: RouterContext = SITE) -> Snapshot:
     """Return what an owner sees of our chains, where nothing else is."""
     return Snapshot(Ruleset(site, [Iptables(site, sudo=False)]), (state,))
 
 
 def planned(
-    wished: Collection[Forward], state: IptablesState, site: Site = SITE
+    desired: Collection[Forward], state: IptablesState, site: RouterContext = SITE
 ) -> Plan:
     """Return an owner's plan."""
     snapshot = seen(state, site)
-    return snapshot.ruleset.plan(wished, snapshot)
+    return snapshot.ruleset.plan(desired, snapshot)
 
 
 def changed(
-    state: IptablesState, wished: Collection[Forward], site: Site = SITE
+    state: IptablesState, desired: Collection[Forward], site: RouterContext = SITE
 ) -> IptablesState:
     """Return what an owner's plan makes of our chains."""
-    return restored(state, planned(wished, state, site).steps)
+    return restored(state, planned(desired, state, site).steps)
 
 
 class Refused(Exception):

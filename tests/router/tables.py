@@ -9,7 +9,7 @@ from typing import Self
 
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.nftables.table import Nftables, NftState
-from custom_components.bypass_router.router.rules.base import Site, Step
+from custom_components.bypass_router.router.rules.base import RouterContext, Step
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result
 
@@ -86,31 +86,31 @@ def loaded(table: Table | None, steps: Iterable[Step]) -> Table | None:
     return table
 
 
-def read(table: Table | None, site: Site = SITE) -> NftState:
+def read(table: Table | None, site: RouterContext = SITE) -> NftState:
     """Return what an owner reads of the table."""
     printed = Result(table.listing(), 0) if table else ABSENT
     return Nftables(site, sudo=False).read({"nft.table": printed})
 
 
-def seen(table: Table | None, site: Site = SITE) -> Snapshot:
+def seen(table: Table | None, site: RouterContext = SITE) -> Snapshot:
     """Return what an owner sees of the table, where nothing else is."""
     ruleset = Ruleset(site, [Nftables(site, sudo=False)])
     return Snapshot(ruleset, (read(table, site),))
 
 
 def planned(
-    wished: Collection[Forward], table: Table | None, site: Site = SITE
+    desired: Collection[Forward], table: Table | None, site: RouterContext = SITE
 ) -> Plan:
     """Return an owner's plan."""
     snapshot = seen(table, site)
-    return snapshot.ruleset.plan(wished, snapshot)
+    return snapshot.ruleset.plan(desired, snapshot)
 
 
 def changed(
-    table: Table | None, wished: Collection[Forward], site: Site = SITE
+    table: Table | None, desired: Collection[Forward], site: RouterContext = SITE
 ) -> Table | None:
     """Return what an owner's plan makes of the table."""
-    return loaded(table, planned(wished, table, site).steps)
+    return loaded(table, planned(desired, table, site).steps)
 
 
 def _carry_out(table: Table | None, line: str) -> Table | None:

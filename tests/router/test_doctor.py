@@ -8,16 +8,19 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.doctor.clients import Visitors, visitors_of
+from custom_components.bypass_router.router.doctor.clients import Clients, clients_of
 from custom_components.bypass_router.router.doctor.doctor import unreachable
 from custom_components.bypass_router.router.doctor.facts import (
     Facts,
-    doubts,
     internet_client,
     looks,
     read_looks,
+    recheck,
 )
-from custom_components.bypass_router.router.doctor.port_probe import Answer, read_knock
+from custom_components.bypass_router.router.doctor.port_probe import (
+    Answer,
+    read_port_probe,
+)
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,
@@ -26,7 +29,7 @@ from custom_components.bypass_router.router.doctor.report import (
     Status,
     Step,
 )
-from custom_components.bypass_router.router.doctor.verdict import judge
+from custom_components.bypass_router.router.doctor.verdict import evaluate
 from custom_components.bypass_router.router.errors import (
     ConnectionLost,
     FirewallFailed,
@@ -38,13 +41,13 @@ from custom_components.bypass_router.router.errors import (
 from custom_components.bypass_router.router.forward import Forward, Transport
 from custom_components.bypass_router.router.probe.firewalls import Tools
 from custom_components.bypass_router.router.probe.probe import Probe
-from custom_components.bypass_router.router.rules.base import Lack
+from custom_components.bypass_router.router.rules.base import Problem
 from custom_components.bypass_router.router.ssh.script import Result
 
 PROBE = Probe(
     address=IPv4Interface("192.168.50.2/24"),
     interface="lan",
-    hardware_address=None,
+    mac_address=None,
     uid=0,
     tools=Tools(nft=True),
     ip_forward=True,
@@ -80,7 +83,7 @@ HEALTHY = Facts(
     limit=1000,
     home=HOME,
     on_link=True,
-    hardware=HERE,
+    mac=HERE,
     service={"tcp": Answer.CONNECTED},
     through={"tcp": Answer.CONNECTED},
     counted=True,
@@ -89,21 +92,21 @@ HEALTHY = Facts(
 
 def named(facts: Facts, of: Forward = WEB, remembered: str | None = None) -> list[str]:
     """Return the causes that are named."""
-    return [*judge(facts, of, PROBE, remembered).causes]
+    return [*evaluate(facts, of, PROBE, remembered).causes]
 
 
 def check(facts: Facts, step: Step, of: Forward = WEB) -> Check:
     """Return one step."""
-    (found,) = (it for it in judge(facts, of, PROBE).checks if it.name is step)
+    (found,) = (it for it in evaluate(facts, of, PROBE).checks if it.name is step)
     return found
 
 
 def test_a_healthy_path_has_no_cause_and_teaches_the_targets_hardware_address() -> None:
     """Each step is ok, in the order of the path."""
-    found = judge(HEALTHY, WEB, PROBE)
+    found = evaluate(HEALTHY, WEB, PROBE)
     assert [it.name for it in found.checks] == list(Step)[:-2]
     assert {it.status for it in found.checks} == {Status.OK}
-    assert (found.causes, found.hardware) == ((), HERE)
+    assert (found.causes, found.mac) == ((), HERE)
 
 
 @pytest.mark.parametrize(
@@ -112,18 +115,27 @@ def test_a_healthy_path_has_no_cause_and_teaches_the_targets_hardware_address() 
         ({"ip_forward": False}, "ip_forward_off"),
         ({"count": 1000}, "conntrack_full"),
         ({"count": 991}, "conntrack_full"),
-        ({"lacks": frozenset({Lack.MISSING}), "through": {}}, "rule_missing"),
-        ({"lacks": frozenset({Lack.SHADOWED}), "counted": False}, "rule_shadowed"),
+        ({"problems": frozenset({Problem.MISSING}), "through": {}}, "rule_missing"),
+        (
+            {"problems": frozenset({Problem.SHADOWED}), "counted": False},
+            "rule_shadowed",
+        ),
         ({"through": {"tcp": Answer.SILENT}, "counted": False}, "rule_shadowed"),
         ({"counted": False}, "rule_shadowed"),
         ({"counted": False, "other_backend": "iptables-nft"}, "other_backend_first"),
-        ({"lacks": frozenset({Lack.TAKEN}), "counted": False}, "hijacked_by_tproxy"),
+        (
+            {"problems": frozenset({Problem.INTERCEPTED}), "counted": False},
+            "hijacked_by_tproxy",
+        ),
         ({"through": {"tcp": Answer.SILENT}}, "dropped_in_forward"),
         ({"through": {"tcp": Answer.REFUSED}}, "dropped_in_forward"),
-        ({"lacks": frozenset({Lack.BLOCKED}), "through": {}}, "dropped_in_forward"),
+        (
+            {"problems": frozenset({Problem.DROPPED}), "through": {}},
+            "dropped_in_forward",
+        ),
         ({"filtered": True}, "rp_filter"),
         ({"way_back": False}, "no_route"),
-        ({"lacks": frozenset({Lack.DIVERTED})}, "hijacked_by_tunnel"),
+        ({"problems": frozenset({Problem.MISROUTED})}, "hijacked_by_tunnel"),
     ],
 )
 def test_one_fact_is_one_cause(changes: dict[str, Any], cause: str) -> None:
@@ -132,7 +144,7 @@ def test_one_fact_is_one_cause(changes: dict[str, Any], cause: str) -> None:
 
 
 SILENT = replace(
-    HEALTHY, service={"tcp": Answer.SILENT}, through={}, counted=None, hardware=None
+    HEALTHY, service={"tcp": Answer.SILENT}, through={}, counted=None, mac=None
 )
 REFUSED: dict[Transport, Answer] = {"tcp": Answer.REFUSED}
 
@@ -143,21 +155,19 @@ def test_a_target_that_nobody_finds_is_down_or_has_moved() -> None:
     moved = replace(SILENT, elsewhere={HERE: IPv4Address("192.168.50.11")})
     assert named(moved, remembered=HERE) == ["target_moved"]
     # Another device has its address, and nothing for us.
-    taken = replace(moved, hardware=THERE, service=REFUSED)
+    taken = replace(moved, mac=THERE, service=REFUSED)
     assert named(taken, remembered=HERE) == ["target_moved"]
 
 
 def test_what_answers_is_no_wrong_device() -> None:
     """A machine may have several interfaces, and a new one."""
-    found = replace(
-        HEALTHY, hardware=THERE, elsewhere={HERE: IPv4Address("192.168.50.11")}
-    )
+    found = replace(HEALTHY, mac=THERE, elsewhere={HERE: IPv4Address("192.168.50.11")})
     assert named(found, remembered=HERE) == []
 
 
 def test_silence_is_told_from_refusal() -> None:
     """By whom the target answers."""
-    there = replace(SILENT, hardware=HERE)
+    there = replace(SILENT, mac=HERE)
     assert named(there) == ["no_answer"]
     assert named(replace(there, direct={"tcp": Answer.DATA})) == ["target_refuses"]
     assert named(replace(there, service=REFUSED)) == ["port_closed"]
@@ -165,7 +175,7 @@ def test_silence_is_told_from_refusal() -> None:
 
 def test_what_has_nothing_to_knock_with_blames_nobody() -> None:
     """Nor does a target behind another router that answers no ping."""
-    unknown = replace(SILENT, hardware=HERE, service={"tcp": Answer.UNKNOWN})
+    unknown = replace(SILENT, mac=HERE, service={"tcp": Answer.UNKNOWN})
     assert named(unknown) == []
     assert check(unknown, Step.PORT).seen["reason"] == Reason.NO_KNOCKER
 
@@ -195,10 +205,12 @@ def test_a_closed_port_of_a_range_blames_nobody() -> None:
     assert named(facts) == ["port_closed"]
 
 
-@pytest.mark.parametrize("lack", [Lack.SHADOWED, Lack.TAKEN, Lack.BLOCKED])
-def test_packets_that_pass_prove_more_than_rules(lack: Lack) -> None:
+@pytest.mark.parametrize(
+    "problem", [Problem.SHADOWED, Problem.INTERCEPTED, Problem.DROPPED]
+)
+def test_packets_that_pass_prove_more_than_rules(problem: Problem) -> None:
     """What stands before ours may have no say in it."""
-    assert named(replace(HEALTHY, lacks=frozenset({lack}))) == []
+    assert named(replace(HEALTHY, problems=frozenset({problem}))) == []
 
 
 @pytest.mark.parametrize("counted", [True, False, None])
@@ -222,25 +234,25 @@ KEPT = forward(kept=True)
 @pytest.mark.parametrize(
     ("visitors", "cause"),
     [
-        (Visitors(known=True), None),
-        (Visitors(), None),
-        (Visitors(known=True, answered=True, unanswered=CLIENT), None),
-        (Visitors(known=True, unanswered=CLIENT), "gateway_bypasses"),
-        (Visitors(known=True, unanswered=CLIENT, leaves_here=True), "target_refuses"),
+        (Clients(known=True), None),
+        (Clients(), None),
+        (Clients(known=True, answered=True, unanswered=CLIENT), None),
+        (Clients(known=True, unanswered=CLIENT), "gateway_bypasses"),
+        (Clients(known=True, unanswered=CLIENT, leaves_here=True), "target_refuses"),
     ],
 )
 def test_clients_that_get_no_answer_tell_of_the_targets_gateway(
-    visitors: Visitors, cause: str | None
+    clients: Clients, cause: str | None
 ) -> None:
     """If the target answers clients of the LAN, and the forward keeps addresses."""
-    facts = replace(HEALTHY, visitors=visitors)
+    facts = replace(HEALTHY, clients=clients)
     assert named(facts, KEPT) == ([cause] if cause else [])
     assert named(facts) == []
 
 
 def test_without_a_list_of_connections_it_is_said_what_is_not_told() -> None:
     """Whether the target answers by another router, for one."""
-    found = check(replace(HEALTHY, visitors=Visitors()), Step.ANSWERS, KEPT)
+    found = check(replace(HEALTHY, clients=Clients()), Step.ANSWERS, KEPT)
     assert found.seen["reason"] == Reason.NO_FLOWS
 
 
@@ -250,9 +262,9 @@ FLOW = (
 )
 
 
-def seen(*lines: str) -> Visitors:
+def seen(*lines: str) -> Clients:
     """Return what a listing tells."""
-    return visitors_of(Result("\n".join(lines), 0), KEPT, PROBE.address)
+    return clients_of(Result("\n".join(lines), 0), KEPT, PROBE.address)
 
 
 def flow(left: int = 118, state: str = "SYN_SENT", source: str = "203.0.113.10") -> str:
@@ -298,7 +310,7 @@ def test_a_target_that_goes_out_by_this_router_has_it_as_its_gateway() -> None:
 )  # fmt: skip
 def test_a_knock_is_read(output: str, answer: Answer) -> None:
     """Whatever the service says of itself is data."""
-    assert read_knock(Result(output, 0)) is answer
+    assert read_port_probe(Result(output, 0)) is answer
 
 
 @pytest.mark.parametrize(
@@ -327,7 +339,7 @@ def test_the_internet_matters_only_where_it_may_come_in(
 
 STATES = st.builds(
     Facts,
-    lacks=st.frozensets(st.sampled_from(Lack)),
+    problems=st.frozensets(st.sampled_from(Problem)),
     ip_forward=st.sampled_from([True, False, None]),
     count=st.sampled_from([0, 10, 1000]),
     limit=st.sampled_from([0, 1000]),
@@ -335,7 +347,7 @@ STATES = st.builds(
     way_back=st.booleans(),
     home=st.sampled_from([None, HOME, CLIENT]),
     on_link=st.booleans(),
-    hardware=st.sampled_from([None, HERE, THERE]),
+    mac=st.sampled_from([None, HERE, THERE]),
     elsewhere=st.sampled_from([{}, {HERE: IPv4Address("192.168.50.11")}]),
     pinged=st.booleans(),
     service=st.fixed_dictionaries({"tcp": st.sampled_from(Answer)}),
@@ -343,8 +355,8 @@ STATES = st.builds(
     through=st.fixed_dictionaries({}, optional={"tcp": st.sampled_from(Answer)}),
     counted=st.sampled_from([True, False, None]),
     other_backend=st.sampled_from([None, "iptables-legacy"]),
-    visitors=st.builds(
-        Visitors,
+    clients=st.builds(
+        Clients,
         known=st.booleans(),
         answered=st.booleans(),
         unanswered=st.sampled_from([None, CLIENT]),
@@ -359,7 +371,7 @@ def test_whatever_the_facts_a_step_has_a_cause_exactly_if_it_failed(
     kept: bool,
 ) -> None:
     """Every step is there once, and one that tells nothing says why."""
-    found = judge(facts, forward(kept=kept), PROBE, HERE)
+    found = evaluate(facts, forward(kept=kept), PROBE, HERE)
     assert [it.name for it in found.checks] == list(Step)[:-2]
     assert list(blameless(found)) == []
 
@@ -423,7 +435,7 @@ def test_a_way_that_fails_is_a_filters_only_where_there_is_one() -> None:
 
 def test_rules_that_are_gone_take_the_blame_for_what_went_with_them() -> None:
     """All come back together."""
-    facts = replace(HEALTHY, lacks=frozenset(Lack), through={}, counted=None)
+    facts = replace(HEALTHY, problems=frozenset(Problem), through={}, counted=None)
     assert named(facts) == ["rule_missing"]
 
 
@@ -431,7 +443,7 @@ def test_rules_that_are_gone_take_the_blame_for_what_went_with_them() -> None:
 def test_nonsense_of_a_router_is_read_as_ignorance(output: str, status: int) -> None:
     """Nothing breaks, and nothing is blamed on the target."""
     labels = looks(KEPT, PROBE)
-    doubts(KEPT, PROBE, forget=True)
+    recheck(KEPT, PROBE, forget=True)
     names = [
         *("forward", "connections", "home", "filter", "way", "back", "target"),
         *("knock.tcp", "neighbours", "flows", "connections.later"),
@@ -439,4 +451,4 @@ def test_nonsense_of_a_router_is_read_as_ignorance(output: str, status: int) -> 
     assert all(name in labels for name in names)
     sections = {name: Result(output, status) for name in names}
     facts = read_looks(sections, KEPT, PROBE)
-    assert isinstance(judge(facts, KEPT, PROBE), Diagnosis)
+    assert isinstance(evaluate(facts, KEPT, PROBE), Diagnosis)

@@ -18,7 +18,7 @@ import pytest
 import pytest_socket
 
 from custom_components.bypass_router.router.backend import Backend
-from custom_components.bypass_router.router.doctor.doctor import await_visitor, diagnose
+from custom_components.bypass_router.router.doctor.doctor import await_client, diagnose
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Diagnosis,
@@ -125,9 +125,9 @@ async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
         if fault.remembers:
             healthy = await diagnose(router, fault.forward)
             assert not healthy.causes
-            remembered = healthy.hardware
+            remembered = healthy.mac
         proxy = await asyncio.to_thread(fault.seed, lab)
-        if not fault.visitor:
+        if not fault.client:
             return await diagnose(router, fault.forward, remembered=remembered)
 
         def progress(left: int, packets: int) -> None:
@@ -135,7 +135,7 @@ async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
                 visits.append(asyncio.create_task(asyncio.to_thread(visit, lab)))
 
         visits: list[asyncio.Task[None]] = []
-        found = await await_visitor(router, fault.forward, WATCHED, progress)
+        found = await await_client(router, fault.forward, WATCHED, progress)
         for visited in visits:
             await visited
         await no_counting_rules(lab)
@@ -158,12 +158,12 @@ def flaw(fault: Fault, kind: Kind, found: Diagnosis) -> str | None:
         for check in found.checks
         if (check.status is Status.FAILED) != (check.cause is not None)
     ]
-    visitor = INTERNET_ADDRESS if kind.knows_visitors else None
+    client = INTERNET_ADDRESS if kind.knows_visitors else None
     wrong += [
         f"not the visitor's address: {check}"
         for check in found.checks
         if check.cause in (Cause.SOURCE_EXCLUDED, Cause.DIED_ON_THE_WAY)
-        and check.seen.get("source") != visitor
+        and check.seen.get("source") != client
     ]
     if found.causes == kind.causes(fault) and not wrong:
         return None

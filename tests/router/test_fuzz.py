@@ -38,7 +38,7 @@ from custom_components.bypass_router.router.iptables.rules import (
     rules_of,
 )
 from custom_components.bypass_router.router.iptables.state import IptablesState
-from custom_components.bypass_router.router.monitor import Watch
+from custom_components.bypass_router.router.monitor import Monitor
 from custom_components.bypass_router.router.network.listeners import read_listeners
 from custom_components.bypass_router.router.probe.probe import read_probe
 from custom_components.bypass_router.router.rules.base import Tag
@@ -203,7 +203,7 @@ def restore_words(line: str) -> list[str]:
     return words
 
 
-def check_plan(wished: list[Forward], state: IptablesState, lines: list[str]) -> None:
+def check_plan(desired: list[Forward], state: IptablesState, lines: list[str]) -> None:
     """Check that a plan says what we mean, and of the router's text no more."""
     Script().feed("apply", "cat", lines)
     ours = {
@@ -216,7 +216,7 @@ def check_plan(wished: list[Forward], state: IptablesState, lines: list[str]) ->
         (hook.builtin, rule) for hook in HOOKS for rule in state.entrances[hook].jumps
     }
     own = {
-        f"-A {hook.chain} {rule}" for f in wished for hook, rule in rules_of(f, SITE)
+        f"-A {hook.chain} {rule}" for f in desired for hook, rule in rules_of(f, SITE)
     }
     for hook in HOOKS:
         own |= {f"-N {hook.chain}", f"-X {hook.chain}"}
@@ -275,7 +275,7 @@ def test_a_listing_loses_no_letter(text: str) -> None:
 @fuzzed
 @given(printed(), forward_sets())
 def test_any_listing_is_read_as_rules_or_refused(
-    sections: dict[str, Result], wished: list[Forward]
+    sections: dict[str, Result], desired: list[Forward]
 ) -> None:
     """And planned on, with no word of the router but from rules of ours."""
     with bounded():
@@ -292,9 +292,9 @@ def test_any_listing_is_read_as_rules_or_refused(
             found = state.tagged[Tag(SITE.owner, forward.id)]
             assert set(found) == expected
         assert not live.damaged & live.forwards.keys()
-        plan = planned(wished, state)
-        assert plan == planned(wished, state)
-        check_plan(wished, state, [line for step in plan.steps for line in step.lines])
+        plan = planned(desired, state)
+        assert plan == planned(desired, state)
+        check_plan(desired, state, [line for step in plan.steps for line in step.lines])
 
 
 @fuzzed
@@ -380,7 +380,7 @@ def test_any_line_of_the_watcher_is_one_change_at_most(
     """And none before it is ready; a cause can be shown."""
     by_report, looking = ways
     looks = ["nft list ruleset"] if looking else []
-    watch = Watch(looks, sudo=False, by_report=by_report)
+    watch = Monitor(looks, sudo=False, by_report=by_report)
     ready: list[object] = []
     with bounded():
         (word,) = set(re.findall("bypass-router-[0-9a-f]+", watch.text))

@@ -22,8 +22,8 @@ from custom_components.bypass_router.router.rule_import.detect import (
     read_hand_made,
 )
 from custom_components.bypass_router.router.rule_import.replace import (
-    HandMade,
     Listing,
+    ManualForward,
     Replaced,
 )
 from custom_components.bypass_router.router.ssh.script import Result
@@ -68,12 +68,12 @@ def listed(pre: list[str], post: list[str]) -> dict[str, Result]:
     }
 
 
-def read(pre: list[str], post: list[str] | None = None) -> list[HandMade]:
+def read(pre: list[str], post: list[str] | None = None) -> list[ManualForward]:
     """Return what is found there."""
     return read_hand_made(listed(pre, post or []), [IPTABLES], PLACE)
 
 
-def named(found: HandMade, **changes: Any) -> Forward:
+def named(found: ManualForward, **changes: Any) -> Forward:
     """Return what was found, by the name of the forward to compare it with."""
     return replace(found.forward, id="01WEB", **changes)
 

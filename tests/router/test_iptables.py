@@ -128,24 +128,24 @@ def test_a_forward_with_a_rule_missing_is_not_live(
 
 @given(forward_sets(), forward_sets())
 def test_a_plan_makes_exactly_what_is_wished(
-    before: list[Forward], wished: list[Forward]
+    before: list[Forward], desired: list[Forward]
 ) -> None:
     """From anything that was there before; and then nothing is left to plan."""
-    after = changed(changed(EMPTY, before), wished)
-    assert seen(after).live.forwards == {forward.id: forward for forward in wished}
+    after = changed(changed(EMPTY, before), desired)
+    assert seen(after).live.forwards == {forward.id: forward for forward in desired}
     assert not seen(after).live.damaged
-    assert not planned(wished, after)
+    assert not planned(desired, after)
 
 
 @given(forward_sets(), forward_sets())
 def test_the_rules_of_a_forward_that_stays_are_not_rewritten(
-    before: list[Forward], wished: list[Forward]
+    before: list[Forward], desired: list[Forward]
 ) -> None:
     """Its counters live on."""
-    plan = planned(wished, changed(EMPTY, before))
+    plan = planned(desired, changed(EMPTY, before))
     lines = [line for step in plan.steps for line in step.lines]
     for forward in before:
-        if forward in wished:
+        if forward in desired:
             tag = str(Tag("ab12", forward.id))
             assert not [line for line in lines if tag in line]
 
@@ -160,13 +160,13 @@ def test_nothing_is_left_of_us_after_the_last_forward(
 
 @given(forward_sets(), forward_sets(), forward_sets())
 def test_another_home_assistants_rules_stay(
-    ours: list[Forward], theirs: list[Forward], wished: list[Forward]
+    ours: list[Forward], theirs: list[Forward], desired: list[Forward]
 ) -> None:
     """Both share the chains, and neither touches the other's rules."""
     both = changed(changed(EMPTY, ours), theirs, OTHER_SITE)
-    after = changed(both, wished)
+    after = changed(both, desired)
     live = seen(after).live
-    assert live.forwards == {forward.id: forward for forward in wished}
+    assert live.forwards == {forward.id: forward for forward in desired}
     assert live.foreign == {Tag("cd34", forward.id) for forward in theirs}
     by_them = seen(after, OTHER_SITE).live
     assert by_them.forwards == {forward.id: forward for forward in theirs}
@@ -174,10 +174,10 @@ def test_another_home_assistants_rules_stay(
 
 @given(forward_sets(), st.data())
 def test_whatever_was_taken_away_is_put_back(
-    wished: list[Forward], data: st.DataObject
+    desired: list[Forward], data: st.DataObject
 ) -> None:
     """Rules, the jump, whole chains, as a flush and its cousins leave them."""
-    whole = changed(EMPTY, wished)
+    whole = changed(EMPTY, desired)
     chains = dict(whole.chains)
     entrances = dict(whole.entrances)
     for hook in HOOKS:
@@ -193,9 +193,9 @@ def test_whatever_was_taken_away_is_put_back(
                 chains[hook], entrances[hook] = None, Entrance()
             case "move" if rules:
                 entrances[hook] = Entrance((hook.jump,), first=False)
-    after = changed(IptablesState(chains, entrances), wished)
-    assert seen(after).live.forwards == {forward.id: forward for forward in wished}
-    assert not planned(wished, after)
+    after = changed(IptablesState(chains, entrances), desired)
+    assert seen(after).live.forwards == {forward.id: forward for forward in desired}
+    assert not planned(desired, after)
 
 
 def test_a_jump_behind_a_proxys_rule_is_moved_to_the_top() -> None:
@@ -218,8 +218,8 @@ def test_a_jump_behind_a_proxys_rule_is_moved_to_the_top() -> None:
 def test_what_accepts_comes_before_what_translates_and_goes_after_it() -> None:
     """A change that is interrupted between two tables leaves no half forward."""
 
-    def tables(wished: list[Forward], state: IptablesState) -> list[str]:
-        steps = planned(wished, state).steps
+    def tables(desired: list[Forward], state: IptablesState) -> list[str]:
+        steps = planned(desired, state).steps
         return [line for step in steps for line in step.lines if line[0] == "*"]
 
     assert tables([WEB], EMPTY) == ["*filter", "*nat"]
@@ -271,19 +271,19 @@ def admitting(*, drops: bool, tproxy: bool = False) -> IptablesState:
 
 @given(st.booleans(), st.booleans(), forward_sets(), forward_sets())
 def test_only_a_chain_that_may_keep_packets_gets_rules(
-    drops: bool, tproxy: bool, before: list[Forward], wished: list[Forward]
+    drops: bool, tproxy: bool, before: list[Forward], desired: list[Forward]
 ) -> None:
     """And loses them, once it may not any more."""
     state = admitting(drops=drops, tproxy=tproxy)
     start = restored(state, ADMITTING.steps(before, state))
-    after = restored(start, ADMITTING.steps(wished, start))
-    assert (after.chains[FWD] is not None) == bool(drops and wished)
-    assert (after.chains[MANGLE] is not None) == bool(tproxy and wished)
-    assert all(ADMITTING.carries(forward, after) for forward in wished)
-    assert not ADMITTING.steps(wished, after)
+    after = restored(start, ADMITTING.steps(desired, start))
+    assert (after.chains[FWD] is not None) == bool(drops and desired)
+    assert (after.chains[MANGLE] is not None) == bool(tproxy and desired)
+    assert all(ADMITTING.carries(forward, after) for forward in desired)
+    assert not ADMITTING.steps(desired, after)
     calm = replace(after, needed=frozenset())
-    assert all(ADMITTING.carries(forward, calm) for forward in wished)
-    assert restored(calm, ADMITTING.steps(wished, calm)).tagged == {}
+    assert all(ADMITTING.carries(forward, calm) for forward in desired)
+    assert restored(calm, ADMITTING.steps(desired, calm)).tagged == {}
 
 
 @given(forwards(), st.data())

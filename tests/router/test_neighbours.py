@@ -96,7 +96,7 @@ def test_a_lease_gives_the_neighbour_its_name(sections: dict[str, str]) -> None:
     """From every server's file; who has no name is there without one."""
     found = read(neighbours=IPROUTE2, **sections)
     assert ("192.168.50.10", "nas") in shown(found)
-    assert read(**sections)[0].hardware_address == "02:00:c0:a8:32:0a"
+    assert read(**sections)[0].mac_address == "02:00:c0:a8:32:0a"
     assert all(name in ("nas", "", "forever") for _, name in shown(found))
     assert found == sorted(found, key=lambda it: it.address)
 

@@ -12,8 +12,8 @@ from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import FirewallFailed, NotPrivileged
 from custom_components.bypass_router.router.forward import Forward, Protocol
 from custom_components.bypass_router.router.nftables.foreign_chains import (
-    Gates,
-    GatesState,
+    ForeignChains,
+    ForeignChainsState,
 )
 from custom_components.bypass_router.router.rules.base import Phase, Tag
 from custom_components.bypass_router.router.ssh.script import Result
@@ -24,7 +24,7 @@ from .client import connect
 from .rules import SITE, forward_sets
 from .test_router import GAME, WEB, passes, ruleset
 
-GATES = Gates(SITE, sudo=False, iptables=True)
+GATES = ForeignChains(SITE, sudo=False, iptables=True)
 LISTING = Path(__file__).with_name("nft_ruleset.txt").read_text()
 GATE = (
     "meta l4proto tcp ct status dnat ct original ip daddr 192.168.50.2"
@@ -45,14 +45,14 @@ def table(
     return "\n".join([*head, *lines, "\t}", "}"])
 
 
-def read(text: str, gates: Gates = GATES) -> GatesState:
+def read(text: str, gates: ForeignChains = GATES) -> ForeignChainsState:
     """Return what is read of a listing."""
     return gates.read({"nft.ruleset": Result(text, 0)})
 
 
-def steps(wished: list[Forward], text: str) -> list[tuple[Phase, tuple[str, ...]]]:
+def steps(desired: list[Forward], text: str) -> list[tuple[Phase, tuple[str, ...]]]:
     """Return when which lines go to nft."""
-    planned = GATES.steps(wished, read(text))
+    planned = GATES.steps(desired, read(text))
     assert all(step.command == "nft -f -" for step in planned)
     return [(step.phase, step.lines) for step in planned]
 
@@ -72,9 +72,9 @@ def loaded(text: str, lines: Iterable[str]) -> str:
     return text
 
 
-def changed(text: str, wished: list[Forward]) -> str:
+def changed(text: str, desired: list[Forward]) -> str:
     """Return the listing after our change."""
-    for step in GATES.steps(wished, read(text)):
+    for step in GATES.steps(desired, read(text)):
         text = loaded(text, step.lines)
     return text
 
@@ -121,7 +121,7 @@ def _carry_out(text: str, line: str) -> str:
 )
 def test_a_chain_that_may_stop_a_forward_gets_a_gate(text: str, needed: bool) -> None:
     """And no other, so that nothing of ours stands about for nothing."""
-    expected = [(Phase.ADMIT, (f"insert rule {text.split()[1]} t c {GATE}",))]
+    expected = [(Phase.ALLOW, (f"insert rule {text.split()[1]} t c {GATE}",))]
     found = [
         (phase, tuple(re.sub(r"^(insert rule \S+) \S+", r"\1 t", x) for x in lines))
         for phase, lines in steps([WEB], text)
@@ -134,7 +134,7 @@ def test_iptables_own_tables_are_left_to_it_where_it_is() -> None:
     """Without iptables, they are tables like any other."""
     text = table(name="ip filter")
     assert not read(text).places
-    alone = Gates(SITE, sudo=True, iptables=False)
+    alone = ForeignChains(SITE, sudo=True, iptables=False)
     (step,) = alone.steps([WEB], read(text, alone))
     assert (step.command, step.lines) == (
         "sudo -n nft -f -",
@@ -172,7 +172,7 @@ def test_a_gate_stands_where_a_packet_can_come_to_a_tproxy(
         "\tchain none { # handle 5\n\t\tdrop # handle 50\n\t}\n}"
     )
     text = table(*rules, top=PREROUTING)[:-1] + others
-    expected = [(Phase.ADMIT, (f"insert rule inet t c {BARE}",))]
+    expected = [(Phase.ALLOW, (f"insert rule inet t c {BARE}",))]
     assert steps([WEB], text) == (expected if needed else [])
     after = changed(text, [WEB])
     assert GATES.carries(WEB, read(after))
@@ -246,7 +246,7 @@ def test_what_is_not_needed_any_more_is_taken_away() -> None:
     """Last of all; and does no harm until then."""
     text = table(GATE, policy="accept")
     assert carried(text)
-    withdrawn = [(Phase.WITHDRAW, ("delete rule inet t c handle 10",))]
+    withdrawn = [(Phase.REVOKE, ("delete rule inet t c handle 10",))]
     assert steps([WEB], text) == withdrawn
     assert steps([], text) == withdrawn
 
@@ -262,14 +262,14 @@ def test_another_home_assistants_gates_are_its_own() -> None:
 
 @given(forward_sets(longest=5), forward_sets(longest=5))
 def test_a_plan_makes_exactly_what_is_wished(
-    before: list[Forward], wished: list[Forward]
+    before: list[Forward], desired: list[Forward]
 ) -> None:
     """In every chain that needs it of a real router's listing."""
-    after = changed(changed(LISTING, before), wished)
+    after = changed(changed(LISTING, before), desired)
     state = read(after)
-    assert all(GATES.carries(forward, state) for forward in wished)
-    assert state.tags == {Tag("ab12", forward.id) for forward in wished}
-    assert not GATES.steps(wished, state)
+    assert all(GATES.carries(forward, state) for forward in desired)
+    assert state.tags == {Tag("ab12", forward.id) for forward in desired}
+    assert not GATES.steps(desired, state)
     chains = {place.chain for place in state.places}
     assert chains == {
         "inet fw4 forward",

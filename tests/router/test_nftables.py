@@ -157,25 +157,25 @@ def test_elements_of_two_forwards_are_not_one(one: Forward, other: Forward) -> N
 
 @given(SETS, SETS)
 def test_a_plan_makes_exactly_what_is_wished(
-    before: list[Forward], wished: list[Forward]
+    before: list[Forward], desired: list[Forward]
 ) -> None:
     """From anything that was there before; and then nothing is left to plan."""
-    after = changed(changed(None, before), wished)
-    assert seen(after).live.forwards == {forward.id: forward for forward in wished}
+    after = changed(changed(None, before), desired)
+    assert seen(after).live.forwards == {forward.id: forward for forward in desired}
     assert not seen(after).live.damaged
-    assert not planned(wished, after)
+    assert not planned(desired, after)
 
 
 @given(forwards("STAYS", longest=5), SETS, SETS)
 def test_the_elements_of_a_forward_that_stays_are_not_rewritten(
-    stays: Forward, before: list[Forward], wished: list[Forward]
+    stays: Forward, before: list[Forward], desired: list[Forward]
 ) -> None:
     """Their counters live on; and the table's own rules are left alone."""
     kept, before = apart([stays], before)
-    kept, wished = apart([stays], wished)
+    kept, desired = apart([stays], desired)
     table = changed(None, [*kept, *before])
-    wished = [*kept, *wished]
-    lines = [line for step in planned(wished, table).steps for line in step.lines]
+    desired = [*kept, *desired]
+    lines = [line for step in planned(desired, table).steps for line in step.lines]
     assert all(line.split()[1] == "element" for line in lines)
     for element in elements_of(stays):
         key = f"{element.place} {{ {element.key} "
@@ -183,9 +183,9 @@ def test_the_elements_of_a_forward_that_stays_are_not_rewritten(
 
 
 @given(SETS)
-def test_nothing_is_left_of_us_after_the_last_forward(wished: list[Forward]) -> None:
+def test_nothing_is_left_of_us_after_the_last_forward(desired: list[Forward]) -> None:
     """No table."""
-    assert changed(changed(None, wished), []) is None
+    assert changed(changed(None, desired), []) is None
 
 
 def shared(
@@ -198,18 +198,18 @@ def shared(
 
 @given(SETS, SETS, SETS)
 def test_another_home_assistants_elements_stay(
-    ours: list[Forward], theirs: list[Forward], wished: list[Forward]
+    ours: list[Forward], theirs: list[Forward], desired: list[Forward]
 ) -> None:
     """Both share the table, and neither touches the other's elements."""
     theirs, both = shared(ours, theirs)
-    theirs, wished = apart(theirs, wished)
-    after = changed(both, wished)
+    theirs, desired = apart(theirs, desired)
+    after = changed(both, desired)
     live = seen(after).live
-    assert live.forwards == {forward.id: forward for forward in wished}
+    assert live.forwards == {forward.id: forward for forward in desired}
     assert live.foreign == {Tag("cd34", forward.id) for forward in theirs}
     by_them = seen(after, OTHER_SITE).live
     assert by_them.forwards == {forward.id: forward for forward in theirs}
-    assert (after is None) == (not theirs and not wished)
+    assert (after is None) == (not theirs and not desired)
 
 
 DAMAGES = {
@@ -270,19 +270,19 @@ def test_a_damaged_table_is_made_anew_with_the_elements_of_others(
 
 @given(SETS, st.data())
 def test_whatever_was_taken_away_is_put_back(
-    wished: list[Forward], data: st.DataObject
+    desired: list[Forward], data: st.DataObject
 ) -> None:
     """Elements, or all of a map's."""
-    table = changed(None, wished)
+    table = changed(None, desired)
     assume(table)
     assert table is not None
     for _, elements in table.sets.values():
         for key in list(elements):
             if data.draw(st.booleans()):
                 del elements[key]
-    after = changed(table, wished)
-    assert seen(after).live.forwards == {forward.id: forward for forward in wished}
-    assert not planned(wished, after)
+    after = changed(table, desired)
+    assert seen(after).live.forwards == {forward.id: forward for forward in desired}
+    assert not planned(desired, after)
 
 
 def test_an_element_that_was_edited_by_hand_is_no_forward_and_is_mended() -> None:

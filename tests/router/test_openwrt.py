@@ -66,7 +66,7 @@ async def test_it_is_known_for_what_it_is(at_home: Lab, router: Router) -> None:
     assert (probe.uid, probe.sudo, probe.ip_forward) == (0, False, True)
     assert f"{probe.address}" == f"{at_home.bypass.address}/24"
     assert probe.interface == "lan"
-    assert probe.hardware_address == "02:00:c0:a8:32:02"
+    assert probe.mac_address == "02:00:c0:a8:32:02"
     assert probe.boot_id == at_home.bypass.boot_id
     fw4 = at_home.options is FW4
     assert (probe.tools.nft, probe.tools.listens) == (fw4, fw4)

@@ -42,7 +42,7 @@ def test_a_router_is_known_by_what_it_prints() -> None:
     assert probe() == Probe(
         address=IPv4Interface("192.168.50.2/24"),
         interface="lan",
-        hardware_address="02:00:00:00:50:02",
+        mac_address="02:00:00:00:50:02",
         uid=0,
         tools=ON_DEBIAN,
         ip_forward=True,
@@ -77,16 +77,16 @@ def test_without_a_witness_on_the_lan_the_way_out_tells(
 def test_a_vlans_interface_has_the_name_before_the_at_sign() -> None:
     """`ip` prints `lan.50@eth0`."""
     vlan = "4: lan.50@eth0    inet 192.168.50.2/24 scope global lan.50"
-    hardware = "/sys/class/net/lan.50/address 02:00:00:00:50:02"
-    found = probe(addresses=vlan, hardware=hardware)
-    assert (found.interface, found.hardware_address) == ("lan.50", "02:00:00:00:50:02")
+    mac = "/sys/class/net/lan.50/address 02:00:00:00:50:02"
+    found = probe(addresses=vlan, mac=mac)
+    assert (found.interface, found.mac_address) == ("lan.50", "02:00:00:00:50:02")
 
 
 def test_a_tunnel_has_no_hardware_address() -> None:
     """Nor has one that says all zeros."""
-    assert probe(hardware="").hardware_address is None
+    assert probe(mac="").mac_address is None
     zeros = "/sys/class/net/lan/address 00:00:00:00:00:00"
-    assert probe(hardware=zeros).hardware_address is None
+    assert probe(mac=zeros).mac_address is None
 
 
 def test_whether_sudo_is_needed_goes_by_the_account() -> None:

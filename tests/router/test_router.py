@@ -364,9 +364,9 @@ async def test_native_nft_rules_beside_ours_do_not_stand_in_the_way(
     at_home.bypass.run("nft", f"add rule ip nat PREROUTING {native}")
     router = await connect(at_home, firewall=firewall)
     try:
-        for wished in ([WEB], [WEB, GAME], [GAME], [WEB]):
-            live = await router.rules.apply(wished)
-            assert live.forwards == {forward.id: forward for forward in wished}
+        for desired in ([WEB], [WEB, GAME], [GAME], [WEB]):
+            live = await router.rules.apply(desired)
+            assert live.forwards == {forward.id: forward for forward in desired}
         assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
         await router.rules.apply([])
         assert "HA-BYPASS" not in ruleset(at_home)

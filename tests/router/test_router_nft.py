@@ -100,8 +100,8 @@ async def test_counters_of_a_forward_that_stays_live_on(
     await router.rules.apply([WEB])
     assert await asyncio.to_thread(passes, at_home, "tcp", 8443)
     assert counters() == ["1"]
-    for wished in ([WEB, GAME], [GAME, WEB], [WEB]):
-        await router.rules.apply(wished)
+    for desired in ([WEB, GAME], [GAME, WEB], [WEB]):
+        await router.rules.apply(desired)
     assert counters() == ["1"]
 
 
@@ -224,14 +224,14 @@ async def test_forwards_move_from_one_firewall_to_the_other_under_traffic(
     first = await connect(at_home)
     await first.rules.apply([WEB, GAME])
     await first.close()
-    wished = {WEB.id: WEB, GAME.id: GAME}
+    desired = {WEB.id: WEB, GAME.id: GAME}
     backends = [Backend.NFTABLES, Backend.IPTABLES]
     async with clients(at_home) as exchanges:
         for backend in islice(cycle(backends), 6):
             router = await connect(at_home, firewall=backend)
             # What the other one does is done all the same.
-            assert (await router.rules.read()).forwards == wished
-            assert (await router.rules.apply(wished.values())).forwards == wished
+            assert (await router.rules.read()).forwards == desired
+            assert (await router.rules.apply(desired.values())).forwards == desired
             await router.close()
             rules = ruleset(at_home) + at_home.bypass.iptables_save()
             assert ("ip ha_bypass" in rules) == (backend is Backend.NFTABLES)
@@ -312,7 +312,7 @@ def draws(seed: int, count: int) -> Iterator[list[Forward]]:
     chance = random.Random(seed)
     sources: list[list[str]] = [[], ["203.0.113.0/24"], ["10.0.0.0/8", "203.0.113.7"]]
     for _ in range(count):
-        wished: list[Forward] = []
+        desired: list[Forward] = []
         for name in chance.sample("ABCDEFGH", chance.randint(0, 8)):
             first = chance.randint(1, 12)
             last = first + chance.choice([0, 0, 1, 4])
@@ -325,9 +325,9 @@ def draws(seed: int, count: int) -> Iterator[list[Forward]]:
                 sources=chance.choice(sources),
                 keep_client_address=chance.random() < 0.3,
             )
-            if not any(map(drawn.conflicts, wished)):
-                wished.append(drawn)
-        yield wished
+            if not any(map(drawn.conflicts, desired)):
+                desired.append(drawn)
+        yield desired
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -335,8 +335,8 @@ async def test_any_change_is_one_that_the_kernel_takes(
     at_home: Lab, router: Router, seed: int
 ) -> None:
     """Ports that go from range to range, in one transaction, with neighbours."""
-    for wished in draws(seed, 40):
-        live = await router.rules.apply(wished)
-        assert live.forwards == {forward.id: forward for forward in wished}
+    for desired in draws(seed, 40):
+        live = await router.rules.apply(desired)
+        assert live.forwards == {forward.id: forward for forward in desired}
         assert not live.damaged
     assert {change.outcome for change in router.rules.transactions} == {"done"}

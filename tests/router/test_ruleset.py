@@ -20,7 +20,7 @@ from custom_components.bypass_router.router.iptables.state import (
     Entrance,
     IptablesState,
 )
-from custom_components.bypass_router.router.nftables.foreign_chains import Gates
+from custom_components.bypass_router.router.nftables.foreign_chains import ForeignChains
 from custom_components.bypass_router.router.nftables.table import Nftables, NftState
 from custom_components.bypass_router.router.rules.base import Phase, Step, Tag
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
@@ -36,7 +36,7 @@ CHAINS = Iptables(SITE, sudo=False, hooks=(MANGLE, *HOOKS))
 RETIRED = Iptables(SITE, sudo=False, hooks=TRANSLATING)
 ADMIT = Iptables(SITE, sudo=False, hooks=ADMITTING)
 NFT = Nftables(SITE, sudo=False)
-GATES = Gates(SITE, sudo=False, iptables=True)
+GATES = ForeignChains(SITE, sudo=False, iptables=True)
 BY_IPTABLES = Ruleset(SITE, [CHAINS, NFT], [GATES])
 BY_NFT = Ruleset(SITE, [NFT, RETIRED], [GATES, ADMIT])
 RULESETS = {"iptables": BY_IPTABLES, "nftables": BY_NFT}
@@ -127,9 +127,9 @@ def transactions(step: Step) -> Iterator[Step]:
     assert not lines
 
 
-def run(kernel: Kernel, ruleset: Ruleset, wished: Collection[Forward]) -> None:
+def run(kernel: Kernel, ruleset: Ruleset, desired: Collection[Forward]) -> None:
     """Carry out a plan to its end."""
-    for _ in kernel.change(ruleset.plan(wished, kernel.seen(ruleset))):
+    for _ in kernel.change(ruleset.plan(desired, kernel.seen(ruleset))):
         pass
 
 
@@ -145,7 +145,7 @@ def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
     before: str,
     after: str,
     was: list[Forward],
-    wished: list[Forward],
+    desired: list[Forward],
     stays: bool,
     most: int,
 ) -> None:
@@ -154,16 +154,16 @@ def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
     Whether all is one transaction, or each line.
     """
     if stays:
-        added = [f for f in wished if not any(f.conflicts(old) for old in was)]
+        added = [f for f in desired if not any(f.conflicts(old) for old in was)]
         ids = {forward.id for forward in was}
-        wished = [*was, *(forward for forward in added if forward.id not in ids)]
+        desired = [*was, *(forward for forward in added if forward.id not in ids)]
     kernel = Kernel()
     run(kernel, RULESETS[before], was)
     ruleset = RULESETS[after]
     # Nobody has to know by what it was done.
     assert kernel.seen(ruleset).live.forwards == {f.id: f for f in was}
-    kept = [forward for forward in was if forward in wished]
-    plan = ruleset.plan(wished, kernel.seen(ruleset)).in_parts(most)
+    kept = [forward for forward in was if forward in desired]
+    plan = ruleset.plan(desired, kernel.seen(ruleset)).in_parts(most)
     for _ in kernel.change(plan):
         translated = kernel.translated()
         for forwards in translated.values():
@@ -171,9 +171,9 @@ def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
         for forward in kept:
             assert forward in translated[Tag("ab12", forward.id)]
     snapshot = kernel.seen(ruleset)
-    assert snapshot.live.forwards == {forward.id: forward for forward in wished}
+    assert snapshot.live.forwards == {forward.id: forward for forward in desired}
     assert not snapshot.live.damaged
-    assert not ruleset.plan(wished, snapshot)
+    assert not ruleset.plan(desired, snapshot)
     assert not ruleset.translators[1].tags(snapshot.states[1])
     run(kernel, ruleset, [])
     assert (kernel.table, kernel.native) == (None, Kernel().native)
@@ -231,9 +231,9 @@ def test_what_is_retired_is_looked_at_no_more_once_it_is_empty() -> None:
     kernel = Kernel()
     run(kernel, BY_IPTABLES, [WEB])
     snapshot = kernel.seen(BY_NFT)
-    assert snapshot.without_retired() is snapshot
+    assert snapshot.without_stale() is snapshot
     run(kernel, BY_NFT, [WEB])
-    kept = kernel.seen(BY_NFT).without_retired()
+    kept = kernel.seen(BY_NFT).without_stale()
     assert kept.ruleset.translators == (NFT,)
     assert kept.ruleset.parts == (NFT, GATES, ADMIT)
     assert kept.live == kernel.seen(BY_NFT).live
@@ -270,9 +270,9 @@ def test_none_is_taken_after_a_command_that_failed() -> None:
 
 def test_what_is_left_over_is_tidied_up_in_the_wake_of_a_change_alone() -> None:
     """By itself it is no reason to change anything, and by no other's transaction."""
-    tidy = Step(Phase.TIDY, "iptables-restore", ("*nat", "-X PREROUTING", "COMMIT"))
+    tidy = Step(Phase.CLEAN_UP, "iptables-restore", ("*nat", "-X PREROUTING", "COMMIT"))
     assert not Plan((tidy,))
-    assert Plan((replace(tidy, phase=Phase.WITHDRAW), tidy))
+    assert Plan((replace(tidy, phase=Phase.REVOKE), tidy))
 
 
 def test_what_people_read_names_no_retired_rules() -> None:

@@ -61,7 +61,7 @@ def shells(lab: Lab) -> dict[int, str]:
     return found
 
 
-async def spare(lab: Lab, session: Session) -> int:
+async def standby(lab: Lab, session: Session) -> int:
     """Return the process id of the shell that waits, as soon as it has said so."""
     await until(lambda: session.ready)
     return next(pid for pid, command in shells(lab).items() if command.endswith(" -s"))
@@ -94,7 +94,7 @@ async def test_the_next_script_finds_a_shell_that_waits(
     long.run("pid", "echo $$")
     async with ready(at_home) as session:
         for script in (WHO, long, WHO):
-            waiting = await spare(at_home, session)
+            waiting = await standby(at_home, session)
             answer = await session.run(script)
             assert int(answer["pid"].output) == waiting
             if script is long:
@@ -132,7 +132,7 @@ async def test_a_waiting_shell_that_is_killed_is_no_loss(
     """Whether we hear of it in time, or send it a script; that runs just once."""
     once = Script().run("pid", "sh -c 'echo ran >>/tmp/ran; echo $PPID'")
     async with ready(at_home) as session:
-        waiting = await spare(at_home, session)
+        waiting = await standby(at_home, session)
         if noticed:
             at_home.bypass.run("kill", "-9", str(waiting))
             await until(lambda: not shells(at_home))
@@ -150,7 +150,7 @@ async def test_a_waiting_shell_that_is_killed_is_no_loss(
             answer = await running
         assert int(answer["pid"].output) != waiting
         assert at_home.bypass.run("cat", "/tmp/ran").stdout == "ran\n"
-        again = await spare(at_home, session)
+        again = await standby(at_home, session)
         assert await who(session) == again
 
 
@@ -159,7 +159,7 @@ async def test_a_script_that_is_killed_half_way_is_not_run_again(at_home: Lab) -
     """What it has done, nobody knows."""
     script = Script().run("hang", "sh -c 'echo ran >>/tmp/ran; exec sleep 99'")
     async with ready(at_home) as session:
-        waiting = await spare(at_home, session)
+        waiting = await standby(at_home, session)
         running = asyncio.create_task(session.run(script))
         await until((at_home.bypass.root / "tmp/ran").exists)
         at_home.bypass.run("sh", "-c", f"kill -9 {waiting}; pkill -f '^sleep 99'")
@@ -174,7 +174,7 @@ async def test_a_shell_that_can_not_be_opened_ahead_is_no_error(
 ) -> None:
     """Nor is it tried again before the next script, nor told to anybody."""
     async with ready(at_home) as session:
-        waiting = await spare(at_home, session)
+        waiting = await standby(at_home, session)
         at_home.bypass.commands.replace(
             "sh", f"#!{REAL_COMMANDS}/bin/dash\necho x >>/tmp/tried\nexit 1\n"
         )
@@ -193,7 +193,7 @@ async def test_a_shell_that_never_says_that_it_waits_is_given_up(
     """And holds no script for long."""
     monkeypatch.setattr(shell, "CONNECT_TIMEOUT", 6)
     async with ready(at_home) as session:
-        waiting = await spare(at_home, session)
+        waiting = await standby(at_home, session)
         at_home.bypass.commands.replace(
             "sh", f"#!{REAL_COMMANDS}/bin/dash\ncat >/dev/null\n"
         )
@@ -260,7 +260,7 @@ async def test_a_waiting_shell_whose_link_is_cut_ends(
     use_shell(at_home, sh, bash=bash)
     session = await open_session(at_home)
     await session.run(WHO)
-    await spare(at_home, session)
+    await standby(at_home, session)
     at_home.bypass.cut_link()
     await until(lambda: not shells(at_home))
     at_home.bypass.restore_link()
@@ -276,7 +276,7 @@ async def test_a_waiting_shell_that_hears_of_us_stays(
     monkeypatch.setattr(shell, "HEARTBEAT_INTERVAL", 0.3)
     use_shell(at_home, sh, bash=bash)
     async with ready(at_home) as session:
-        waiting = await spare(at_home, session)
+        waiting = await standby(at_home, session)
         before = shells(at_home)
         await asyncio.sleep(6)
         assert shells(at_home) == before

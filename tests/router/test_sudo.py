@@ -11,7 +11,7 @@ import time
 import pytest
 
 from custom_components.bypass_router.router.backend import Backend
-from custom_components.bypass_router.router.doctor.doctor import await_visitor, diagnose
+from custom_components.bypass_router.router.doctor.doctor import await_client, diagnose
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,
@@ -24,7 +24,7 @@ from custom_components.bypass_router.router.errors import (
     ConnectionsStay,
     NotPrivileged,
 )
-from custom_components.bypass_router.router.monitor import Arrival, Change
+from custom_components.bypass_router.router.monitor import Change, NewConnection
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
 from custom_components.bypass_router.router.ssh.authorized_keys import generate_key
@@ -211,9 +211,9 @@ def tunnel(lab: Lab) -> Iterator[None]:
 async def hears_who_comes(lab: Lab, router: Router) -> None:
     """See that a connection is heard of, soon after somebody has begun to come."""
 
-    async def arrival() -> Arrival:
+    async def arrival() -> NewConnection:
         async for told in router.watch():
-            if isinstance(told, Arrival):
+            if isinstance(told, NewConnection):
                 return told
         raise AssertionError
 
@@ -225,7 +225,7 @@ async def hears_who_comes(lab: Lab, router: Router) -> None:
         return heard.done()
 
     await until_told(comes)
-    assert await heard == Arrival("tcp", 8443)
+    assert await heard == NewConnection("tcp", 8443)
 
 
 async def closes(lab: Lab, router: Router) -> int:
@@ -244,7 +244,7 @@ async def closes(lab: Lab, router: Router) -> int:
 
 async def visited(router: Router) -> Check:
     """Wait for a visitor who does not come, and return what is said of it."""
-    found = await await_visitor(router, WEB, 1, lambda *_: None)
+    found = await await_client(router, WEB, 1, lambda *_: None)
     return next(check for check in found.checks if check.name is Step.ARRIVAL)
 
 

@@ -145,8 +145,8 @@ async def test_our_own_changes_are_nobodys_fault(
     router: Router, listener: Listener
 ) -> None:
     """They are reported, one for each table, and known as ours."""
-    for wished in ([WEB], []):
-        await router.rules.apply(wished)
+    for desired in ([WEB], []):
+        await router.rules.apply(desired)
         own = [Change("iptables-restor")] * 2
         assert [await listener.next() for _ in own] == own
         assert router.rules.cause_of([*own, Change("nft")]) == "nft"

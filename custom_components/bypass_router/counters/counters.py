@@ -20,7 +20,7 @@ from homeassistant.helpers.event import async_track_time_interval
 
 from ..router.errors import RouterError
 from ..router.forward import Forward
-from ..router.monitor import Arrival
+from ..router.monitor import NewConnection
 from ..router.router import Router
 from .store import Totals
 from .tally import Tally
@@ -84,7 +84,7 @@ class Counters:
         return lambda: self._listeners.remove(update)
 
     @callback
-    def async_arrived(self, arrival: Arrival) -> None:
+    def async_arrived(self, arrival: NewConnection) -> None:
         """Take the hint that a connection came, perhaps by one of our forwards."""
         for forward in self._forwards().values():
             if (

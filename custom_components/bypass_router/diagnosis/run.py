@@ -11,14 +11,14 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN
-from ..router.doctor.doctor import await_visitor, diagnose, unreachable
+from ..router.doctor.doctor import await_client, diagnose, unreachable
 from ..router.doctor.report import Diagnosis
 from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.router import Router
 from ..subentry import forward_or_none
 from ..sync.connection import connect
-from .target_store import Remembered
+from .target_store import TargetMacStore
 
 _UNDER_WAY: HassKey[set[str]] = HassKey(f"{DOMAIN}.diagnoses_under_way")
 
@@ -56,11 +56,11 @@ async def async_diagnose(
     under_way = hass.data.setdefault(_UNDER_WAY, set())
     under_way.add(forward_id)
     try:
-        remembered = Remembered(hass, entry.entry_id)
+        remembered = TargetMacStore(hass, entry.entry_id)
         known = await remembered.of(forward)
         diagnosis = await _diagnosis(hass, entry, forward, known, watch, on_progress)
-        if diagnosis.hardware and not diagnosis.causes:
-            await remembered.remember({forward: diagnosis.hardware})
+        if diagnosis.mac and not diagnosis.causes:
+            await remembered.remember({forward: diagnosis.mac})
     finally:
         under_way.discard(forward_id)
     if coordinator := getattr(entry, "runtime_data", None):
@@ -95,7 +95,7 @@ async def _diagnosis(
         async with _router_of(hass, entry) as router:
             found = await diagnose(router, forward, remembered=remembered)
             if watch and not found.causes:
-                visit = await await_visitor(router, forward, watch, on_progress)
+                visit = await await_client(router, forward, watch, on_progress)
                 found = replace(found, checks=(*found.checks, *visit.checks))
             return found
     except RouterError as err:

@@ -17,12 +17,12 @@ from ..router.errors import ConnectionLost, RouterError
 from ..router.forward import Forward
 from ..router.network.target_macs import MOST, read_whereabouts, whereabouts_script
 from ..router.router import Router
-from .target_store import Remembered
+from .target_store import TargetMacStore
 
 _LOGGER = logging.getLogger(__name__)
 
 
-class Targets:
+class TargetLearner:
     """The targets of one entry's forwards, as devices."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Targets:
     async def _ask(self, router: Router, forwards: list[Forward]) -> None:
         """Ask for the targets that are not known. Raises RouterError."""
         # Not kept: a diagnosis writes the same file.
-        known = Remembered(self._hass, self._entry.entry_id)
+        known = TargetMacStore(self._hass, self._entry.entry_id)
         unknown = [it for it in forwards if await known.of(it) is None]
         if not unknown:
             return
@@ -88,7 +88,7 @@ class Targets:
         async with router.visits:
             sections = await router.run(whereabouts_script(targets))
         found = read_whereabouts(sections, targets)
-        known = Remembered(self._hass, self._entry.entry_id)
+        known = TargetMacStore(self._hass, self._entry.entry_id)
         learnt = {
             forward: found[forward.target]
             for forward in unknown

@@ -1,4 +1,4 @@
-"""The hardware addresses of targets, on disk.
+"""The MAC addresses of targets, on disk.
 
 By them, a device that got another address is found again.
 """
@@ -25,7 +25,7 @@ class _StoredTarget(TypedDict):
     hardware: str
 
 
-class Remembered:
+class TargetMacStore:
     """The targets of one entry's forwards."""
 
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
@@ -38,7 +38,7 @@ class Remembered:
         self._targets: dict[str, _StoredTarget] | None = None
 
     async def of(self, forward: Forward) -> str | None:
-        """Return the hardware address of a forward's target, if it is known."""
+        """Return the MAC address of a forward's target, if it is known."""
         found = (await self._load()).get(forward.id)
         # A forward that leads elsewhere now leads to another device.
         if found and found["address"] == str(forward.target):

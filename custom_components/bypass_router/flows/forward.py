@@ -34,7 +34,7 @@ from .forward_checks import (
     check_ports,
     check_size,
     check_target,
-    losers_of,
+    conflicting_services,
     named,
 )
 
@@ -152,7 +152,11 @@ class ForwardFlow(ConfigSubentryFlow):
             else:
                 router = self._router()
                 before = self._before(forward_id)
-                losers = await losers_of(router, forward, before) if router else ()
+                losers = (
+                    await conflicting_services(router, forward, before)
+                    if router
+                    else ()
+                )
                 for found, words in (
                     check_ports(entry, forward, losers),
                     check_target(entry, forward.target, router),

@@ -59,7 +59,7 @@ def check_ports(
     servers = [
         listener
         for listener in (ssh, *losers)
-        if listener.is_ssh and listener.taken_by(forward)
+        if listener.is_ssh and listener.conflicting_listeners(forward)
     ]
     if servers:
         # Nobody would get at the router any more to take it back.
@@ -99,7 +99,7 @@ def check_target(
     return {}, {}
 
 
-async def losers_of(
+async def conflicting_services(
     router: Router, forward: Forward, before: Forward | None
 ) -> list[Listener]:
     """Return the router's own services that the forward takes a port from.
@@ -112,11 +112,13 @@ async def losers_of(
     except RouterError as err:
         _LOGGER.debug("The services of the router are not known: %s", err)
         return []
-    losers = [listener for listener in listeners if listener.taken_by(forward)]
+    losers = [
+        listener for listener in listeners if listener.conflicting_listeners(forward)
+    ]
     greeting = await ssh_servers(
         router.site.address.ip,
         # What has been taken from it already greets as the target does.
-        [it for it in losers if not (before and it.taken_by(before))],
+        [it for it in losers if not (before and it.conflicting_listeners(before))],
     )
     return [
         replace(loser, program="sshd") if loser in greeting else loser

@@ -7,7 +7,7 @@ from typing import Final
 from ..router.doctor.report import Diagnosis, Status, Step
 from ..router.forward import Forward
 from .labels import Labels
-from .svg import Hop, Role, Scene, State, Station
+from .svg import Node, PathModel, Role, Segment, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ _TARGET: Final = _Place((Step.TARGET, Step.PORT), (Step.TARGET, Step.PORT, Step.
 _WHOLE: Final = _Place((), (Step.THROUGH, Step.VISIT))
 
 
-def scene_of(situation: Situation) -> Scene:
+def model_of(situation: Situation) -> PathModel:
     """Return what is to be drawn."""
     labels = situation.labels
     forward = situation.forward
@@ -89,33 +89,33 @@ def scene_of(situation: Situation) -> Scene:
     elif situation.on and bypass is State.UNKNOWN:
         # Its rules were read back from the kernel.
         bypass = State.OK
-    return Scene(
+    return PathModel(
         title=situation.title,
         state=state,
         word=word,
-        stations=(
-            Station(Role.CLIENT, labels.client, _sources(forward, labels), outside),
-            Station(
+        nodes=(
+            Node(Role.CLIENT, labels.client, _sources(forward, labels), outside),
+            Node(
                 Role.MAIN,
                 labels.main_router,
                 f"→ {reached}" if reached else "",
                 outside,
             ),
-            Station(
+            Node(
                 Role.BYPASS,
                 labels.bypass_router,
                 reached or str(forward.external),
                 bypass,
             ),
-            Station(
+            Node(
                 Role.TARGET,
                 labels.target,
                 f"{forward.target}:{forward.target_ports}",
                 _TARGET.state(diagnosis),
             ),
         ),
-        hops=tuple(
-            _hop(f"{_protocol(forward)} {ports}", state, labels)
+        segments=tuple(
+            _segment(f"{_protocol(forward)} {ports}", state, labels)
             for ports, state in (
                 (forward.external, outside),
                 (forward.external, _ARRIVING.state(diagnosis)),
@@ -140,14 +140,14 @@ def _whole(situation: Situation, labels: Labels) -> tuple[State, str]:
     return State.OK, labels.on
 
 
-def _hop(label: str, state: State, labels: Labels) -> Hop:
+def _segment(label: str, state: State, labels: Labels) -> Segment:
     """Return a hop with the word for its state."""
     word = {
         State.OK: labels.ok,
         State.FAILED: labels.failed,
         State.UNKNOWN: labels.unknown,
     }[state]
-    return Hop(label, state, word)
+    return Segment(label, state, word)
 
 
 def _protocol(forward: Forward) -> str:

@@ -33,7 +33,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
+class Node:
     """Somebody on the path."""
 
     role: Role
@@ -43,7 +43,7 @@ class Station:
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class Segment:
     """The way from one station to the next."""
 
     label: str
@@ -53,15 +53,15 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class PathModel:
     """All that is to be drawn."""
 
     title: str
     state: State
     word: str
     """The state of the whole in the user's language."""
-    stations: tuple[Station, ...]
-    hops: tuple[Hop, ...]
+    nodes: tuple[Node, ...]
+    segments: tuple[Segment, ...]
     """One less than there are stations."""
     remark: str = ""
     """What is wrong, in one sentence, if anything is."""
@@ -126,68 +126,70 @@ _FONTS: Final = (
 )
 
 
-def draw(scene: Scene) -> str:
+def draw(model: PathModel) -> str:
     """Return the picture."""
-    remark = wrapped(scene.remark, _WIDTH - 2 * _EDGE - 36, _REMARK_SIZE, _REMARK_LINES)
-    header = _HEADER if _title_fits(scene) else 2 * _HEADER - 32
-    height = header + len(scene.stations) * (_CARD + _GAP) - _GAP + _EDGE
+    remark = wrapped(model.remark, _WIDTH - 2 * _EDGE - 36, _REMARK_SIZE, _REMARK_LINES)
+    header = _HEADER if _title_fits(model) else 2 * _HEADER - 32
+    height = header + len(model.nodes) * (_CARD + _GAP) - _GAP + _EDGE
     if remark:
         height += len(remark) * _LINE + 28
-    return "".join(_parts(scene, remark, header, height))
+    return "".join(_parts(model, remark, header, height))
 
 
-def _parts(scene: Scene, remark: list[str], header: int, height: int) -> Iterator[str]:
+def _parts(
+    model: PathModel, remark: list[str], header: int, height: int
+) -> Iterator[str]:
     """Yield the picture bit by bit."""
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}"'
         f' width="{_WIDTH}" height="{height}" role="img"'
-        f' xml:lang={quoteattr(scene.language)} font-family="{_FONTS}">'
-        f"<title>{_clean(f'{scene.title}: {scene.word}')}</title>"
+        f' xml:lang={quoteattr(model.language)} font-family="{_FONTS}">'
+        f"<title>{_clean(f'{model.title}: {model.word}')}</title>"
         '<defs><linearGradient id="g" x2="0" y2="1"><stop stop-color="#1d2a3b"/>'
         '<stop offset="1" stop-color="#141d2a"/></linearGradient></defs>'
         f'<rect x=".75" y=".75" width="{_WIDTH - 1.5}" height="{height - 1.5}" rx="22"'
         ' fill="url(#g)" stroke="#34465c" stroke-width="1.5"/>'
     )
-    yield from _header(scene)
-    tops = [header + number * (_CARD + _GAP) for number in range(len(scene.stations))]
-    for hop, (above, below) in zip(scene.hops, pairwise(tops), strict=True):
-        yield from _hop(hop, above + _CARD, below)
-    for station, top in zip(scene.stations, tops, strict=True):
+    yield from _header(model)
+    tops = [header + number * (_CARD + _GAP) for number in range(len(model.nodes))]
+    for segment, (above, below) in zip(model.segments, pairwise(tops), strict=True):
+        yield from _segment(segment, above + _CARD, below)
+    for station, top in zip(model.nodes, tops, strict=True):
         yield from _station(station, top)
     if remark:
-        yield from _remark(remark, tops[-1] + _CARD + 14, scene.state)
+        yield from _remark(remark, tops[-1] + _CARD + 14, model.state)
     yield "</svg>"
 
 
-def _header(scene: Scene) -> Iterator[str]:
+def _header(model: PathModel) -> Iterator[str]:
     """Yield the forward's name, and how it stands."""
-    colour, width = _COLOURS[scene.state], _pill(scene)
+    colour, width = _COLOURS[model.state], _pill(model)
     room, left, top = _WIDTH - 2 * _EDGE - 12, _WIDTH - _EDGE - width, 20
-    if not _title_fits(scene):
+    if not _title_fits(model):
         left, top = _EDGE, 60
-    yield _text(scene.title, _EDGE + 6, 44, _TITLE_SIZE, room, weight=700)
+    yield _text(model.title, _EDGE + 6, 44, _TITLE_SIZE, room, weight=700)
     yield (
         f'<rect x="{left:g}" y="{top}" width="{width:g}" height="34" rx="17"'
-        f' fill="{_SHADES[scene.state]}"/>'
+        f' fill="{_SHADES[model.state]}"/>'
     )
-    yield _sign(scene.state, left + 19, top + 17)
+    yield _sign(model.state, left + 19, top + 17)
     yield _text(
-        scene.word, left + 34, top + 22.2, 14.5, width, weight=600, colour=colour
+        model.word, left + 34, top + 22.2, 14.5, width, weight=600, colour=colour
     )
 
 
-def _pill(scene: Scene) -> float:
+def _pill(model: PathModel) -> float:
     """Return how wide the word for the whole is, with what is around it."""
-    return width_of(scene.word, 14.5) + 48
+    return width_of(model.word, 14.5) + 48
 
 
-def _title_fits(scene: Scene) -> bool:
+def _title_fits(model: PathModel) -> bool:
     """Tell whether the name leaves room for that word beside it."""
-    room = _WIDTH - 2 * _EDGE - 18 - _pill(scene)
-    return width_of(scene.title, _TITLE_SIZE) <= room
+    room = _WIDTH - 2 * _EDGE - 18 - _pill(model)
+    return width_of(model.title, _TITLE_SIZE) <= room
 
 
-def _station(station: Station, top: int) -> Iterator[str]:
+def _station(station: Node, top: int) -> Iterator[str]:
     """Yield a card with an icon, a name and an address."""
     middle = top + _CARD / 2
     yield (
@@ -204,10 +206,10 @@ def _station(station: Station, top: int) -> Iterator[str]:
     yield _text(station.address, _TEXT, middle + 18, 15, room, colour="#c3d0df")
 
 
-def _hop(hop: Hop, top: int, bottom: int) -> Iterator[str]:
+def _segment(segment: Segment, top: int, bottom: int) -> Iterator[str]:
     """Yield an arrow with a sign on it, and what passes there."""
-    colour, middle = _COLOURS[hop.state], (top + bottom) / 2
-    dashes = _DASHES[hop.state]
+    colour, middle = _COLOURS[segment.state], (top + bottom) / 2
+    dashes = _DASHES[segment.state]
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     yield (
         f'<g fill="none" stroke="{colour}" stroke-width="3" stroke-linecap="round"'
@@ -215,10 +217,10 @@ def _hop(hop: Hop, top: int, bottom: int) -> Iterator[str]:
         f'<path d="M{_AXIS - 6} {bottom - 10}l6 6 6-6"/></g>'
         f'<circle cx="{_AXIS}" cy="{middle - 3:g}" r="13" fill="#192433"/>'
     )
-    yield _sign(hop.state, _AXIS, middle - 3)
-    room = width_of(hop.word, 14.5)
+    yield _sign(segment.state, _AXIS, middle - 3)
+    room = width_of(segment.word, 14.5)
     yield _text(
-        hop.label,
+        segment.label,
         _TEXT,
         middle + 3,
         14.5,
@@ -226,7 +228,13 @@ def _hop(hop: Hop, top: int, bottom: int) -> Iterator[str]:
         colour="#c3d0df",
     )
     yield _text(
-        hop.word, _RIGHT - room, middle + 3, 14.5, room + 1, weight=600, colour=colour
+        segment.word,
+        _RIGHT - room,
+        middle + 3,
+        14.5,
+        room + 1,
+        weight=600,
+        colour=colour,
     )
 
 

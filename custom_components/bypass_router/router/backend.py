@@ -7,11 +7,11 @@ from .errors import FirewallNotThere, NotPrivileged
 from .iptables.chains import Iptables as Chains
 from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables.variants import Iptables
-from .nftables.foreign_chains import Gates
+from .nftables.foreign_chains import ForeignChains
 from .nftables.table import Nftables
 from .probe.firewalls import Tools
 from .routing.part import Routing
-from .rules.base import Part, Site, Translator
+from .rules.base import Part, RouterContext, Translator
 from .rules.ruleset import Ruleset
 
 
@@ -41,7 +41,7 @@ def chosen_backend(tools: Tools, wish: Backend) -> Backend:
     return wish
 
 
-def choose(site: Site, interface: str, tools: Tools, wish: Backend) -> Ruleset:
+def choose(site: RouterContext, interface: str, tools: Tools, wish: Backend) -> Ruleset:
     """Return all the places where a forward has rules on a router.
 
     The site's address stands on the interface.
@@ -59,7 +59,7 @@ def choose(site: Site, interface: str, tools: Tools, wish: Backend) -> Ruleset:
             found.variant for found in (tools.iptables, tools.other) if found
         }
         others.append(
-            Gates(
+            ForeignChains(
                 site,
                 sudo=tools.sudo,
                 iptables=by_iptables,
@@ -73,20 +73,20 @@ def choose(site: Site, interface: str, tools: Tools, wish: Backend) -> Ruleset:
         translators.append(_chains(site, tools, tools.iptables, TRANSLATING))
         others.append(_chains(site, tools, tools.iptables, admitting))
     if tools.other:
-        hooks, retired = admitting, tuple[Hook, ...](TRANSLATING)
+        hooks, stale = admitting, tuple[Hook, ...](TRANSLATING)
         if tools.both_translate and backend is Backend.IPTABLES:
             # What iptables accepts in one variant, the other may still masquerade.
-            hooks, retired = (*admitting, POST), (PRE,)
+            hooks, stale = (*admitting, POST), (PRE,)
         if tools.left_in_other or tools.both_translate:
             # What we had there moves over as well, when the host's rules have moved.
-            translators.append(_chains(site, tools, tools.other, retired))
+            translators.append(_chains(site, tools, tools.other, stale))
         others.append(_chains(site, tools, tools.other, hooks))
     others.append(Routing(site, interface, sudo=tools.sudo))
     return Ruleset(site, translators, others)
 
 
 def _chains(
-    site: Site, tools: Tools, iptables: Iptables, hooks: tuple[Hook, ...]
+    site: RouterContext, tools: Tools, iptables: Iptables, hooks: tuple[Hook, ...]
 ) -> Chains:
     """Return our chains in a variant of iptables."""
     return Chains(

@@ -24,8 +24,8 @@ from .forward import Forward
 from .monitor import Change
 from .probe.probe import Probe
 from .rule_import.detect import Place, read_hand_made
-from .rule_import.replace import HandMade, Replaced, listings
-from .rules.base import Lack, Live, Part, Site, failure_of
+from .rule_import.replace import ManualForward, Replaced, listings
+from .rules.base import Live, Part, Problem, RouterContext, failure_of
 from .rules.ruleset import Plan, Ruleset, Snapshot
 from .ssh.script import Result, Run, Script
 from .ssh.sudo import SUDO
@@ -59,7 +59,11 @@ class LiveRules:
     """What of ours is live on one router. Changes are carried out one at a time."""
 
     def __init__(
-        self, run: Run, site: Site, probe: Probe, backend: Backend = Backend.AUTO
+        self,
+        run: Run,
+        site: RouterContext,
+        probe: Probe,
+        backend: Backend = Backend.AUTO,
     ) -> None:
         """Take what runs a script, whose rules are ours, and what the router is.
 
@@ -86,10 +90,10 @@ class LiveRules:
         async with self._lock:
             return (await self._read(self.ruleset)).live
 
-    async def lacks(self, forward: Forward) -> frozenset[Lack]:
+    async def problems(self, forward: Forward) -> frozenset[Problem]:
         """Return what keeps our rules from carrying a forward. One round trip."""
         async with self._lock:
-            return (await self._read(self.ruleset)).lacks(forward)
+            return (await self._read(self.ruleset)).problems(forward)
 
     async def apply(
         self,
@@ -143,7 +147,7 @@ class LiveRules:
 
         Raises FirewallFailed and NotApplied.
         """
-        site = Site(owner, self._site.address)
+        site = RouterContext(owner, self._site.address)
         async with self._lock:
             # What was read is kept by places, which may be others for another owner.
             self._snapshot = None
@@ -166,7 +170,7 @@ class LiveRules:
             self.ruleset.add_count(script)
             return self.ruleset.read_counts(await self._run_script(script))
 
-    async def hand_made(self) -> list[HandMade]:
+    async def hand_made(self) -> list[ManualForward]:
         """Return the forwards that a person has made here by hand. One round trip."""
         found = listings(self._probe.tools)
         script = Script()
@@ -177,7 +181,9 @@ class LiveRules:
         return read_hand_made(sections, found, Place(self._site, self._probe.interface))
 
     @asynccontextmanager
-    async def replacing(self, replaced: Mapping[str, HandMade]) -> AsyncIterator[None]:
+    async def replacing(
+        self, replaced: Mapping[str, ManualForward]
+    ) -> AsyncIterator[None]:
         """Let rules made by hand go in the very change by which forwards come.
 
         By the forwards' ids. Rules that stand no more are no obstacle.
@@ -297,7 +303,7 @@ class LiveRules:
             for label, result in sections.items()
             if not label.startswith("apply")
         }
-        snapshot = ruleset.read(sections).without_retired()
+        snapshot = ruleset.read(sections).without_stale()
         if ruleset is self.ruleset:
             self.ruleset = snapshot.ruleset
         self._snapshot = snapshot

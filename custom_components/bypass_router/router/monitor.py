@@ -131,7 +131,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class NewConnection:
     """A connection to the router was translated: perhaps by a forward."""
 
     transport: Transport
@@ -139,7 +139,7 @@ class Arrival:
     """The external one."""
 
 
-class Watch:
+class Monitor:
     """A watching script, and what its lines mean."""
 
     def __init__(
@@ -158,7 +158,7 @@ class Watch:
         `patience` is how many seconds `sudo` may take before it runs a command.
         """
         self._uses_nft = by_report
-        self.deaf = False
+        self.unavailable = False
         """Whether the router does not report to us after all."""
         self._word = f"bypass-router-{secrets.token_hex(8)}"
         self._awaited = 0
@@ -186,7 +186,7 @@ class Watch:
             watchers.append(_WATCHER.format(watch=watch, name="arrivals"))
         self.text = _SCRIPT.format(watchers="\n".join(watchers), ready=ready, **words)
 
-    def heard(self, line: str) -> Iterator[Change | Arrival]:
+    def heard(self, line: str) -> Iterator[Change | NewConnection]:
         """Return what a line tells of.
 
         The first one says that from now on nothing is missed: the rules are to
@@ -197,7 +197,7 @@ class Watch:
             if not self._awaited:
                 yield Change()
         elif self._uses_nft and line == f"{self._word} deaf":
-            self.deaf = True
+            self.unavailable = True
         elif self._awaited:
             # The login profile's, or a change before we looked for the first time.
             return
@@ -208,7 +208,7 @@ class Watch:
             self._relevant = self._listed = False
         elif arrival := _ARRIVAL.match(line):
             port = int(arrival[2])
-            yield Arrival("tcp" if arrival[1] == "tcp" else "udp", port)
+            yield NewConnection("tcp" if arrival[1] == "tcp" else "udp", port)
         elif line == "changed" or _ROUTE_RULE.match(line) or _OVERRUN.match(line):
             yield Change()
         elif not line.startswith("#"):

@@ -12,11 +12,11 @@ from .conntrack import close_connections
 from .errors import ClosingRefused, ConnectionsStay, NotPrivileged
 from .forward import Forward
 from .live_rules import LiveRules
-from .monitor import Arrival, Change, Watch
+from .monitor import Change, Monitor, NewConnection
 from .network.listeners import Listener, listeners_script, read_listeners
 from .network.neighbours import Neighbour, neighbours_script, read_neighbours
 from .probe.probe import Probe, probe_script, read_probe
-from .rules.base import Site
+from .rules.base import RouterContext
 from .ssh.authorized_keys import install_key, remove_key
 from .ssh.credentials import Credentials, HostKey
 from .ssh.rights import Rights, read_rights, rights_script
@@ -46,7 +46,7 @@ class Router:
         Raises FirewallNotThere where the router lacks the firewall.
         """
         self.probe = probe
-        self.site = Site(owner, probe.address)
+        self.site = RouterContext(owner, probe.address)
         self._session = session
         self.rules = LiveRules(self.run, self.site, probe, firewall)
         """The rules of ours on it."""
@@ -101,7 +101,7 @@ class Router:
         """Run a script that stays; see `Session.stream`."""
         return self._session.stream(text, heartbeat)
 
-    async def watch(self) -> AsyncIterator[Change | Arrival]:
+    async def watch(self) -> AsyncIterator[Change | NewConnection]:
         """Yield whenever the rules may have changed, for others or through us.
 
         And whenever a connection was translated, where the router has `conntrack`.
@@ -111,7 +111,7 @@ class Router:
         router ends, which may be watched anew; raises ConnectionLost.
         """
         while True:
-            watch = Watch(
+            watch = Monitor(
                 self.rules.ruleset.looks(heard=self.reports),
                 sudo=self.probe.sudo,
                 patience=self._session.patience,
@@ -127,12 +127,12 @@ class Router:
                         for heard in watch.heard(line):
                             self.watched_since = self.watched_since or time.time()
                             yield heard
-                        if watch.deaf:
+                        if watch.unavailable:
                             # What it has started may keep the channel open.
                             break
             finally:
                 self.watched_since = None
-            if not watch.deaf:
+            if not watch.unavailable:
                 return
             # The account may use `nft`, and not listen to it.
             self.reports = False

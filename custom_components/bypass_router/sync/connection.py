@@ -20,7 +20,7 @@ from ..router.errors import (
     RouterError,
     TooManyAttempts,
 )
-from ..router.monitor import Arrival, Change
+from ..router.monitor import Change, NewConnection
 from ..router.router import Router
 from ..router.ssh.credentials import Credentials, HostKey
 from .login_limit import one_attempt
@@ -73,7 +73,7 @@ class RouterConnection:
         on_open: Callable[[Router], None],
         on_change: Callable[[Change], None],
         on_loss: Callable[[], None],
-        on_arrival: Callable[[Arrival], None] = lambda _: None,
+        on_arrival: Callable[[NewConnection], None] = lambda _: None,
     ) -> None:
         """Take whom to tell; nothing is connected yet."""
         self._hass = hass
@@ -94,7 +94,7 @@ class RouterConnection:
         return self.router
 
     async def follow(self, router: Router) -> None:
-        """Watch the router, and connect again whenever the connection is lost.
+        """Monitor the router, and connect again whenever the connection is lost.
 
         Ends when it is closed. Raises AuthenticationFailed, HostKeyChanged
         and TooManyAttempts, which no further attempt would mend.
@@ -121,7 +121,7 @@ class RouterConnection:
             try:
                 async for told in router.watch():
                     heard = True
-                    if isinstance(told, Arrival):
+                    if isinstance(told, NewConnection):
                         self._on_arrival(told)
                     else:
                         self._on_change(told)

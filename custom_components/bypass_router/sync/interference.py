@@ -46,7 +46,7 @@ class Interference:
         reports, self._reports = self._reports, []
         return reports
 
-    def judge(
+    def evaluate(
         self, router: ConnectedRouter, reports: list[Change], *, removed: bool
     ) -> None:
         """Keep reports that came before something was seen to be removed.

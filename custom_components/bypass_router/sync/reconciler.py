@@ -232,7 +232,7 @@ class Reconciler:
             self.active,
             restores=self._face.restores,
         )
-        self._interference.judge(router, reports, removed=bool(seen.lost))
+        self._interference.evaluate(router, reports, removed=bool(seen.lost))
         restarted = self._desired.boot_id not in ("", self.boot_id)
         await self._desired.save_boot_id(self.boot_id)
         await self._desired.give_up(seen.given_up)

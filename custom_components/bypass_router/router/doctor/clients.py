@@ -47,7 +47,7 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Visitors:
+class Clients:
     """What became of clients from outside of the LAN."""
 
     known: bool = False
@@ -99,7 +99,7 @@ def read_flows(result: Result) -> Iterator[Flow]:
             continue
 
 
-def visitors_of(result: Result, forward: Forward, site: IPv4Interface) -> Visitors:
+def clients_of(result: Result, forward: Forward, site: IPv4Interface) -> Clients:
     """Return what the table tells of a forward's clients from outside of the LAN."""
     flows = list(read_flows(result))
     lan = site.network
@@ -120,7 +120,7 @@ def visitors_of(result: Result, forward: Forward, site: IPv4Interface) -> Visito
         and not flow.answered
         and flow.left >= _SYN_TIMEOUT - _FRESH
     ]
-    return Visitors(
+    return Clients(
         known=bool(flows) or "flow entries" in result.output or result.output == "",
         answered=any(flow.answered for flow in translated),
         unanswered=waiting[-1] if waiting else None,

@@ -22,12 +22,12 @@ from ..errors import (
 )
 from ..forward import Forward, Transport
 from ..router import Router
-from ..rules.base import Lack
+from ..rules.base import Problem
 from .evidence import has_service, is_there, is_worth_it, may_ask
-from .facts import Facts, doubts, looks, read_doubts, read_looks, with_neighbours
+from .facts import Facts, looks, read_looks, read_recheck, recheck, with_neighbours
 from .other_backend import backends_script, read_backends
-from .packet_count import Arrivals, watch_arrivals
-from .port_probe import KNOCK_TIMEOUT, Answer, knock
+from .packet_count import PacketCounts, watch_arrivals
+from .port_probe import PORT_PROBE_TIMEOUT, Answer, probe_port
 from .report import (
     Cause,
     Check,
@@ -40,7 +40,7 @@ from .report import (
     skipped,
     unknown,
 )
-from .verdict import judge
+from .verdict import evaluate
 
 # Seconds after which a router that had too many sessions has fewer.
 _PAUSES = (0.5, 2.0)
@@ -54,7 +54,7 @@ async def diagnose(
 ) -> Diagnosis:
     """Say why a forward does not work, if it does not. Takes a few seconds.
 
-    `remembered` is the target's hardware address as an earlier diagnosis found it.
+    `remembered` is the target's MAC address as an earlier diagnosis found it.
     Raises nothing of `RouterError`: what goes wrong is part of the answer.
     """
     async with router.visits:
@@ -62,7 +62,7 @@ async def diagnose(
             facts = await _find_out_patiently(router, forward, remembered)
         except RouterError as err:
             return unreachable(err)
-    return judge(facts, forward, router.probe, remembered)
+    return evaluate(facts, forward, router.probe, remembered)
 
 
 async def _find_out_patiently(
@@ -87,17 +87,17 @@ async def _find_out(router: Router, forward: Forward, remembered: str | None) ->
     probe = router.probe
     # One after the other: dropbear up to 2024.85 may end the whole connection when one
     # session ends while another begins.
-    lacks = await router.rules.lacks(forward)
-    sections = await router.run(looks(forward, probe), KNOCK_TIMEOUT)
-    facts = replace(read_looks(sections, forward, probe), lacks=lacks)
+    problems = await router.rules.problems(forward)
+    sections = await router.run(looks(forward, probe), PORT_PROBE_TIMEOUT)
+    facts = replace(read_looks(sections, forward, probe), problems=problems)
     if not has_service(facts):
         facts = await _doubt(router, forward, facts)
-        if remembered not in (None, facts.hardware):
+        if remembered not in (None, facts.mac):
             others = await router.neighbours()
             facts = with_neighbours(facts, others, forward.target)
     # The router's own service may answer where nothing of ours stands.
     if (
-        Lack.MISSING not in lacks
+        Problem.MISSING not in problems
         and may_ask(facts, forward, probe)
         and is_worth_it(facts)
     ):
@@ -111,8 +111,10 @@ async def _doubt(router: Router, forward: Forward, facts: Facts) -> Facts:
     One after the other: some services take one connection at a time.
     """
     for forget in (True, False):
-        script = doubts(forward, router.probe, forget=forget)
-        facts = read_doubts(await router.run(script, KNOCK_TIMEOUT), facts, forward)
+        script = recheck(forward, router.probe, forget=forget)
+        facts = read_recheck(
+            await router.run(script, PORT_PROBE_TIMEOUT), facts, forward
+        )
         if is_there(facts):
             break
     if has_service(facts) or not is_there(facts):
@@ -165,14 +167,16 @@ async def _knock_at(
     served = [transport for transport, it in service.items() if it.is_service]
     transports = served or forward.protocol.transports
     async with asyncio.TaskGroup() as group:
-        asked = {it: group.create_task(knock(it, address, port)) for it in transports}
+        asked = {
+            it: group.create_task(probe_port(it, address, port)) for it in transports
+        }
     return {transport: task.result() for transport, task in asked.items()}
 
 
-async def await_visitor(
+async def await_client(
     router: Router, forward: Forward, seconds: int, on_progress: OnProgress
 ) -> Diagnosis:
-    """Watch while somebody tries from outside, and say what became of it.
+    """Monitor while somebody tries from outside, and say what became of it.
 
     Ends early when a visitor was answered. If one came and was not, the path is
     diagnosed as well, and its checks stand before those of the visit.
@@ -191,11 +195,11 @@ async def await_visitor(
     if path.causes:
         visit = unknown(Step.VISIT, Reason.EARLIER)
     else:
-        visit = _failed_visit(found, forward, seen)
-    return Diagnosis((*path.checks, arrival, visit), path.hardware)
+        visit = _failed_client(found, forward, seen)
+    return Diagnosis((*path.checks, arrival, visit), path.mac)
 
 
-def _arrival(found: Arrivals, forward: Forward, seconds: int) -> Check:
+def _arrival(found: PacketCounts, forward: Forward, seconds: int) -> Check:
     """Say whether packets of anybody came that the forward lets in."""
     if not found.counting and not found.packets:
         return unknown(Step.ARRIVAL, Reason.NO_COUNTER)
@@ -208,13 +212,15 @@ def _arrival(found: Arrivals, forward: Forward, seconds: int) -> Check:
     return ok(Step.ARRIVAL, **seen)
 
 
-def _seen(found: Arrivals, packets: int) -> dict[str, str]:
+def _seen(found: PacketCounts, packets: int) -> dict[str, str]:
     """Return what is known of a visitor; some routers can't tell the address."""
     seen = {"packets": str(packets)}
     return {"source": found.source, **seen} if found.source else seen
 
 
-def _failed_visit(found: Arrivals, forward: Forward, seen: Mapping[str, str]) -> Check:
+def _failed_client(
+    found: PacketCounts, forward: Forward, seen: Mapping[str, str]
+) -> Check:
     """Say why a visitor was not answered by a path on which nothing is wrong."""
     if "udp" in forward.protocol.transports and not found.refusals:
         return unknown(Step.VISIT, Reason.SILENCE)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 
 from ..forward import Forward, Transport
 from ..probe.probe import Probe
-from ..rules.base import Lack
+from ..rules.base import Problem
 from .facts import Facts
 from .port_probe import Answer
 
@@ -39,7 +39,7 @@ def has_service(facts: Facts) -> bool:
 def is_there(facts: Facts) -> bool:
     """Tell whether the target may be there, for all that is known."""
     answered = facts.pinged or any(it.is_host for it in facts.service.values())
-    return answered or bool(facts.hardware) or not facts.on_link
+    return answered or bool(facts.mac) or not facts.on_link
 
 
 def is_worth_it(facts: Facts) -> bool:
@@ -76,14 +76,14 @@ def admits(forward: Forward, client: IPv4Address) -> bool:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Analysis:
     """One forward, and the facts about it."""
 
     facts: Facts
     forward: Forward
     probe: Probe
     remembered: str | None
-    """The target's hardware address, as an earlier look found it."""
+    """The target's MAC address, as an earlier look found it."""
 
     @cached_property
     def full(self) -> bool:
@@ -93,7 +93,7 @@ class Evidence:
     @cached_property
     def missing(self) -> bool:
         """Whether none of our rules translates."""
-        return Lack.MISSING in self.facts.lacks
+        return Problem.MISSING in self.facts.problems
 
     @cached_property
     def passed(self) -> bool:
@@ -104,7 +104,7 @@ class Evidence:
         service = self.facts.service
         return self.served or (
             self.facts.counted is True
-            and Lack.BLOCKED not in self.facts.lacks
+            and Problem.DROPPED not in self.facts.problems
             and any(
                 answer is service[transport] is Answer.REFUSED
                 for transport, answer in self.facts.through.items()

@@ -14,13 +14,13 @@ import re
 from shlex import quote
 
 from ..forward import Forward, Transport
-from ..network.neighbours import Neighbour, hardware_of
+from ..network.neighbours import Neighbour, mac_of
 from ..probe.probe import Probe
-from ..rules.base import Lack
+from ..rules.base import Problem
 from ..ssh.script import Result, Script
 from ..ssh.sudo import if_allowed
-from .clients import Visitors, add_flows, visitors_of
-from .port_probe import Answer, add_knock, read_knock
+from .clients import Clients, add_flows, clients_of
+from .port_probe import Answer, add_port_probe, read_port_probe
 
 # Any internet client: a network for documentation, where nobody is.
 _CLIENT = IPv4Address("192.0.2.1")
@@ -48,7 +48,7 @@ _NOT_BY_THIS_WAY = ("Invalid cross-device link", "Invalid argument")
 class Facts:
     """What was found out, before anybody judges. None: it could not be."""
 
-    lacks: frozenset[Lack] = frozenset()
+    problems: frozenset[Problem] = frozenset()
     """What our rules lack, by their text."""
     ip_forward: bool | None = None
     count: int = 0
@@ -63,10 +63,10 @@ class Facts:
     """Home Assistant, as the router sees it; None if that is not by the LAN address."""
     on_link: bool = False
     """Whether the target is a neighbour, whom ARP has to find."""
-    hardware: str | None = None
-    """The target's hardware address, in small letters."""
+    mac: str | None = None
+    """The target's MAC address, in small letters."""
     elsewhere: Mapping[str, IPv4Address] = field(default_factory=dict, hash=False)
-    """The other devices that the router knows, by hardware address."""
+    """The other devices that the router knows, by MAC address."""
     pinged: bool = False
     """Whether the target answered a ping."""
     service: Mapping[Transport, Answer] = field(default_factory=dict, hash=False)
@@ -80,7 +80,7 @@ class Facts:
     other_backend: str | None = None
     """Another backend of the firewall that translates, where that explains something.
     """
-    visitors: Visitors = field(default_factory=Visitors)
+    clients: Clients = field(default_factory=Clients)
 
 
 def internet_client(forward: Forward) -> IPv4Address | None:
@@ -118,7 +118,7 @@ def looks(forward: Forward, probe: Probe) -> Script:
     return script
 
 
-def doubts(forward: Forward, probe: Probe, *, forget: bool) -> Script:
+def recheck(forward: Forward, probe: Probe, *, forget: bool) -> Script:
     """Return the script whose output `read_doubts` understands."""
     target = forward.target
     script = Script()
@@ -133,7 +133,7 @@ def doubts(forward: Forward, probe: Probe, *, forget: bool) -> Script:
 def _add_knocks(script: Script, forward: Forward) -> None:
     """Add a knock at the target for each transport."""
     for transport in forward.protocol.transports:
-        add_knock(script, transport, forward.target, forward.target_ports.first)
+        add_port_probe(script, transport, forward.target, forward.target_ports.first)
 
 
 def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -> Facts:
@@ -152,20 +152,20 @@ def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -
         way_back=back is None or back.ok or "unreachable" not in back.output,
         home=_home(sections["home"], probe),
         on_link=_is_on_link(sections["target"]),
-        hardware=hardware_of(sections["neighbours"], forward.target),
+        mac=mac_of(sections["neighbours"], forward.target),
         service=_knocked(sections, forward),
-        visitors=visitors_of(flows, forward, probe.address) if flows else Visitors(),
+        clients=clients_of(flows, forward, probe.address) if flows else Clients(),
     )
 
 
-def read_doubts(
+def read_recheck(
     sections: Mapping[str, Result], facts: Facts, forward: Forward
 ) -> Facts:
     """Return the facts with what was found out by `doubts`."""
     return replace(
         facts,
         pinged=sections["ping"].ok,
-        hardware=hardware_of(sections["neighbours"], forward.target),
+        mac=mac_of(sections["neighbours"], forward.target),
         service=_knocked(sections, forward),
     )
 
@@ -174,7 +174,7 @@ def with_neighbours(
     facts: Facts, found: Collection[Neighbour], at: IPv4Address
 ) -> Facts:
     """Return the facts with where the other devices are."""
-    elsewhere = {it.hardware_address: it.address for it in found if it.address != at}
+    elsewhere = {it.mac_address: it.address for it in found if it.address != at}
     return replace(facts, elsewhere=elsewhere)
 
 
@@ -191,7 +191,7 @@ def _knocked(
 ) -> dict[Transport, Answer]:
     """Return the answers to the knocks from the router."""
     return {
-        transport: read_knock(sections[f"knock.{transport}"])
+        transport: read_port_probe(sections[f"knock.{transport}"])
         for transport in forward.protocol.transports
     }
 

@@ -37,7 +37,7 @@ _SOURCE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})")
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class PacketCounts:
     """What was seen so far."""
 
     counting: bool = False
@@ -59,13 +59,13 @@ async def watch_arrivals(
     forward: Forward,
     seconds: int,
     on_progress: Callable[[int, int], None],
-) -> Arrivals:
+) -> PacketCounts:
     """Count for so many seconds, or until somebody was answered. Raises RouterError.
 
     `on_progress` gets the seconds that are left, and the packets that came.
     """
     word = f"bypass-router-{secrets.token_hex(8)}"
-    found = Arrivals()
+    found = PacketCounts()
     lines: deque[str] = deque(maxlen=_MOST_LINES)
     left = seconds
     script = counting_script(forward, router.site, router.probe.tools, word)
@@ -78,7 +78,7 @@ async def watch_arrivals(
                 if line == f"{word} failed":
                     break
                 if line == f"{word} ready":
-                    found = Arrivals(counting=True)
+                    found = PacketCounts(counting=True)
                     until = time.monotonic() + seconds
                     lines.clear()
                 elif line == f"{word} seen":
@@ -96,7 +96,7 @@ async def watch_arrivals(
     return found
 
 
-def _read(lines: Iterable[str]) -> Arrivals:
+def _read(lines: Iterable[str]) -> PacketCounts:
     """Return what a look has printed."""
     counts: dict[str, int] = {}
     source = None
@@ -113,7 +113,7 @@ def _read(lines: Iterable[str]) -> Arrivals:
             elements = elements and "}" not in line
             continue
         counts[name] = counts.get(name, 0) + number
-    return Arrivals(
+    return PacketCounts(
         counting=True,
         packets=counts.get("packets", 0),
         admitted=counts.get("admitted", 0),

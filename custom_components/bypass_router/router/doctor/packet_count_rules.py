@@ -13,7 +13,7 @@ from zlib import crc32
 
 from ..forward import Forward
 from ..probe.firewalls import Tools
-from ..rules.base import Site, Tag
+from ..rules.base import RouterContext, Tag
 from ..ssh.shell import HEARTBEAT_LIMIT
 from ..ssh.sudo import as_root
 
@@ -62,7 +62,9 @@ class _Commands:
     clear: str = ":"
 
 
-def counting_script(forward: Forward, site: Site, tools: Tools, word: str) -> str:
+def counting_script(
+    forward: Forward, site: RouterContext, tools: Tools, word: str
+) -> str:
     """Return the script that counts what comes to a forward at the router's address.
 
     It says the word before each of its own words: `ready` or `failed`, and `seen` after

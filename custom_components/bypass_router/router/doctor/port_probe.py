@@ -24,7 +24,7 @@ _REPLY = 0.7
 _PAYLOAD = b"\r\n\r\n"
 _PRINTERS = (PortRange(515, 515), PortRange(9100, 9109))
 # For a whole script with a knock for each transport.
-KNOCK_TIMEOUT: Final = 20
+PORT_PROBE_TIMEOUT: Final = 20
 
 
 class Answer(StrEnum):
@@ -51,7 +51,7 @@ class Answer(StrEnum):
         return self.is_service or self is Answer.REFUSED
 
 
-async def knock(transport: Transport, address: IPv4Address, port: int) -> Answer:
+async def probe_port(transport: Transport, address: IPv4Address, port: int) -> Answer:
     """Knock from Home Assistant."""
     try:
         async with asyncio.timeout(PATIENCE):
@@ -171,7 +171,7 @@ lines "$3" | {
 """
 
 
-def add_knock(
+def add_port_probe(
     script: Script, transport: Transport, address: IPv4Address, port: int
 ) -> None:
     """Add a knock from the router; `read_knock` understands what it prints."""
@@ -195,7 +195,7 @@ _MEANINGS: Final = {
 _NONE = Answer.UNKNOWN
 
 
-def read_knock(result: Result) -> Answer:
+def read_port_probe(result: Result) -> Answer:
     """Return what a knock from the router was answered by."""
     output = result.output
     if output.startswith(_COMPLAINTS):

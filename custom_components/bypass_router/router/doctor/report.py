@@ -204,8 +204,8 @@ class Diagnosis:
     """All steps of the path, in its order."""
 
     checks: tuple[Check, ...]
-    hardware: str | None = None
-    """The target's hardware address, to be `remembered` by the next diagnosis."""
+    mac: str | None = None
+    """The target's MAC address, to be `remembered` by the next diagnosis."""
 
     @property
     def causes(self) -> tuple[Cause, ...]:

@@ -2,27 +2,27 @@
 
 from ipaddress import IPv4Address
 
-from ..rules.base import Lack
-from .evidence import Evidence, best, has_service, is_there
+from ..rules.base import Problem
+from .evidence import Analysis, best, has_service, is_there
 from .facts import internet_client
 from .port_probe import Answer
 from .report import Cause, Check, Reason, Status, Step, failed, ok, skipped, unknown
 
 
-def judge_target(case: Evidence) -> Check:
+def evaluate_target(case: Analysis) -> Check:
     """Judge whether somebody is at the target's address, and the right one."""
     facts, address = case.facts, str(case.forward.target)
-    hardware = facts.hardware
+    mac = facts.mac
     if not has_service(facts) and (new := _moved_to(case)):
         return failed(
             Step.TARGET,
             Cause.TARGET_MOVED,
             address=address,
             new_address=str(new),
-            hardware=case.remembered or "",
+            mac=case.remembered or "",
         )
     if facts.on_link and is_there(facts):
-        return ok(Step.TARGET, **({"hardware": hardware} if hardware else {}))
+        return ok(Step.TARGET, **({"hardware": mac} if mac else {}))
     if facts.pinged or best(facts).is_host:
         return ok(Step.TARGET)
     if not facts.on_link:
@@ -33,14 +33,14 @@ def judge_target(case: Evidence) -> Check:
     return failed(Step.TARGET, Cause.TARGET_DOWN, address=address)
 
 
-def _moved_to(case: Evidence) -> IPv4Address | None:
+def _moved_to(case: Analysis) -> IPv4Address | None:
     """Return where the device is now that an earlier diagnosis found here."""
-    if case.remembered is None or case.remembered == case.facts.hardware:
+    if case.remembered is None or case.remembered == case.facts.mac:
         return None
     return case.facts.elsewhere.get(case.remembered)
 
 
-def judge_port(case: Evidence, target: Check) -> Check:
+def evaluate_port(case: Analysis, target: Check) -> Check:
     """Judge whether the target's service answers the router."""
     if has_service(case.facts):
         return ok(Step.PORT, answer=best(case.facts))
@@ -51,7 +51,7 @@ def judge_port(case: Evidence, target: Check) -> Check:
         "port": str(case.forward.target_ports.first),
     }
     direct = case.facts.direct.get("tcp", Answer.UNKNOWN)
-    if Lack.TAKEN in case.facts.lacks:
+    if Problem.INTERCEPTED in case.facts.problems:
         # What answers the router's own knock may be taken as well.
         return (
             _closed_port(case, direct, seen)
@@ -64,7 +64,7 @@ def judge_port(case: Evidence, target: Check) -> Check:
     return _closed_port(case, best(case.facts), seen)
 
 
-def _closed_port(case: Evidence, answer: Answer, seen: dict[str, str]) -> Check:
+def _closed_port(case: Analysis, answer: Answer, seen: dict[str, str]) -> Check:
     """Judge a target that has a service for nobody."""
     if answer is Answer.REFUSED and len(case.forward.external) == 1:
         return failed(Step.PORT, Cause.PORT_CLOSED, **seen)
@@ -79,7 +79,7 @@ def _closed_port(case: Evidence, answer: Answer, seen: dict[str, str]) -> Check:
     return failed(Step.PORT, Cause.NO_ANSWER, **seen)
 
 
-def judge_answers(case: Evidence, port: Check) -> Check:
+def evaluate_answers(case: Analysis, port: Check) -> Check:
     """Judge whether what the target answers to the internet comes back by us."""
     client = internet_client(case.forward)
     if client is None:
@@ -88,29 +88,29 @@ def judge_answers(case: Evidence, port: Check) -> Check:
         return failed(Step.ANSWERS, Cause.NO_ROUTE)
     if case.missing:
         return skipped(Step.ANSWERS, Reason.EARLIER)
-    if Lack.DIVERTED in case.facts.lacks:
+    if Problem.MISROUTED in case.facts.problems:
         return failed(Step.ANSWERS, Cause.HIJACKED_BY_TUNNEL)
     if not case.forward.keep_client_address:
         return ok(Step.ANSWERS)
     return _kept(case, port)
 
 
-def _kept(case: Evidence, port: Check) -> Check:
+def _kept(case: Analysis, port: Check) -> Check:
     """Judge by clients whose own address the target sees."""
-    visitors = case.facts.visitors
-    if visitors.answered or (visitors.leaves_here and not visitors.unanswered):
+    clients = case.facts.clients
+    if clients.answered or (clients.leaves_here and not clients.unanswered):
         return ok(Step.ANSWERS)
-    if not visitors.known:
+    if not clients.known:
         return unknown(Step.ANSWERS, Reason.NO_FLOWS)
-    if visitors.unanswered is None:
+    if clients.unanswered is None:
         return unknown(Step.ANSWERS, Reason.NO_VISITOR)
     if port.status is not Status.OK or case.full or case.facts.filtered:
         return unknown(Step.ANSWERS, Reason.EARLIER)
     seen = {
         "address": str(case.forward.target),
         "port": str(case.forward.target_ports.first),
-        "source": str(visitors.unanswered),
+        "source": str(clients.unanswered),
     }
-    if visitors.leaves_here:
+    if clients.leaves_here:
         return failed(Step.ANSWERS, Cause.TARGET_REFUSES, **seen)
     return failed(Step.ANSWERS, Cause.GATEWAY_BYPASSES, **seen)

@@ -12,24 +12,24 @@ from collections.abc import Iterator
 
 from ..forward import Forward
 from ..probe.probe import Probe
-from ..rules.base import Lack
-from .evidence import Evidence, admits, best, has_service, may_ask
+from ..rules.base import Problem
+from .evidence import Analysis, admits, best, has_service, may_ask
 from .facts import Facts, internet_client
 from .port_probe import Answer
 from .report import Cause, Check, Diagnosis, Reason, Step, failed, ok, skipped, unknown
-from .target_verdict import judge_answers, judge_port, judge_target
+from .target_verdict import evaluate_answers, evaluate_port, evaluate_target
 
 
-def judge(
+def evaluate(
     facts: Facts, forward: Forward, probe: Probe, remembered: str | None = None
 ) -> Diagnosis:
     """Return what the facts mean."""
-    checks = tuple(_checks(Evidence(facts, forward, probe, remembered)))
+    checks = tuple(_checks(Analysis(facts, forward, probe, remembered)))
     there = best(facts) in (Answer.DATA, Answer.CONNECTED)
-    return Diagnosis(checks, facts.hardware if there else remembered)
+    return Diagnosis(checks, facts.mac if there else remembered)
 
 
-def _checks(case: Evidence) -> Iterator[Check]:
+def _checks(case: Analysis) -> Iterator[Check]:
     """Yield the steps, in the order of the path."""
     yield ok(Step.CONNECTION)
     yield ok(Step.PRIVILEGES)
@@ -39,15 +39,15 @@ def _checks(case: Evidence) -> Iterator[Check]:
     yield _proxy(case)
     yield _passage(case)
     yield _reverse_path(case)
-    target = judge_target(case)
+    target = evaluate_target(case)
     yield target
-    port = judge_port(case, target)
+    port = evaluate_port(case, target)
     yield port
-    yield judge_answers(case, port)
+    yield evaluate_answers(case, port)
     yield _through(case)
 
 
-def _forwarding(case: Evidence) -> Check:
+def _forwarding(case: Analysis) -> Check:
     match case.facts.ip_forward:
         case None:
             return unknown(Step.FORWARDING, Reason.NO_TOOL)
@@ -56,7 +56,7 @@ def _forwarding(case: Evidence) -> Check:
     return ok(Step.FORWARDING)
 
 
-def _connections(case: Evidence) -> Check:
+def _connections(case: Analysis) -> Check:
     if not case.facts.limit:
         return unknown(Step.CONNECTIONS, Reason.NO_TOOL)
     seen = {"count": str(case.facts.count), "limit": str(case.facts.limit)}
@@ -65,45 +65,45 @@ def _connections(case: Evidence) -> Check:
     return ok(Step.CONNECTIONS, **seen)
 
 
-def _rules(case: Evidence) -> Check:
+def _rules(case: Analysis) -> Check:
     if case.missing:
         return failed(Step.RULES, Cause.RULE_MISSING)
-    if Lack.SHADOWED in case.facts.lacks:
+    if Problem.SHADOWED in case.facts.problems:
         return _unless_proved(case, Step.RULES, Cause.RULE_SHADOWED)
-    if not case.taken or Lack.TAKEN in case.facts.lacks:
+    if not case.taken or Problem.INTERCEPTED in case.facts.problems:
         return ok(Step.RULES)
     if other := case.facts.other_backend:
         return failed(Step.RULES, Cause.OTHER_BACKEND_FIRST, other=other)
     return failed(Step.RULES, Cause.RULE_SHADOWED)
 
 
-def _proxy(case: Evidence) -> Check:
+def _proxy(case: Analysis) -> Check:
     if case.missing:
         return skipped(Step.PROXY, Reason.EARLIER)
-    if Lack.TAKEN in case.facts.lacks:
+    if Problem.INTERCEPTED in case.facts.problems:
         return _unless_proved(case, Step.PROXY, Cause.HIJACKED_BY_TPROXY)
     return ok(Step.PROXY)
 
 
-def _passage(case: Evidence) -> Check:
+def _passage(case: Analysis) -> Check:
     if case.missing:
         return skipped(Step.PASSAGE, Reason.EARLIER)
-    if Lack.BLOCKED in case.facts.lacks:
+    if Problem.DROPPED in case.facts.problems:
         return _unless_proved(case, Step.PASSAGE, Cause.DROPPED_IN_FORWARD)
-    hijacked = {Lack.TAKEN, Lack.SHADOWED} & case.facts.lacks
+    hijacked = {Problem.INTERCEPTED, Problem.SHADOWED} & case.facts.problems
     if case.lost and case.facts.counted and not hijacked:
         return failed(Step.PASSAGE, Cause.DROPPED_IN_FORWARD)
     return ok(Step.PASSAGE)
 
 
-def _unless_proved(case: Evidence, step: Step, cause: Cause) -> Check:
+def _unless_proved(case: Analysis, step: Step, cause: Cause) -> Check:
     """Blame rules by their text, unless packets pass all the same."""
     if case.served:
         return unknown(step, Reason.NOT_PROVED)
     return failed(step, cause)
 
 
-def _reverse_path(case: Evidence) -> Check:
+def _reverse_path(case: Analysis) -> Check:
     if internet_client(case.forward) is None:
         return skipped(Step.REVERSE_PATH, Reason.NOT_CONCERNED)
     if not case.facts.way_back:
@@ -115,7 +115,7 @@ def _reverse_path(case: Evidence) -> Check:
     return ok(Step.REVERSE_PATH)
 
 
-def _through(case: Evidence) -> Check:
+def _through(case: Analysis) -> Check:
     if case.passed:
         return ok(Step.THROUGH)
     if not case.facts.through:
@@ -125,7 +125,7 @@ def _through(case: Evidence) -> Check:
     return unknown(Step.THROUGH, Reason.SILENCE)
 
 
-def _untried(case: Evidence) -> Reason:
+def _untried(case: Analysis) -> Reason:
     """Return why Home Assistant has not tried the forward."""
     if case.facts.home is None:
         return Reason.ON_ROUTER

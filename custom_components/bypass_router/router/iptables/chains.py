@@ -7,7 +7,7 @@ import re
 from typing import Literal
 
 from ..forward import Forward
-from ..rules.base import Lack, Phase, Site, Step, Tag, failure_of
+from ..rules.base import Phase, Problem, RouterContext, Step, Tag, failure_of
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .changes import blocks_of, changes_of, leftovers_of
@@ -43,7 +43,7 @@ class Iptables:
 
     def __init__(
         self,
-        site: Site,
+        site: RouterContext,
         *,
         sudo: bool,
         command: str = "iptables",
@@ -154,12 +154,12 @@ class Iptables:
                 return False
         return True
 
-    def lacks(self, forward: Forward, state: IptablesState) -> AbstractSet[Lack]:
+    def problems(self, forward: Forward, state: IptablesState) -> AbstractSet[Problem]:
         """Return what keeps it from being carried."""
         tag = Tag(self._site.owner, forward.id)
         wanted = Counter(rules_of(forward, self._site, _ALL))
         found = state.tagged.get(tag, Counter())
-        lacks = set()
+        problems = set()
         for hook in self._hooks:
             here = {item: n for item, n in found.items() if item[0] is hook}
             if not (hook in state.needed or here):
@@ -168,32 +168,34 @@ class Iptables:
             if here != {item: n for item, n in wanted.items() if item[0] is hook} or (
                 hook in state.needed and not entrance.jumps
             ):
-                lacks.add(self._absence(hook))
+                problems.add(self._absence(hook))
             elif hook in state.needed and (
                 not entrance.first or state.is_shadowed(hook, tag)
             ):
-                lacks.add(_LACKS.get(hook, Lack.SHADOWED))
-        return lacks
+                problems.add(_PROBLEMS.get(hook, Problem.SHADOWED))
+        return problems
 
-    def _absence(self, hook: Hook) -> Lack:
+    def _absence(self, hook: Hook) -> Problem:
         """Return what a forward lacks that has no rules at a hook."""
-        return _LACKS.get(hook, Lack.MISSING if self._translates else Lack.SHADOWED)
+        return _PROBLEMS.get(
+            hook, Problem.MISSING if self._translates else Problem.SHADOWED
+        )
 
-    def steps(self, wished: Collection[Forward], state: IptablesState) -> list[Step]:
+    def steps(self, desired: Collection[Forward], state: IptablesState) -> list[Step]:
         """Return the smallest change after which exactly `wished` is here."""
         rules = Counter(
             item
-            for forward in wished
+            for forward in desired
             for item in rules_of(forward, self._site, tuple(state.needed))
         )
         changes = changes_of(self._hooks, rules, state, self._site.owner)
         command = self._as_root(f"{self._command}-restore --noflush {_WAIT}")
         leftovers = leftovers_of(changes, state)
         steps = [Step(phase, command, lines) for phase, lines in blocks_of(changes)]
-        steps.append(Step(Phase.TIDY, command, leftovers.lines))
+        steps.append(Step(Phase.CLEAN_UP, command, leftovers.lines))
         for table in leftovers.tables:
             lines = removal_of(table, self._as_root("nft"))
-            steps.append(Step(Phase.TIDY, "sh", lines))
+            steps.append(Step(Phase.CLEAN_UP, "sh", lines))
         return [step for step in steps if step.lines]
 
     def add_count(self, script: Script) -> None:
@@ -309,5 +311,5 @@ class Iptables:
 
 
 _ALL = (MANGLE, *HOOKS)
-_LACKS = {FWD: Lack.BLOCKED, MANGLE: Lack.TAKEN}
+_PROBLEMS = {FWD: Problem.DROPPED, MANGLE: Problem.INTERCEPTED}
 _NAT = frozenset(hook for hook in HOOKS if hook is not FWD)

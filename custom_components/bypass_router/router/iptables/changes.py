@@ -85,13 +85,13 @@ def blocks_of(changes: Sequence[Change]) -> Iterator[tuple[Phase, tuple[str, ...
     admit = [change for change in changes if change.hook not in TRANSLATING]
     translate = [change for change in changes if change.hook in TRANSLATING]
     for change in admit:
-        yield Phase.ADMIT, _block(change.hook.table, change.gains)
+        yield Phase.ALLOW, _block(change.hook.table, change.gains)
     for change in translate[:1]:
         # Of one table, they change at once.
         lines = [line for it in translate for line in (*it.gains, *it.losses)]
         yield Phase.TRANSLATE, _block(change.hook.table, lines)
     for change in admit:
-        yield Phase.WITHDRAW, _block(change.hook.table, change.losses)
+        yield Phase.REVOKE, _block(change.hook.table, change.losses)
 
 
 def _block(table: str, lines: Sequence[str]) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from ..forward import (
     normal_sources,
     parse_sources,
 )
-from ..rules.base import Site, Tag
+from ..rules.base import RouterContext, Tag
 from .rule import Rule
 
 # Forwards whose rules are kept as values, so that a look costs little.
@@ -69,13 +69,13 @@ HOOKS = (FWD, PRE, POST)
 
 @lru_cache(_KEPT)
 def rules_of(
-    forward: Forward, site: Site, hooks: Collection[Hook] = HOOKS
+    forward: Forward, site: RouterContext, hooks: Collection[Hook] = HOOKS
 ) -> tuple[tuple[Hook, Rule], ...]:
     """Return the rules that carry out a forward at these hooks, in order."""
     return tuple(item for item in _rules_of(forward, site) if item[0] in hooks)
 
 
-def _rules_of(forward: Forward, site: Site) -> Iterator[tuple[Hook, Rule]]:
+def _rules_of(forward: Forward, site: RouterContext) -> Iterator[tuple[Hook, Rule]]:
     """Yield them, one by one."""
     router = site.address.ip
     comment = f'-m comment --comment "{Tag(site.owner, forward.id)}"'
@@ -130,7 +130,7 @@ def _destination(forward: Forward) -> str:
 
 
 def forward_of(
-    tag: Tag, rules: Counter[tuple[Hook, Rule]], site: Site
+    tag: Tag, rules: Counter[tuple[Hook, Rule]], site: RouterContext
 ) -> Forward | None:
     """Return the forward that exactly these rules translate, if there is one."""
     return _carried_out(tag, frozenset(rules.items()), site)
@@ -138,7 +138,7 @@ def forward_of(
 
 @lru_cache(_KEPT)
 def _carried_out(
-    tag: Tag, counted: frozenset[tuple[tuple[Hook, Rule], int]], site: Site
+    tag: Tag, counted: frozenset[tuple[tuple[Hook, Rule], int]], site: RouterContext
 ) -> Forward | None:
     """Return the same, of what can be remembered."""
     rules = Counter(dict(counted))

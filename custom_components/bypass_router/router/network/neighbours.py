@@ -20,16 +20,14 @@ _SIZE: Final = 256 * 1024
 """Of the end of a file, in bytes: the servers append what is new."""
 _NAME_LENGTH = 60
 
-_HARDWARE = r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}"
-_NEIGHBOUR = re.compile(
-    rf"([0-9.]{{7,15}})\s(?:.{{0,200}}\s)?lladdr\s({_HARDWARE})(?:\s|$)"
-)
-# When it ends, hardware address, address, name, client's id.
+_MAC = r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}"
+_NEIGHBOUR = re.compile(rf"([0-9.]{{7,15}})\s(?:.{{0,200}}\s)?lladdr\s({_MAC})(?:\s|$)")
+# When it ends, MAC address, address, name, client's id.
 _DNSMASQ = re.compile(
-    rf"[0-9]{{1,20}}\s({_HARDWARE})\s([0-9.]{{7,15}})\s(\S{{1,255}})(?:\s|$)"
+    rf"[0-9]{{1,20}}\s({_MAC})\s([0-9.]{{7,15}})\s(\S{{1,255}})(?:\s|$)"
 )
 _ISC = re.compile(r"^lease ([0-9.]{7,15}) \{([^{}]{0,4000})\}", re.MULTILINE)
-_ISC_HARDWARE = re.compile(rf"hardware ethernet ({_HARDWARE});")
+_ISC_HARDWARE = re.compile(rf"hardware ethernet ({_MAC});")
 _ISC_NAME = re.compile(r'client-hostname "([^"\\]{1,255})";')
 
 LEASES: Final[Mapping[str, str]] = {
@@ -41,7 +39,7 @@ LEASES: Final[Mapping[str, str]] = {
 """Where each kind of DHCP server writes down what it gave."""
 
 type Entry = tuple[str, str, str]
-"""Address, hardware address and name, as they were written."""
+"""Address, MAC address and name, as they were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Neighbour:
     address: IPv4Address
     name: str = ""
     """What the device calls itself, where it does."""
-    hardware_address: str = ""
+    mac_address: str = ""
     """In small letters, with colons; empty where it is not known."""
 
 
@@ -73,13 +71,13 @@ def read_neighbours(
     found: dict[IPv4Address, Neighbour] = {}
     for entry in _entries(sections, ("neighbours",), site):
         found[entry.address] = entry
-    there = {address: it.hardware_address for address, it in found.items()}
+    there = {address: it.mac_address for address, it in found.items()}
     for entry in _entries(sections, LEASES, site):
         # What answers now is what is there; the lease of another device is an old one.
-        hardware = entry.hardware_address
+        mac = entry.mac_address
         known = found.get(entry.address, entry)
-        same = known.hardware_address == hardware
-        if there.get(entry.address, hardware) == hardware and (entry.name or not same):
+        same = known.mac_address == mac
+        if there.get(entry.address, mac) == mac and (entry.name or not same):
             found[entry.address] = entry
         else:
             found[entry.address] = known
@@ -87,8 +85,8 @@ def read_neighbours(
     return sorted(ranked[:_MOST], key=lambda it: it.address)
 
 
-def hardware_of(neighbours: Result, address: IPv4Address) -> str | None:
-    """Return the hardware address that a neighbour has."""
+def mac_of(neighbours: Result, address: IPv4Address) -> str | None:
+    """Return the MAC address that a neighbour has."""
     for line in neighbours.lines:
         if (found := _NEIGHBOUR.match(line)) and found[1] == str(address):
             return found[2].lower()
@@ -101,16 +99,14 @@ def _entries(
     """Yield what these sections tell of devices of the LAN, in order."""
     for label in labels:
         result = sections.get(label)
-        for text, hardware, name in (
-            _READERS[label](result) if result and result.ok else ()
-        ):
+        for text, mac, name in _READERS[label](result) if result and result.ok else ():
             try:
                 address = IPv4Address(text)
             except ValueError:
                 continue
             if _is_device(address, site):
                 shown = printable(name, _NAME_LENGTH)
-                yield Neighbour(address, shown, hardware.lower())
+                yield Neighbour(address, shown, mac.lower())
 
 
 def _is_device(address: IPv4Address, site: IPv4Interface) -> bool:
@@ -140,8 +136,8 @@ def _dnsmasq(result: Result) -> Iterator[Entry]:
 def _isc(result: Result) -> Iterator[Entry]:
     """Yield the entries of dhcpd's file."""
     for found in _ISC.finditer(result.output):
-        hardware, name = _ISC_HARDWARE.search(found[2]), _ISC_NAME.search(found[2])
-        yield found[1], hardware[1] if hardware else "", name[1] if name else ""
+        mac, name = _ISC_HARDWARE.search(found[2]), _ISC_NAME.search(found[2])
+        yield found[1], mac[1] if mac else "", name[1] if name else ""
 
 
 def _kea(result: Result) -> Iterator[Entry]:
@@ -155,7 +151,7 @@ def _kea(result: Result) -> Iterator[Entry]:
             continue
         if row[:2] == ["address", "hwaddr"]:
             column = row.index("hostname") if "hostname" in row else len(row)
-        elif len(row) > 1 and re.fullmatch(_HARDWARE, row[1]):
+        elif len(row) > 1 and re.fullmatch(_MAC, row[1]):
             yield row[0], row[1], row[column] if column < len(row) else ""
 
 

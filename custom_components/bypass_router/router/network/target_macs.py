@@ -1,6 +1,6 @@
 """Which devices the targets are, asked while they are there.
 
-A device that got another address is found again by its hardware address, if that was
+A device that got another address is found again by its MAC address, if that was
 known. A ping has the router ask for it by ARP, whether or not the ping is answered.
 """
 
@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address
 
 from ..ssh.script import Result, Script
-from .neighbours import hardware_of
+from .neighbours import mac_of
 
 MOST = 16
-"""Targets that are asked for at once."""
+"""TargetLearner that are asked for at once."""
 
 # All at once, so that those which are off cost one second together. Where there is no
 # ping, one datagram to the port that discards does the same.
@@ -34,6 +34,6 @@ def whereabouts_script(targets: Collection[IPv4Address]) -> Script:
 def read_whereabouts(
     sections: Mapping[str, Result], targets: Collection[IPv4Address]
 ) -> Mapping[IPv4Address, str]:
-    """Return the hardware addresses of the targets that were found."""
-    found = {it: hardware_of(sections["neighbours"], it) for it in targets}
-    return {target: hardware for target, hardware in found.items() if hardware}
+    """Return the MAC addresses of the targets that were found."""
+    found = {it: mac_of(sections["neighbours"], it) for it in targets}
+    return {target: mac for target, mac in found.items() if mac}

@@ -27,7 +27,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 import re
 
 from ..forward import Forward, PortRange, Protocol, Transport, normal_sources
-from ..rules.base import Site, Tag
+from ..rules.base import RouterContext, Tag
 
 TABLE = "ip ha_bypass"
 _KEPT = 8192
@@ -255,7 +255,7 @@ CHAINS = {"pre": ("prerouting", "dstnat - 5"), "post": ("postrouting", "srcnat -
 
 
 @lru_cache(16)
-def rules_of_table(site: Site) -> dict[str, list[tuple[str, str]]]:
+def rules_of_table(site: RouterContext) -> dict[str, list[tuple[str, str]]]:
     """Return the rules of each chain of the table, and each rule's comment.
 
     The comment tells by a digest which rule this is, since versions of nft print one
@@ -291,7 +291,7 @@ def rules_of_table(site: Site) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def table_lines(site: Site) -> list[str]:
+def table_lines(site: RouterContext) -> list[str]:
     """Return the lines that make the table, without a forward."""
     lines = [f"add table {TABLE}"]
     lines += [

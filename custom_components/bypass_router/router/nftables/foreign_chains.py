@@ -19,7 +19,7 @@ from functools import cached_property
 import re
 
 from ..forward import Forward, PortRange, Transport
-from ..rules.base import Lack, Phase, Site, Step, Tag, failure_of
+from ..rules.base import Phase, Problem, RouterContext, Step, Tag, failure_of
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import TABLE
@@ -35,11 +35,11 @@ _TAKING = {
     ("nat", "prerouting"): re.compile(r"\b(?:redirect|dnat (?:ip )?to)\b"),
     ("nat", "postrouting"): re.compile(r"\b(?:masquerade|snat (?:ip )?to)\b"),
 }
-_LACKS = {
-    ("filter", "forward"): Lack.BLOCKED,
-    ("filter", "prerouting"): Lack.TAKEN,
-    ("nat", "prerouting"): Lack.SHADOWED,
-    ("nat", "postrouting"): Lack.SHADOWED,
+_PROBLEMS = {
+    ("filter", "forward"): Problem.DROPPED,
+    ("filter", "prerouting"): Problem.INTERCEPTED,
+    ("nat", "prerouting"): Problem.SHADOWED,
+    ("nat", "postrouting"): Problem.SHADOWED,
 }
 _PRIORITY = re.compile(r"(-?[0-9]{1,10}|[a-z]+)(?: ([+-]) ([0-9]{1,10}))?")
 _NAMED = {"raw": -300, "mangle": -150, "dstnat": -100, "srcnat": 100}
@@ -51,7 +51,7 @@ _GATE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class AcceptRule:
     """What one rule lets pass."""
 
     transport: Transport
@@ -69,16 +69,16 @@ class Place:
     """Whether packets come by translated: at all hooks but `prerouting`."""
     needed: bool
     """Whether it might stop or take a forward's packets."""
-    gates: tuple[tuple[Tag, Gate, int], ...]
+    gates: tuple[tuple[Tag, AcceptRule, int], ...]
     """Those at the chain's top, each with its handle."""
     misplaced: tuple[tuple[Tag, int], ...]
     """Rules with a tag that are no gates, or stand behind what is none."""
-    lack: Lack = Lack.BLOCKED
+    problem: Problem = Problem.DROPPED
     """What a forward lacks that does not pass here."""
 
 
 @dataclass(frozen=True)
-class GatesState:
+class ForeignChainsState:
     """All the chains that matter."""
 
     places: tuple[Place, ...] = ()
@@ -96,11 +96,16 @@ class GatesState:
         )
 
 
-class Gates:
+class ForeignChains:
     """Our rules in the chains of other programs."""
 
     def __init__(
-        self, site: Site, *, sudo: bool, iptables: bool, translated_there: bool = False
+        self,
+        site: RouterContext,
+        *,
+        sudo: bool,
+        iptables: bool,
+        translated_there: bool = False,
     ) -> None:
         """Take the site; `iptables` leaves to iptables what is its own.
 
@@ -116,12 +121,12 @@ class Gates:
         """Add the command that prints all chains, and leaves out sets' elements."""
         script.run("nft.ruleset", self._list)
 
-    def read(self, sections: Mapping[str, Result]) -> GatesState:
+    def read(self, sections: Mapping[str, Result]) -> ForeignChainsState:
         """Return what that command printed. Raises FirewallFailed, NotPrivileged."""
         result = sections["nft.ruleset"]
         if not result.ok:
             raise failure_of("nft list ruleset", result)
-        return GatesState(
+        return ForeignChainsState(
             tuple(
                 place
                 for table in read_tables(result.output)
@@ -151,7 +156,7 @@ class Gates:
         if at != ("filter", "forward") and at not in _TAKING:
             return None
         translated = chain.base.hook != "prerouting"
-        gates: list[tuple[Tag, Gate, int]] = []
+        gates: list[tuple[Tag, AcceptRule, int]] = []
         misplaced: list[tuple[Tag, int]] = []
         others: list[NftRule] = []
         at_top = True
@@ -172,7 +177,12 @@ class Gates:
         if not (needed or gates or misplaced):
             return None
         return Place(
-            str(chain), translated, needed, tuple(gates), tuple(misplaced), _LACKS[at]
+            str(chain),
+            translated,
+            needed,
+            tuple(gates),
+            tuple(misplaced),
+            _PROBLEMS[at],
         )
 
     def _enters_first(self, base: Base) -> bool:
@@ -182,37 +192,43 @@ class Gates:
             before if base.hook == "prerouting" else after
         )
 
-    def tags(self, state: GatesState) -> AbstractSet[Tag]:
+    def tags(self, state: ForeignChainsState) -> AbstractSet[Tag]:
         """Return the tags that stand here, whoever's they are."""
         return state.tags
 
-    def carries(self, forward: Forward, state: GatesState) -> bool:
+    def carries(self, forward: Forward, state: ForeignChainsState) -> bool:
         """Tell whether each chain that needs it lets the forward pass."""
-        return not self.lacks(forward, state)
+        return not self.problems(forward, state)
 
-    def lacks(self, forward: Forward, state: GatesState) -> AbstractSet[Lack]:
+    def problems(
+        self, forward: Forward, state: ForeignChainsState
+    ) -> AbstractSet[Problem]:
         """Return what the chains that do not let it pass would do to it."""
         tag = Tag(self._site.owner, forward.id)
         wanted = Counter(_gates_of(forward, self._site))
-        lacks = set()
+        problems = set()
         for place in state.places:
             found = Counter(gate for owner, gate, _ in place.gates if owner == tag)
             if ((place.needed or found) and found != wanted) or any(
                 owner == tag for owner, _ in place.misplaced
             ):
-                lacks.add(place.lack)
-        return lacks
+                problems.add(place.problem)
+        return problems
 
-    def steps(self, wished: Collection[Forward], state: GatesState) -> list[Step]:
+    def steps(
+        self, desired: Collection[Forward], state: ForeignChainsState
+    ) -> list[Step]:
         """Return the smallest change after which exactly `wished` passes."""
         gains, losses = [], []
         wanted = Counter(
             (Tag(self._site.owner, forward.id), gate)
-            for forward in wished
+            for forward in desired
             for gate in _gates_of(forward, self._site)
         )
         for place in state.places:
-            missing = Counter(wanted) if place.needed else Counter[tuple[Tag, Gate]]()
+            missing = (
+                Counter(wanted) if place.needed else Counter[tuple[Tag, AcceptRule]]()
+            )
             for tag, gate, handle in place.gates:
                 if tag.owner != self._site.owner:
                     continue
@@ -232,8 +248,8 @@ class Gates:
             ]
         command = f"{self._nft} -f -"
         steps = [
-            Step(Phase.ADMIT, command, tuple(gains)),
-            Step(Phase.WITHDRAW, command, tuple(losses)),
+            Step(Phase.ALLOW, command, tuple(gains)),
+            Step(Phase.REVOKE, command, tuple(losses)),
         ]
         return [step for step in steps if step.lines]
 
@@ -255,13 +271,13 @@ class Gates:
         return f"{self._nft} -t -s -a list ruleset"
 
 
-def _gates_of(forward: Forward, site: Site) -> Iterator[Gate]:
+def _gates_of(forward: Forward, site: RouterContext) -> Iterator[AcceptRule]:
     """Yield what must be let pass for a forward."""
     for transport in forward.protocol.transports:
-        yield Gate(transport, str(site.address.ip), forward.external)
+        yield AcceptRule(transport, str(site.address.ip), forward.external)
 
 
-def _text(gate: Gate, *, translated: bool) -> str:
+def _text(gate: AcceptRule, *, translated: bool) -> str:
     """Return a gate's rule. Before NAT, the first packet has no status yet."""
     status = "ct status dnat " if translated else ""
     return (
@@ -270,7 +286,7 @@ def _text(gate: Gate, *, translated: bool) -> str:
     )
 
 
-def _read_gate(rule: NftRule, *, translated: bool) -> Gate | None:
+def _read_gate(rule: NftRule, *, translated: bool) -> AcceptRule | None:
     """Return what the rule lets pass, if it is a gate."""
     if not (found := _GATE.fullmatch(rule.text)):
         return None
@@ -281,7 +297,7 @@ def _read_gate(rule: NftRule, *, translated: bool) -> Gate | None:
         ports = PortRange(int(first), int(last or first))
     except ValueError:
         return None
-    return Gate("tcp" if transport == "tcp" else "udp", address, ports)
+    return AcceptRule("tcp" if transport == "tcp" else "udp", address, ports)
 
 
 def _priority(text: str) -> int:

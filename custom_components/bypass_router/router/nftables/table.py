@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ..errors import BadOutput
 from ..forward import Forward
-from ..rules.base import Lack, Phase, Site, Step, Tag, failure_of
+from ..rules.base import Phase, Problem, RouterContext, Step, Tag, failure_of
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import (
@@ -53,7 +53,7 @@ class NftState:
 class Nftables:
     """The table `ip ha_bypass`, on a router that has `nft`."""
 
-    def __init__(self, site: Site, *, sudo: bool) -> None:
+    def __init__(self, site: RouterContext, *, sudo: bool) -> None:
         """Take the site, and whether the commands need `sudo -n` in front."""
         self._site = site
         self._nft = as_root("nft", sudo=sudo)
@@ -122,21 +122,21 @@ class Nftables:
         tag = Tag(self._site.owner, forward.id)
         return state.sound and state.tagged.get(tag) == frozenset(elements_of(forward))
 
-    def lacks(self, forward: Forward, state: NftState) -> AbstractSet[Lack]:
+    def problems(self, forward: Forward, state: NftState) -> AbstractSet[Problem]:
         """Return whether it is translated."""
-        return set() if self.carries(forward, state) else {Lack.MISSING}
+        return set() if self.carries(forward, state) else {Problem.MISSING}
 
-    def steps(self, wished: Collection[Forward], state: NftState) -> list[Step]:
+    def steps(self, desired: Collection[Forward], state: NftState) -> list[Step]:
         """Return the smallest change after which exactly `wished` is here."""
-        lines = tuple(self._lines(wished, state))
+        lines = tuple(self._lines(desired, state))
         return [Step(Phase.TRANSLATE, f"{self._nft} -f -", lines)] if lines else []
 
-    def _lines(self, wished: Collection[Forward], state: NftState) -> Iterator[str]:
+    def _lines(self, desired: Collection[Forward], state: NftState) -> Iterator[str]:
         """Yield the lines of the change."""
         owner = self._site.owner
         wanted = Counter(
             (Tag(owner, forward.id), element)
-            for forward in wished
+            for forward in desired
             for element in elements_of(forward)
         )
         found = Counter(state.elements)
@@ -198,7 +198,7 @@ class Nftables:
         return f"{self._nft} list table {TABLE}"
 
 
-def check_lines(site: Site) -> list[str]:
+def check_lines(site: RouterContext) -> list[str]:
     """Return lines that only a sufficient `nft -c` can take: all that we ever use."""
     sample = Forward.parse(
         "check",

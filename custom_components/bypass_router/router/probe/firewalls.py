@@ -16,7 +16,7 @@ from ..iptables.variants import (
 )
 from ..nftables.elements import TABLE
 from ..nftables.table import check_lines
-from ..rules.base import Site
+from ..rules.base import RouterContext
 from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO, asking, refused_by_sudo, refused_of
 
@@ -34,7 +34,7 @@ _NFT_LOOK_TEST = "nft -t -s -a list ruleset"
 _NFT_CHECK_TEST = "nft -c -f -"
 _NFT_TESTS = (_NFT_LOOK_TEST, f"nft list table {TABLE}", "nft -f -")
 # To see whether nft knows all that our table is made of; no router's real address.
-_ANY_SITE = Site("check", IPv4Interface("192.0.2.2/24"))
+_ANY_SITE = RouterContext("check", IPv4Interface("192.0.2.2/24"))
 _CONNTRACK_TESTS = tuple(uses(_ANY_SITE.address.ip, IPv4Address("192.0.2.1")))
 
 

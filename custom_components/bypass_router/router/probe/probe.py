@@ -14,7 +14,7 @@ _UID = re.compile(r"[0-9]{1,10}")
 _ADDRESS = re.compile(
     r"^[0-9]{1,10}:[ \t]+(\S{1,64})[ \t]+inet (\S{1,64})", re.MULTILINE
 )
-_HARDWARE = re.compile(
+_MAC = re.compile(
     r"^/sys/class/net/([^/\s]+)/address ((?:[0-9a-f]{2}:){5}[0-9a-f]{2})$", re.MULTILINE
 )
 _SOURCE = re.compile(r"\bsrc (\d+\.\d+\.\d+\.\d+)")
@@ -29,7 +29,7 @@ class Probe:
     address: IPv4Interface
     """The LAN address that clients and the main router reach it by."""
     interface: str
-    hardware_address: str | None
+    mac_address: str | None
     """Of the interface; None for one that has none, such as a tunnel."""
     uid: int
     tools: Tools
@@ -84,13 +84,13 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
     uid = int(uid_text) if _UID.fullmatch(uid_text) else -1
     tools = read_tools(sections, uid)
     interface, address = _lan(sections)
-    hardware = dict(_HARDWARE.findall(sections["hardware"].output)).get(interface)
+    mac = dict(_MAC.findall(sections["hardware"].output)).get(interface)
     boot_id = _BOOT_ID.fullmatch(sections["boot"].output)
     name = _NAME.search(sections["system"].output)
     return Probe(
         address=address,
         interface=printable(interface),
-        hardware_address=hardware if hardware != "00:00:00:00:00:00" else None,
+        mac_address=mac if mac != "00:00:00:00:00:00" else None,
         uid=uid,
         tools=tools,
         ip_forward=sections["forward"].output == "1",

@@ -12,7 +12,7 @@ from shlex import quote
 from zlib import crc32
 
 from ..forward import Forward, PortRange
-from ..rules.base import Lack, Phase, Site, Step, Tag
+from ..rules.base import Phase, Problem, RouterContext, Step, Tag
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .ip_rule import RouteRule, has_policy_routing, reply_is_diverted, route_rules
@@ -36,7 +36,7 @@ class RoutingState:
 class Routing:
     """Our rules of routing."""
 
-    def __init__(self, site: Site, interface: str, *, sudo: bool) -> None:
+    def __init__(self, site: RouterContext, interface: str, *, sudo: bool) -> None:
         """Take the site, and the interface that its address stands on."""
         self._ip = as_root("ip", sudo=sudo)
         self._preference = _FIRST_PREFERENCE + crc32(site.owner.encode()) % _PREFERENCES
@@ -86,24 +86,24 @@ class Routing:
         """Tell whether the target's answers leave by the main table."""
         return not state.diverted or state.rules.issuperset(self._rules_of(forward))
 
-    def lacks(self, forward: Forward, state: RoutingState) -> AbstractSet[Lack]:
+    def problems(self, forward: Forward, state: RoutingState) -> AbstractSet[Problem]:
         """Return whether its answers would go into a tunnel."""
-        return set() if self.carries(forward, state) else {Lack.DIVERTED}
+        return set() if self.carries(forward, state) else {Problem.MISROUTED}
 
-    def steps(self, wished: Collection[Forward], state: RoutingState) -> list[Step]:
+    def steps(self, desired: Collection[Forward], state: RoutingState) -> list[Step]:
         """Return the smallest change after which exactly `wished` is here."""
         wanted = frozenset(
             rule
-            for forward in (wished if state.diverted else ())
+            for forward in (desired if state.diverted else ())
             for rule in self._rules_of(forward)
         )
         return [
             *(
-                Step(Phase.ADMIT, f"{self._ip} rule add {rule}", ())
+                Step(Phase.ALLOW, f"{self._ip} rule add {rule}", ())
                 for rule in sorted(wanted - state.rules, key=str)
             ),
             *(
-                Step(Phase.WITHDRAW, f"{self._ip} rule del {rule}", ())
+                Step(Phase.REVOKE, f"{self._ip} rule del {rule}", ())
                 for rule in sorted(state.rules - wanted, key=str)
             ),
         ]

@@ -26,9 +26,9 @@ from typing import Any
 from ..forward import Forward, PortRange, Protocol, normal_sources
 from ..iptables.rule import Rule
 from ..iptables.rules import POST, PRE, rules_of
-from ..rules.base import Site, Tag
+from ..rules.base import RouterContext, Tag
 from ..ssh.script import Result
-from .replace import HandMade, Listing, OldRule
+from .replace import Listing, ManualForward, OldRule
 
 # A person makes no more of them; a router can have thousands of rules.
 _MOST = 50
@@ -47,15 +47,15 @@ _FINAL = frozenset({"ACCEPT", "RETURN", "DROP", "DNAT", "REDIRECT", "NETMAP"})
 class Place:
     """Where rules stand: on which router, at which interface."""
 
-    site: Site
+    site: RouterContext
     interface: str
 
 
 def read_hand_made(
     sections: Mapping[str, Result], listings: Sequence[Listing], place: Place
-) -> list[HandMade]:
+) -> list[ManualForward]:
     """Return the forwards that stand in these listings, none of which conflict."""
-    found: list[HandMade] = []
+    found: list[ManualForward] = []
     for listing in listings:
         pre = listing.read(sections, PRE.builtin)
         post = listing.read(sections, POST.builtin)
@@ -73,9 +73,9 @@ def read_hand_made(
 
 def _translations(
     command: str, pre: Sequence[Rule], place: Place
-) -> Sequence[HandMade]:
+) -> Sequence[ManualForward]:
     """Return the DNAT rules that a forward can say, and that see their packets."""
-    found: dict[Rule, HandMade] = {}
+    found: dict[Rule, ManualForward] = {}
     before: list[Rule] = []
     for rule in pre:
         forward = _translated(rule, place)
@@ -86,7 +86,7 @@ def _translations(
         ):
             old = OldRule(command, PRE.builtin, rule)
             digest = sha256(str(old).encode(errors="replace")).hexdigest()[:16]
-            found[rule] = HandMade(
+            found[rule] = ManualForward(
                 replace(forward, id=digest),
                 (old,),
                 comment=rule.value("--comment") or "",
@@ -136,8 +136,8 @@ def _translated(rule: Rule, place: Place) -> Forward | None:
 
 
 def _with_rewrites(
-    made: HandMade, command: str, post: Sequence[Rule], place: Place
-) -> HandMade:
+    made: ManualForward, command: str, post: Sequence[Rule], place: Place
+) -> ManualForward:
     """Return the same with the rules of POSTROUTING that belong to it.
 
     The target saw its clients' addresses only if surely nothing rewrites them. A
@@ -228,9 +228,9 @@ def _misses(
         return False
 
 
-def _joined(found: Iterable[HandMade], field: str) -> list[HandMade]:
+def _joined(found: Iterable[ManualForward], field: str) -> list[ManualForward]:
     """Return one forward for those that differ in their sources, or protocol, only."""
-    same: dict[Forward, HandMade] = {}
+    same: dict[Forward, ManualForward] = {}
     for one in found:
         key = replace(one.forward, id="same", **_blank(field))
         known = same.get(key)
@@ -243,14 +243,14 @@ def _blank(field: str) -> dict[str, Any]:
     return {"sources": ()} if field == "sources" else {"protocol": Protocol.BOTH}
 
 
-def _both(first: HandMade, second: HandMade, field: str) -> HandMade:
+def _both(first: ManualForward, second: ManualForward, field: str) -> ManualForward:
     """Return what two forwards are together."""
     change: dict[str, Any] = {"protocol": Protocol.BOTH}
     if field == "sources":
         some = first.forward.sources and second.forward.sources
         both = (*first.forward.sources, *second.forward.sources) if some else ()
         change = {"sources": normal_sources(both)}
-    return HandMade(
+    return ManualForward(
         replace(first.forward, **change),
         tuple(dict.fromkeys((*first.translations, *second.translations))),
         tuple(dict.fromkeys((*first.rewrites, *second.rewrites))),

@@ -13,7 +13,7 @@ from ..iptables.legacy import guarded
 from ..iptables.rule import Rule, listed
 from ..iptables.rules import POST, PRE
 from ..probe.firewalls import Tools
-from ..rules.base import Lack, Phase, Step, Tag
+from ..rules.base import Phase, Problem, Step, Tag
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 
@@ -84,7 +84,7 @@ class OldRule:
 
 
 @dataclass(frozen=True, slots=True)
-class HandMade:
+class ManualForward:
     """A forward, and the rules that carry it out, which go when it is adopted."""
 
     forward: Forward
@@ -104,7 +104,7 @@ class Replaced:
     """The rules of forwards that are adopted, as a part of the ruleset."""
 
     def __init__(
-        self, found: Sequence[Listing], replaced: Mapping[str, HandMade]
+        self, found: Sequence[Listing], replaced: Mapping[str, ManualForward]
     ) -> None:
         """Take what goes, by the id of the forward that comes in its place."""
         self._listings = found
@@ -131,17 +131,17 @@ class Replaced:
         """Tell that no forward needs them."""
         return True
 
-    def lacks(
+    def problems(
         self, _: Forward, __: Mapping[Chain, tuple[Rule, ...]]
-    ) -> AbstractSet[Lack]:
+    ) -> AbstractSet[Problem]:
         """Return nothing: what a person has made keeps no forward from working."""
         return frozenset()
 
     def steps(
-        self, wished: Collection[Forward], state: Mapping[Chain, tuple[Rule, ...]]
+        self, desired: Collection[Forward], state: Mapping[Chain, tuple[Rule, ...]]
     ) -> list[Step]:
         """Return how those of them go that wished forwards replace, if they stand."""
-        ids = {forward.id for forward in wished}
+        ids = {forward.id for forward in desired}
         going = [it for key, it in self._replaced.items() if key in ids]
         steps = []
         for listing in self._listings:
@@ -162,7 +162,7 @@ class Replaced:
 
 def _removals(
     command: str,
-    going: Collection[HandMade],
+    going: Collection[ManualForward],
     state: Mapping[Chain, tuple[Rule, ...]],
 ) -> Iterator[str]:
     """Yield a line for each rule that goes, as often as it stands."""

@@ -37,7 +37,7 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class RouterContext:
     """What the rules depend on beside the forward."""
 
     owner: str
@@ -58,18 +58,18 @@ class Live:
     """Forwards of another Home Assistant on the same router."""
 
 
-class Lack(StrEnum):
+class Problem(StrEnum):
     """What keeps a forward from working, as far as our own rules tell."""
 
     MISSING = "missing"
     """It is not translated."""
     SHADOWED = "shadowed"
     """Somebody's rules are asked before ours."""
-    TAKEN = "taken"
+    INTERCEPTED = "intercepted"
     """A transparent proxy may take its packets, and nothing of ours keeps them."""
-    BLOCKED = "blocked"
+    DROPPED = "dropped"
     """What is forwarded may be dropped, and nothing of ours lets it pass."""
-    DIVERTED = "diverted"
+    MISROUTED = "misrouted"
     """Answers to the internet are routed into a tunnel."""
 
 
@@ -81,10 +81,10 @@ class Phase(IntEnum):
     dropped, or accepted by another rule. What is left over goes last, and may stay.
     """
 
-    ADMIT = 0
+    ALLOW = 0
     TRANSLATE = 1
-    WITHDRAW = 2
-    TIDY = 3
+    REVOKE = 2
+    CLEAN_UP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +117,10 @@ class Part[S](Protocol):
     def carries(self, forward: Forward, state: S) -> bool:
         """Tell whether all that the forward needs here is in force, and no more."""
 
-    def lacks(self, forward: Forward, state: S) -> AbstractSet[Lack]:
+    def problems(self, forward: Forward, state: S) -> AbstractSet[Problem]:
         """Return why it is not carried; nothing if it is."""
 
-    def steps(self, wished: Collection[Forward], state: S) -> list[Step]:
+    def steps(self, desired: Collection[Forward], state: S) -> list[Step]:
         """Return the smallest change after which exactly `wished` is here.
 
         Applied to `state`, it leaves nothing to change. Rules of other owners

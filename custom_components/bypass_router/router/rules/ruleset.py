@@ -13,7 +13,7 @@ from typing import Any
 from ..forward import Forward
 from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO
-from .base import Lack, Live, Part, Phase, Site, Step, Tag, Translator
+from .base import Live, Part, Phase, Problem, RouterContext, Step, Tag, Translator
 
 # The kernel cuts a process's name after 15 characters.
 _NAME_LENGTH = 15
@@ -49,17 +49,17 @@ class Snapshot:
             foreign=frozenset(tags - ours),
         )
 
-    def lacks(self, forward: Forward) -> frozenset[Lack]:
+    def problems(self, forward: Forward) -> frozenset[Problem]:
         """Return what keeps a forward from working; nothing if it is live."""
-        retired = self.ruleset.translators[1:]
+        stale = self.ruleset.translators[1:]
         return frozenset(
-            lack
+            problem
             for part, state in zip(self.ruleset.parts, self.states, strict=True)
-            if part not in retired
-            for lack in part.lacks(forward, state)
+            if part not in stale
+            for problem in part.problems(forward, state)
         )
 
-    def without_retired(self) -> Snapshot:
+    def without_stale(self) -> Snapshot:
         """Return the same without what is no longer in use, and holds nothing."""
         ruleset = self.ruleset
         count = len(ruleset.translators)
@@ -97,7 +97,7 @@ class Plan:
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to change."""
-        return any(step.phase is not Phase.TIDY for step in self.steps)
+        return any(step.phase is not Phase.CLEAN_UP for step in self.steps)
 
     @property
     def size(self) -> int:
@@ -126,7 +126,7 @@ class Plan:
     def failed(self, sections: Mapping[str, Result]) -> tuple[str, Result] | None:
         """Return the command that failed, and what it said, if one that matters did."""
         for number, step in enumerate(self.steps):
-            if step.phase is Phase.TIDY:
+            if step.phase is Phase.CLEAN_UP:
                 break
             result = sections[f"apply.{number}"]
             if not result.ok:
@@ -136,7 +136,7 @@ class Plan:
 
 def _parts(step: Step, most: int) -> Iterator[Step]:
     """Yield a step, or smaller ones to be taken in its place, in this order."""
-    if len(step.lines) <= most or step.phase is Phase.TIDY:
+    if len(step.lines) <= most or step.phase is Phase.CLEAN_UP:
         yield step
         return
     table, lines = "", list[str]()
@@ -165,7 +165,7 @@ class Ruleset:
 
     def __init__(
         self,
-        site: Site,
+        site: RouterContext,
         translators: Sequence[Translator[Any]],
         others: Sequence[Part[Any]] = (),
     ) -> None:
@@ -186,13 +186,13 @@ class Ruleset:
         """
         return Snapshot(self, tuple(part.read(sections) for part in self.parts))
 
-    def plan(self, wished: Collection[Forward], snapshot: Snapshot) -> Plan:
+    def plan(self, desired: Collection[Forward], snapshot: Snapshot) -> Plan:
         """Return the smallest change after which exactly `wished` is live."""
-        retired = self.translators[1:]
+        stale = self.translators[1:]
         steps = [
             step
             for part, state in zip(self.parts, snapshot.states, strict=True)
-            for step in part.steps(() if part in retired else wished, state)
+            for step in part.steps(() if part in stale else desired, state)
         ]
         return Plan(tuple(_merged(sorted(steps, key=lambda step: step.phase))))
 
@@ -212,11 +212,11 @@ class Ruleset:
 
     def rules(self, forward: Forward) -> list[str]:
         """Return the rules that a forward may have, for people to read."""
-        retired = self.translators[1:]
+        stale = self.translators[1:]
         return [
             rule
             for part in self.parts
-            if part not in retired
+            if part not in stale
             for rule in part.rules(forward)
         ]
 
@@ -235,7 +235,7 @@ def _merged(steps: Sequence[Step]) -> Iterator[Step]:
     A step that may fail stays by itself.
     """
     for (command, tidies), group in groupby(
-        steps, key=lambda step: (step.command, step.phase is Phase.TIDY)
+        steps, key=lambda step: (step.command, step.phase is Phase.CLEAN_UP)
     ):
         same = list(group)
         if tidies:

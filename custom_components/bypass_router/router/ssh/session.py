@@ -18,7 +18,7 @@ from ..errors import (
 from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
 from .login import BROKEN, CONNECT_TIMEOUT, connect, connecting
 from .script import Result, Script
-from .shell import Shell, Spare, open_shell, waiting_script
+from .shell import Shell, StandbyShells, open_shell, waiting_script
 from .sudo import SUDO
 
 # Seconds.
@@ -56,7 +56,7 @@ class Session:
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
         """Wrap a connection that has been authenticated."""
         self._connection = connection
-        self._spare = Spare(connection)
+        self._standby = StandbyShells(connection)
         self.by_sudo = False
         """Whether the account is an ordinary one."""
         self.patience = 0.0
@@ -89,15 +89,15 @@ class Session:
     @property
     def ready(self) -> bool:
         """Whether a shell waits for the next script."""
-        return self._spare.ready
+        return self._standby.ready
 
     async def use_root(self) -> bool:
         """Run scripts as root from now on, by one `sudo` for each shell, if it lets us.
 
         For an account that may do all: whoever is refused stands in the router's log.
         """
-        await self._spare.use_root(self.patience)
-        return self._spare.root
+        await self._standby.use_root(self.patience)
+        return self._standby.root
 
     async def run(
         self,
@@ -114,9 +114,9 @@ class Session:
         seconds += self.patience_with(script.text)
         try:
             async with asyncio.timeout(seconds):
-                if as_account and self._spare.root:
+                if as_account and self._standby.root:
                     # A server may allow few sessions.
-                    await self._spare.end()
+                    await self._standby.end()
                     shell = await self._open(root=False)
                     output = await _feed(shell, script.text)
                 else:
@@ -133,33 +133,33 @@ class Session:
         try:
             sections = script.read(output)
         except BadOutput:
-            if self._spare.root:
+            if self._standby.root:
                 # Perhaps a refusal: whoever connects again asks what is allowed now.
                 self._connection.close()
             raise
-        self._spare.prepare(self.patience)
+        self._standby.prepare(self.patience)
         return sections
 
     def patience_with(self, text: str) -> float:
         """Return how many seconds `sudo` may add to a script."""
-        shells = 1 if self._spare.root else 0
+        shells = 1 if self._standby.root else 0
         return self.patience * (text.count(SUDO) + shells)
 
     async def _output(self, script: Script) -> str:
         """Run a script, and return all that it prints."""
-        spare = await self._spare.take()
-        if self._spare.root:
+        standby = await self._standby.take()
+        if self._standby.root:
             # Who comes meanwhile need not wait for `sudo`.
-            self._spare.prepare(self.patience)
-        if spare and ((output := await self._run_in(spare, script)) or self.closed):
+            self._standby.prepare(self.patience)
+        if standby and ((output := await self._run_in(standby, script)) or self.closed):
             return output
         # There is none, or it has just died, with all of the script unheard: the
         # first thing that each one does is to print a mark.
-        return await self._run_in(await self._open(root=self._spare.root), script)
+        return await self._run_in(await self._open(root=self._standby.root), script)
 
     async def _run_in(self, shell: Shell, script: Script) -> str:
         """Feed a script to a shell, which is used again if it is root's by sudo."""
-        if not self._spare.root:
+        if not self._standby.root:
             return await _feed(shell, script.text)
         # Nothing of it, such as a variable, is to be there for the next one; and where
         # the link is cut meanwhile, it is not waited for without end.
@@ -167,7 +167,7 @@ class Session:
         output = await _feed(shell, f"(\n{script.text})\n{waiting}", f"{word}\n")
         output, waits, _ = output.partition(word)
         if waits:
-            self._spare.give_back(shell)
+            self._standby.give_back(shell)
         return output
 
     async def stream(self, text: str, heartbeat: float) -> AsyncGenerator[str]:
@@ -178,10 +178,10 @@ class Session:
         ConnectionLost, TimedOut if it does not begin, and BadOutput.
         """
         try:
-            spare = await self._spare.take()
-            shell = spare or await self._open(root=self._spare.root)
-            if self._spare.root:
-                self._spare.prepare(self.patience)
+            standby = await self._standby.take()
+            shell = standby or await self._open(root=self._standby.root)
+            if self._standby.root:
+                self._standby.prepare(self.patience)
             beating = asyncio.create_task(_beat(shell, text, heartbeat))
             try:
                 begun: list[str] = []
@@ -229,7 +229,7 @@ class Session:
             # The router is gone: nobody is there to say goodbye to.
             self._connection.abort()
         # Last: a script that was on its way has prepared one until now.
-        await self._spare.close()
+        await self._standby.close()
 
 
 async def _feed(shell: Shell, text: str, end: str = "") -> str:

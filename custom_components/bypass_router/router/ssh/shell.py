@@ -104,7 +104,7 @@ def _close(opening: asyncio.Future[Shell]) -> None:
         opening.result().close()
 
 
-class Spare:
+class StandbyShells:
     """Shells that wait for a script, if there are any. Nothing relies on them.
 
     Those of root's are had by `sudo`, which may take long, so they are used again:
