@@ -25,6 +25,7 @@ from tests.lab.waiting import soon, until, until_told
 
 from . import test_sudo
 from .client import WEB, connect, give_up_after, open_session
+from .test_monitor import listening
 from .test_shell import SERVERS, allow_sessions, shells
 from .test_sudo import (
     ALL,
@@ -41,7 +42,6 @@ from .test_sudo import (
     passes,
     works,
 )
-from .test_watch import listening
 
 own = test_sudo.own
 SLEEP = Script().run("sleep", "sh -c 'echo $PPID >/tmp/ran; exec sleep 2'")

@@ -47,8 +47,8 @@ from custom_components.bypass_router.router.ssh.script import Result, Script
 from tests.share import SHARE
 
 from .rules import SITE, forward_sets, planned, seen
+from .test_firewalls import results
 from .test_probe import DEBIAN
-from .test_tools import results
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 2 * settings().max_examples))
 FIREWALL = Iptables(SITE, sudo=False)

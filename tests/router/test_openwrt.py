@@ -30,7 +30,7 @@ from tests.lab.waiting import soon, until, until_told
 
 from .client import WEB, connect
 from .matrix import FORWARDS
-from .test_watch import Listener as Ear
+from .test_monitor import Listener as Ear
 
 FW4, FW3 = RouterOptions(system="openwrt"), RouterOptions(system="openwrt-fw3")
 KINDS = pytest.mark.parametrize("router_options", [FW4, FW3], ids=["fw4", "fw3"])

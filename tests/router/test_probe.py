@@ -8,7 +8,7 @@ from custom_components.bypass_router.router.errors import NoAddress, NotPrivileg
 from custom_components.bypass_router.router.probe.probe import Probe, read_probe
 from custom_components.bypass_router.router.ssh.script import Result
 
-from .test_tools import DEBIAN as TOOLS, NO_NFT, NO_SUDO, ON_DEBIAN, USER, results
+from .test_firewalls import DEBIAN as TOOLS, NO_NFT, NO_SUDO, ON_DEBIAN, USER, results
 
 DEBIAN: dict[str, str | Result] = {
     **TOOLS,

@@ -26,9 +26,9 @@ from custom_components.bypass_router.router.rules.base import Phase, Step, Tag
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result, Script
 
-from . import tables, test_nft_gates as gates
+from . import tables, test_foreign_chains as gates
 from .rules import SITE, restored
-from .test_nftables import SETS
+from .test_nft_elements import SETS
 from .test_router import GAME, WEB
 
 ADMITTING = (MANGLE, FWD)

@@ -39,7 +39,7 @@ from tests.lab.user_namespace import single_user
 from tests.lab.waiting import soon, until, until_told
 
 from .client import BOTH_VARIANTS, WEB, WITHOUT_TABLES, connect, give_up_after
-from .test_watch import listening, processes
+from .test_monitor import listening, processes
 
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
 NAME = "homeassistant"

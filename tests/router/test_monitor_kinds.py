@@ -15,7 +15,7 @@ from tests.lab.network import Lab
 from .client import connect
 from .kinds import KINDS, Kind, Running
 from .matrix import FORWARDS, PASSING, flaws_of, serve
-from .test_watch import Listener, listening
+from .test_monitor import Listener, listening
 
 HEARD_WITHIN = 2.0
 AUTO, IPTABLES = Backend.AUTO, Backend.IPTABLES

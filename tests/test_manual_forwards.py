@@ -15,7 +15,7 @@ from tests.lab.network import Lab
 from tests.lab.options import RouterOptions
 from tests.lab.waiting import until
 
-from .router.test_hand_made import (
+from .router.test_rule_import import (
     ARTICLE,
     DNAT,
     REFUSING,
