@@ -1,4 +1,4 @@
-"""Somebody in the internet who uses a forward all the time."""
+"""Someone in the internet who uses a forward all the time."""
 
 import socket
 import threading
@@ -28,7 +28,7 @@ class Connection:
         assert self.lives()
 
     def lives(self) -> bool:
-        """Tell whether payload goes there and comes back."""
+        """Return whether payload goes there and comes back."""
         self._sent += 1
         line = b"%d\n" % self._sent
         received = b""
@@ -63,7 +63,7 @@ class User:
         self._thread.start()
 
     def went_on(self, times: int) -> bool:
-        """Tell whether all was tried so often by now."""
+        """Return whether all was tried so often by now."""
         return self.times >= times
 
     def leave(self) -> None:

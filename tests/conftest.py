@@ -60,12 +60,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def runs_tests(config: pytest.Config) -> bool:
-    """Tell whether tests are run here, and not handed out to other processes."""
+    """Return whether tests are run here, and not handed out to other processes."""
     return bool(config.getoption("dist", "no") == "no")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes minutes, so that nobody waits for it alone in the end."""
+    """Begin with what takes minutes, so that no one waits for it alone in the end."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 

@@ -18,7 +18,7 @@ _LOGGER = "homeassistant.components.logger"
 
 
 def is_made_for_this() -> bool:
-    """Tell whether the plugin is made for the Home Assistant that is installed."""
+    """Return whether the plugin is made for the Home Assistant that is installed."""
     pins = (Requirement(text) for text in requires(PLUGIN) or [])
     return any(
         pin.name == "homeassistant" and version(pin.name) in pin.specifier

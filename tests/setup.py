@@ -134,7 +134,7 @@ async def turn(hass: HomeAssistant, state: str, *switches: str) -> None:
 
 
 async def passes(lab: Lab, port: int = 8443, protocol: Protocol = "tcp") -> bool:
-    """Tell whether payload goes from the internet to the target and back."""
+    """Return whether payload goes from the internet to the target and back."""
     exchange = await asyncio.to_thread(
         lab.internet.exchange, protocol, lab.main.wan_address, port, timeout=0.4
     )

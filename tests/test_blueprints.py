@@ -283,7 +283,7 @@ async def test_the_user_chooses_what_is_done_and_said(
 async def test_a_removal_while_the_router_was_away_is_told_too(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
-    """Nobody saw which program it was, so none is named."""
+    """No one saw which program it was, so none is named."""
     _, web, _ = await with_forwards(hass, at_home)
     await turn(hass, STATE_ON, web)
     await automate(hass, TELL)

@@ -1,4 +1,4 @@
-"""Connections end with their forward, if the user wishes so, and no others do."""
+"""Connections end with their forward, if the user wants it, and no others do."""
 
 import asyncio
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ type Users = dict[str, Connection]
 async def connected(
     hass: HomeAssistant, lab: Lab, **options: Any
 ) -> tuple[MockConfigEntry, Users]:
-    """Set up three forwards that are on; return somebody who uses each of them."""
+    """Set up three forwards that are on; return someone who uses each of them."""
     lab.target.serve("tcp", 443)
     lab.target.serve("tcp", 7001)
     lab.target.serve("udp", 7001)
@@ -169,7 +169,7 @@ async def test_what_was_removed_while_the_router_was_away_is_cut_when_it_is_back
 async def test_what_was_removed_while_nobody_looked_is_cut_at_set_up(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """As the router tells what had been in force."""
+    """As the router tells what had been active."""
     entry, users = await connected(hass, at_home)
     await hass.config_entries.async_unload(entry.entry_id)
     hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
@@ -224,7 +224,7 @@ async def test_a_router_without_conntrack_is_told_of(
 async def test_the_repair_is_gone_with_its_reason(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """The command is there, or nobody wishes that connections be closed."""
+    """The command is there, or no one wants connections closed."""
     at_home.bypass.commands.hide("conntrack")
     entry, _ = await connected(hass, at_home)
 

@@ -99,7 +99,7 @@ def entries(hass: HomeAssistant) -> list[ConfigEntry]:
 
 
 async def lets_in(lab: Lab, private_key: str) -> bool:
-    """Tell whether the router lets this key in, and nothing but the key."""
+    """Return whether the router lets this key in, and nothing but the key."""
     try:
         connection = await asyncssh.connect(
             "192.168.50.2",
@@ -222,7 +222,7 @@ async def test_what_is_no_user_name_is_refused(
 
 
 async def test_both_mistakes_are_said_at_once(hass: HomeAssistant) -> None:
-    """Nobody has to send the form once for each."""
+    """No one has to send the form once for each."""
     result = await give_address(hass, host="my router", username="my self")
     assert result["errors"] == {"host": "invalid_host", "username": "invalid_username"}
 

@@ -1,9 +1,9 @@
 """Many at once, who do not wait for each other; in the end, all that is told agrees.
 
 A burst begins several of the things that can happen, each while the ones before it are
-under way. When all are over, the file of wishes, the router and the switches must say
+under way. When all are over, the file of requests, the router and the switches must say
 the same, who was told that all is well must have got what was asked for, and nothing
-may have gone wrong that nobody was told of.
+may have gone wrong that no one was told of.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Crowd(Walker):
                 await asyncio.sleep(0)
         await asyncio.wait([task for _, task in begun])
         for what, task in begun:
-            # Nobody was cancelled here, and whoever failed was told of it.
+            # No one was cancelled here, and whoever failed was told of it.
             assert not task.cancelled(), what
             err = task.exception()
             assert err is None or isinstance(err, HomeAssistantError), (what, err)
@@ -98,7 +98,7 @@ class Crowd(Walker):
         return self._turn_one(self.chance.choice(("on", "off")), name, self._id(name))
 
     async def _turn_one(self, state: str, name: str, forward_id: str) -> None:
-        """Turn a switch, and note the state if nobody was told of an error."""
+        """Turn a switch, and note the state if no one was told of an error."""
         switch = self._entity("switch", forward_id)
         shown = self.hass.states.get(switch) if switch else None
         if not switch or shown is None or shown.state == STATE_UNAVAILABLE:
@@ -146,7 +146,7 @@ class Crowd(Walker):
         return self.hass.config_entries.async_reload(self.entry.entry_id)
 
     async def _lose(self, _: str) -> None:
-        """Have the SSH server start anew."""
+        """Have the SSH server start again."""
         async with self._on_the_router:
             await asyncio.to_thread(self.lab.bypass.stop_ssh)
             await asyncio.to_thread(self.lab.bypass.start_ssh)
@@ -168,7 +168,7 @@ class Crowd(Walker):
         await until(lambda: all(map(self._is_shown, self.forwards)))
 
     def _is_shown(self, name: str) -> bool:
-        """Tell whether a forward's switch is there, and its router."""
+        """Return whether a forward's switch is there, and its router."""
         switch = self._entity("switch", self._id(name))
         state = self.hass.states.get(switch) if switch else None
         return state is not None and state.state != STATE_UNAVAILABLE
@@ -194,7 +194,7 @@ async def test_many_at_once_come_to_an_end_that_all_agree_on(
     firewall: str,
     seed: int,
 ) -> None:
-    """Wishes, forms, reloads, and whatever may happen on the router."""
+    """Requests, forms, reloads, and whatever may happen on the router."""
     assert await async_setup_component(hass, "homeassistant", {})
     monkeypatch.setattr(patience, "SECONDS", 0.0)
     entry = await set_up(hass, at_home, firewall=firewall)
@@ -203,7 +203,7 @@ async def test_many_at_once_come_to_an_end_that_all_agree_on(
     for _ in journey.steps(STEPS_A_BURST):
         done = await crowd.burst(hass_storage)
         await crowd.check(done, payload=False)
-        # A task whose error nobody has asked for says so when it goes.
+        # A task whose error no one has asked for says so when it goes.
         gc.collect()
         wrong = [
             record.getMessage()

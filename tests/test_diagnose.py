@@ -255,7 +255,7 @@ async def test_only_forwards_can_be_diagnosed(
 async def test_the_button_tells_how_far_it_is_and_what_came_of_it(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """It asks to try from outside, and ends as soon as somebody was answered."""
+    """It asks to try from outside, and ends as soon as someone was answered."""
     at_home.target.serve("tcp", 443)
     entry = await set_up(hass, at_home, WEB)
     await turn(hass, "on", switch_of(hass, entry, "Web"))
@@ -320,7 +320,7 @@ async def test_a_target_that_moves_is_found_again_without_an_earlier_diagnosis(
 async def test_another_device_at_the_targets_address_is_not_learnt(
     hass: HomeAssistant, at_home: Lab, hass_storage: dict[str, Any]
 ) -> None:
-    """What was known stays, also when Home Assistant starts anew."""
+    """What was known stays, also when Home Assistant starts again."""
     entry = await set_up(hass, at_home, WEB, GAME)
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     key = f"{DOMAIN}.{entry.entry_id}.targets"

@@ -141,7 +141,7 @@ async def with_web_on(hass: HomeAssistant, entry: MockConfigEntry) -> str:
 async def test_a_stranger_finds_all_that_helps(
     at_home: Lab, hass: HomeAssistant, entry: MockConfigEntry, downloads: Downloads
 ) -> None:
-    """What the router is, what is wished, what is so, and what happened."""
+    """What the router is, what is desired, what is so, and what happened."""
     web = await with_web_on(hass, entry)
     found = await downloads.of(entry)
     nft = at_home.options.iptables == "nft"
@@ -333,7 +333,7 @@ async def test_a_router_that_went_away_is_told_of_as_it_was(
 async def test_a_router_that_was_never_there_is_no_hindrance(
     at_home: Lab, hass: HomeAssistant, entry: MockConfigEntry, downloads: Downloads
 ) -> None:
-    """The file says why it could not be set up, and what is wished on disk."""
+    """The file says why it could not be set up, and what is desired on disk."""
     web = await with_web_on(hass, entry)
     assert await hass.config_entries.async_unload(entry.entry_id)
     at_home.bypass.ssh.stop()
@@ -378,7 +378,7 @@ async def test_a_router_with_thousands_of_rules_fits_into_the_file(
 async def test_where_the_router_is_is_told_only_of_a_home(
     hass: HomeAssistant, downloads: Downloads, host: str, shown: str
 ) -> None:
-    """Its name or address, in its title too, which anybody could look up."""
+    """Its name or address, in its title too, which anyone could look up."""
     key = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
     entry = MockConfigEntry(
         domain=DOMAIN,

@@ -101,7 +101,7 @@ async def test_a_forward_is_added_with_what_was_typed(hass: HomeAssistant) -> No
 async def test_the_form_explains_itself_and_asks_only_for_what_is_needed(
     hass: HomeAssistant,
 ) -> None:
-    """A name, a port and a device are enough for everybody's TCP."""
+    """A name, a port and a device are enough for everyone's TCP."""
     entry = router(hass)
     flows = hass.config_entries.subentries
     form = await flows.async_init(
@@ -277,7 +277,7 @@ async def test_a_protocol_that_is_none_is_refused(hass: HomeAssistant) -> None:
 
 
 async def test_all_that_is_wrong_is_said_at_once(hass: HomeAssistant) -> None:
-    """Nobody has to send the form once for each mistake."""
+    """No one has to send the form once for each mistake."""
     result = await add(
         hass,
         router(hass),

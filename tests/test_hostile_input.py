@@ -1,4 +1,4 @@
-"""What nobody should type: each is refused at its field, or stored as what it is."""
+"""What no one should type: each is refused at its field, or stored as what it is."""
 
 import asyncio
 import base64
@@ -401,7 +401,7 @@ BAD_KEYS = {
 async def test_what_is_no_private_key_is_refused(
     hass: HomeAssistant, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """In its own words, in time, kept in the form, and seen by nobody."""
+    """In its own words, in time, kept in the form, and seen by no one."""
     caplog.set_level(logging.DEBUG)
     with patch(FETCH, return_value=HostKey.of(KEY)):
         form = await give_address(hass)

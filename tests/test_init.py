@@ -40,7 +40,7 @@ FIREWALLS = pytest.mark.parametrize("firewall", ["nftables", "iptables"])
 async def test_unloading_leaves_the_rules_in_force(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """Home Assistant may restart without anybody being cut off."""
+    """Home Assistant may restart without anyone being cut off."""
     at_home.target.serve("tcp", 443)
     entry = await set_up(hass, at_home, WEB)
     switch = switch_of(hass, entry, "Web")
@@ -267,7 +267,7 @@ async def test_one_variant_is_nothing_to_tell_of(
 async def test_what_was_told_of_a_router_goes_with_it(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """A repair of a router that is not here any more helps nobody."""
+    """A repair of a router that is not here any more helps no one."""
     at_home.bypass.sysctl("net.ipv4.ip_forward", "0")
     entry = await set_up(hass, at_home, WEB)
     assert issue(hass, "ip_forward_") is not None

@@ -66,7 +66,7 @@ def test_thousands_of_made_up_owners_are_a_handful_of_repairs(
 def test_a_repair_stays_until_its_owner_is_gone_and_then_makes_room(
     issues: Issues, told: Told
 ) -> None:
-    """None vanishes because somebody makes up a greater one."""
+    """None vanishes because someone makes up a greater one."""
     six = [tags(f"o{number}") for number in range(6)]
     issues.foreign(set().union(*six))
     shown = {f"foreign_1_o{number}" for number in range(5)}
@@ -80,7 +80,7 @@ def test_a_repair_stays_until_its_owner_is_gone_and_then_makes_room(
 
 
 def test_any_number_of_commands_is_told_in_part(issues: Issues, told: Told) -> None:
-    """Nobody types thousands; how many there are is said."""
+    """No one types thousands; how many there are is said."""
     issues.waiting([f"iptables {number}" for number in range(40)])
     assert told()["waiting_1"]["commands"].count("\n") == 39
     issues.waiting([f"iptables {number}" for number in range(41)])

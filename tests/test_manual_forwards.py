@@ -231,7 +231,7 @@ async def test_a_port_that_is_taken_is_not_offered(
     limited = f"-s 203.0.113.77/32 {rule}".split()
     at_home.bypass.run("iptables", "-t", "nat", "-A", "PREROUTING", *limited)
     entry = await set_up(hass, at_home, WEB)
-    assert len(await entry.runtime_data.connection.router.rules.hand_made()) == 1
+    assert len(await entry.runtime_data.connection.router.rules.manual_forwards()) == 1
     await asyncio.sleep(0.3)
     assert offered(hass) is None
 

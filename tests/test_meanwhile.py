@@ -48,7 +48,7 @@ MOVED: Final = {**GAME, "external_port": "6100-6110"}
 
 
 class Disk:
-    """Home Assistant's disk, which takes its time for wishes once it is told to."""
+    """Home Assistant's disk, which takes its time for requests once it is told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Begin with a quick one."""
@@ -77,14 +77,14 @@ class Disk:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    """The disk, which holds up nobody after its test."""
+    """The disk, which holds up no one after its test."""
     disk = Disk(monkeypatch)
     yield disk
     disk.let_go()
 
 
 def nobody_is_logged_in(lab: Lab) -> bool:
-    """Tell whether the router has no connection to us."""
+    """Return whether the router has no connection to us."""
     return not lab.bypass.logins()
 
 
@@ -116,7 +116,7 @@ async def test_what_is_changed_while_the_router_is_being_connected_is_not_missed
 async def test_another_firewall_that_is_chosen_meanwhile_is_used(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """The router is connected anew for it, as it is at any other time."""
+    """The router is connected again for it, as it is at any other time."""
     entry = add_entry(hass, at_home, WEB)
     held = Held(at_home, "nft")
     starting = asyncio.create_task(hass.config_entries.async_setup(entry.entry_id))
@@ -180,7 +180,7 @@ async def test_a_forward_that_is_added_amid_a_reload_gets_a_switch_that_works(
 async def test_a_wish_that_comes_after_the_end_leaves_no_trace(
     hass: HomeAssistant, at_home: Lab, hass_storage: dict[str, Any]
 ) -> None:
-    """Somebody adopts a forward while its router is reloaded, say."""
+    """Someone adopts a forward while its router is reloaded, say."""
     entry = await set_up(hass, at_home, WEB)
     before = entry.runtime_data
     assert await hass.config_entries.async_unload(entry.entry_id)
@@ -193,7 +193,7 @@ async def test_a_wish_that_comes_after_the_end_leaves_no_trace(
 async def test_a_change_that_fails_when_nobody_waits_for_it_any_more_is_no_crash(
     hass: HomeAssistant, at_home: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An automation that begins anew gives up what it was at."""
+    """An automation that begins again gives up what it was at."""
     entry = await set_up(hass, at_home, WEB)
     web = switch_of(hass, entry, "Web")
     held = Held(at_home, "nft")
@@ -210,7 +210,7 @@ async def test_a_change_that_fails_when_nobody_waits_for_it_any_more_is_no_crash
 async def test_who_wishes_again_what_is_being_refused_is_told_as_well(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """It is not done, and nobody is told that it were."""
+    """It is not done, and no one is told that it were."""
     entry = await set_up(hass, at_home, WEB)
     web = switch_of(hass, entry, "Web")
     held = Held(
@@ -262,7 +262,7 @@ async def test_a_wish_that_comes_amid_a_look_is_on_disk_before_the_router_is_ask
 async def test_a_wish_that_comes_as_its_forward_is_given_up_is_brought_about(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """Somebody turns on what still shows as on, and was lost just before."""
+    """Someone turns on what still shows as on, and was lost just before."""
     entry = await set_up(hass, at_home, WEB, restore=False)
     web = switch_of(hass, entry, "Web")
     await turn(hass, "on", web)

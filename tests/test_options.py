@@ -25,7 +25,7 @@ OURS = {
 
 
 def holds(lab: Lab, words: str) -> bool:
-    """Tell whether the router's rules have these words."""
+    """Return whether the router's rules have these words."""
     return words in rules(lab)
 
 

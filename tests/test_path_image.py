@@ -151,7 +151,7 @@ def test_the_live_state_goes_before_the_diagnosis() -> None:
 
 
 def test_each_state_is_told_by_shape_and_word_too() -> None:
-    """Nobody has to tell red from green."""
+    """No one has to tell red from green."""
     seen = {
         state: draw(model_of(replace(SITUATION, diagnosis=diagnosed(port=status))))
         for state, status in ((OK, "ok"), (FAILED, "failed"), (UNKNOWN, "unknown"))

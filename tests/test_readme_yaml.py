@@ -79,7 +79,7 @@ async def test_what_it_names_is_there(hass: HomeAssistant, at_home: Lab) -> None
     found: Any = await hass.services.async_call(
         domain,
         name,
-        # All of it but the time, in which nobody would come.
+        # All of it but the time, in which no one would come.
         action["data"] | {"watch": 0},
         target=action["target"],
         blocking=True,

@@ -295,7 +295,7 @@ class Anything(RuleBasedStateMachine):
         self.loop.run_until_complete(self.home.quiet())
         stored = self.file.stored or {"wished": []}
         for key, _, _ in self.asked:
-            # What nobody has heard of is as it was saved, or not.
+            # What no one has heard of is as it was saved, or not.
             self.wanted.discard(key)
             self.wanted |= {key}.intersection(stored["wished"])
         self.asked = []

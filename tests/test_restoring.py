@@ -260,7 +260,7 @@ async def test_rules_lost_while_nobody_was_connected_are_found(
 async def test_a_reboot_while_home_assistant_was_away_is_told_when_it_is_back(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
-    """Both restarted at once, say: wished and live agree, and it is known why."""
+    """Both restarted at once, say: desired and live agree, and it is known why."""
     entry, switch = await with_web_on(hass, at_home)
     await hass.config_entries.async_unload(entry.entry_id)
     await asyncio.to_thread(at_home.bypass.reboot)
@@ -282,7 +282,7 @@ async def test_a_reboot_while_home_assistant_was_away_is_told_when_it_is_back(
 async def test_without_restoring_the_switch_shows_off_at_once(
     at_home: Lab, hass: HomeAssistant, firewall: str, harm: str
 ) -> None:
-    """And on is on again when somebody turns it on."""
+    """And on is on again when someone turns it on."""
     _, switch = await with_web_on(hass, at_home, restore=False, firewall=firewall)
     told = Told(hass)
     at_home.bypass.run("sh", "-c", harm)
@@ -339,7 +339,7 @@ async def test_rules_that_nobody_wishes_are_removed(
 async def test_what_is_lost_amid_a_change_is_told_too(
     at_home: Lab, hass: HomeAssistant, restore: bool
 ) -> None:
-    """Somebody takes the rules away between a change of ours and its read-back."""
+    """Someone takes the rules away between a change of ours and its read-back."""
     entry, web = await with_web_on(hass, at_home, restore=restore)
     game = switch_of(hass, entry, "Game")
     told = Told(hass)
@@ -532,7 +532,7 @@ async def test_a_router_that_passes_nothing_on_is_told_and_mended(
 async def test_the_last_wish_wins_whatever_happens_meanwhile(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
-    """A hundred changes, while somebody flushes the rules."""
+    """A hundred changes, while someone flushes the rules."""
     _, switch = await with_web_on(hass, at_home)
     flushing = at_home.bypass.spawn(
         "sh", "-c", "for i in 1 2 3 4; do sleep 0.3; nft flush ruleset; done"
@@ -576,7 +576,7 @@ async def test_a_slow_or_lossy_link_changes_nothing_but_the_time(
 async def test_a_change_that_can_not_be_carried_out_in_time_is_told(
     at_home: Lab, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wish is kept: it is brought about as soon as the router can."""
+    """The wish is kept: it is applied as soon as the router can."""
     _, switch = await with_web_on(hass, at_home, firewall="iptables")
     game = next(e for e in hass.states.async_entity_ids("switch") if e != switch)
     monkeypatch.setattr(
@@ -593,7 +593,7 @@ async def test_a_change_that_can_not_be_carried_out_in_time_is_told(
 async def test_one_odd_answer_is_soon_forgotten(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
-    """The switch is unavailable while nobody knows what is so, and no longer."""
+    """The switch is unavailable while no one knows what is so, and no longer."""
     _, switch = await with_web_on(hass, at_home)
     at_home.bypass.commands.replace("iptables", "#!/bin/sh\necho rainbows\n")
     at_home.bypass.run("nft", "add", "chain", "ip", "nat", "poke")

@@ -9,7 +9,7 @@ from custom_components.bypass_router.sync.history import History
 
 
 def test_what_nobody_listens_to_is_told_later_and_does_not_pile_up() -> None:
-    """Where the event entity is disabled, nobody ever listens."""
+    """Where the event entity is disabled, no one ever listens."""
     events = RulesEvents(History())
     for number in range(1000):
         events.async_fire(RulesEventType.REMOVED, frozenset({str(number)}))

@@ -39,7 +39,7 @@ def set_up(checkout: Path, *needs: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def others(tmp_path: Path) -> Path:
-    """A checkout of somebody else, set up without a browser."""
+    """A checkout of someone else, set up without a browser."""
     checkout = new_checkout(tmp_path / "others")
     programs = checkout / ".venv/bin"
     programs.mkdir(parents=True)

@@ -231,7 +231,7 @@ async def test_a_wish_outlives_a_lost_connection(
 async def test_forwards_come_back_after_the_router_restarted(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """Its rules are lost, and the wishes are not."""
+    """Its rules are lost, and the requests are not."""
     at_home.target.serve("tcp", 443)
     entry = await set_up(hass, at_home, WEB)
     switch = switch_of(hass, entry, "Web")
@@ -255,7 +255,7 @@ async def test_a_forward_stored_with_nonsense_is_left_out_and_told(
 
 
 def test_the_icons_and_the_manifest_are_well_formed() -> None:
-    """Home Assistant would not say so until somebody looks."""
+    """Home Assistant would not say so until someone looks."""
     folder = Path("custom_components/bypass_router")
     manifest = json.loads((folder / "manifest.json").read_text())
     keys = list(manifest)

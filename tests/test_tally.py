@@ -20,13 +20,13 @@ class World:
     """A router, its visitors, and a Home Assistant that reads and may be killed."""
 
     def __init__(self) -> None:
-        """Nobody has come yet."""
+        """No one has come yet."""
         self.came = self.counter = self.boot = 0
         self.tally = self.disk = Tally()
         self.clock = 0.0
 
     def connect(self, times: int) -> None:
-        """Somebody comes."""
+        """Someone comes."""
         self.came += times
         self.counter += times
 
@@ -38,16 +38,16 @@ class World:
             self.disk = self.tally
 
     def flush(self, _: int = 0) -> None:
-        """The rules are set anew."""
+        """The rules are set again."""
         self.counter = 0
 
     def reboot(self, _: int = 0) -> None:
-        """The router starts anew."""
+        """The router starts again."""
         self.counter = 0
         self.boot += 1
 
     def kill(self, _: int = 0) -> None:
-        """Home Assistant starts anew, with what is on disk."""
+        """Home Assistant starts again, with what is on disk."""
         self.tally = self.disk
 
     def save(self, _: int = 0) -> None:
@@ -107,6 +107,6 @@ def test_the_last_connection_is_the_last_that_was_gained() -> None:
 
 
 def test_after_a_restart_of_the_router_its_counter_is_counted_in_full() -> None:
-    """Also where it is beyond what it was before: nobody read it in between."""
+    """Also where it is beyond what it was before: no one read it in between."""
     assert Tally().counted(2, "a", 1.0).counted(5, "b", 2.0).total == 7
     assert Tally().counted(2, "a", 1.0).counted(5, "a", 2.0).total == 5

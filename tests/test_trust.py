@@ -58,7 +58,7 @@ async def with_old_password(
 
 
 def refusals(lab: Lab) -> int:
-    """Return how often the router has refused somebody."""
+    """Return how often the router has refused someone."""
     return lab.bypass.ssh.log().count("Failed")
 
 
@@ -156,7 +156,7 @@ async def test_a_wrong_password_counts_once_where_it_could_be_given_twice(
 async def test_another_address_of_the_same_router_is_taken(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
-    """Its forwards are as they were, and stay in force all the while."""
+    """Its forwards are as they were, and stay active all the while."""
     at_home.target.serve("tcp", 443)
     entry = await set_up(hass, at_home, WEB)
     hass.config_entries.async_update_entry(entry)
@@ -386,7 +386,7 @@ def start_second_ssh(lab: Lab) -> None:
 async def test_no_forward_can_take_the_port_of_any_ssh_server_of_the_router(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
-    """Nobody could get in any more to take it back."""
+    """No one could get in any more to take it back."""
     start_second_ssh(at_home)
     entry = await set_up(hass, at_home)
     await until_both_listen(entry)

@@ -139,7 +139,7 @@ def test_what_promises_to_be_quick_is_measured_as_on_this_machine() -> None:
 
 
 def test_servers_of_tests_ask_for_no_name() -> None:
-    """A machine whose own name nobody knows waits seconds for each answer."""
+    """A machine whose own name no one knows waits seconds for each answer."""
     starts = [
         (place(path, call), {it.arg: ast.unparse(it.value) for it in call.keywords})
         for path in CODE

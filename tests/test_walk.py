@@ -1,6 +1,6 @@
-"""A long walk through all that can happen, in an order that nobody thought of.
+"""A long walk through all that can happen, in an order that no one thought of.
 
-After each step, what is live on the router is what is wished, each switch shows it,
+After each step, what is live on the router is what is desired, each switch shows it,
 and what others have put into the firewall is there to the letter.
 
 `scripts/test tests/test_walk.py --seed 7 --steps 20000` walks elsewhere, and longer.
@@ -175,7 +175,7 @@ class Walker:
         )
 
     async def harm(self) -> str:
-        """Do what somebody on the router might."""
+        """Do what someone on the router might."""
         iptables = [
             "iptables -t nat -F HA-BYPASS-PRE",
             "iptables -t nat -D HA-BYPASS-PRE 1",
@@ -263,7 +263,7 @@ class Walker:
         """See that what is not ours is as it was, to the letter.
 
         Both `iptables-save` and `nft list` show a rule twice now and then while
-        somebody changes the same rules, as we may at this moment.
+        someone changes the same rules, as we may at this moment.
         """
 
         async def as_they_were() -> bool:
@@ -304,7 +304,7 @@ class Walker:
         return found
 
     async def check(self, done: str, *, payload: bool) -> None:
-        """See that all is as wished, within the time that the network needs."""
+        """See that all is as desired, within the time that the network needs."""
         wished = {}
         for name in self.on:
             fields = {k: v for k, v in self.forwards[name].items() if k != "name"}
@@ -333,7 +333,7 @@ class Walker:
             await self._check_payload(self.chance.choice(sorted(self.on)))
 
     def _shows(self, expected: Mapping[str, str]) -> bool:
-        """Tell whether each switch has this state."""
+        """Return whether each switch has this state."""
         states = self.hass.states
         return all(states.is_state(key, state) for key, state in expected.items())
 

@@ -17,7 +17,7 @@ from .diagnosis.target_store import TargetMacStore
 from .issues import Issues
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
-from .rule_import import async_offer_adoption
+from .rule_import import async_offer_import
 from .services import async_set_up_services
 from .sync.closing import Closing
 from .sync.connection import async_owner, connect
@@ -53,17 +53,17 @@ async def async_setup_entry(
     entry.runtime_data = coordinator
     entry.async_on_unload(entry.add_update_listener(_async_updated))
     if entry.modified_at != modified_at:
-        # It took a while to connect, and until now nobody has listened.
+        # It took a while to connect, and until now no one has listened.
         await _async_updated(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-    async_offer_adoption(hass, entry)
+    async_offer_import(hass, entry)
     return True
 
 
 async def async_unload_entry(
     hass: HomeAssistant, entry: BypassRouterConfigEntry
 ) -> bool:
-    """Let go of the router; the rules stay in force."""
+    """Let go of the router; the rules stay active."""
     unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
     if unloaded:
         await entry.runtime_data.async_stop()

@@ -42,5 +42,5 @@ class Connectivity(RouterEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool:
-        """Tell whether the link is up."""
+        """Return whether the link is up."""
         return self.coordinator.connection.router is not None

@@ -1,4 +1,4 @@
-"""Buttons: have what is wished brought about now, and ask why it does not work."""
+"""Buttons: have what is desired applied now, and ask why it does not work."""
 
 from collections.abc import Iterator
 from typing import override
@@ -12,7 +12,7 @@ from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.notification import async_diagnose_visibly
 from .entity import ForwardEntity, RouterEntity, async_add_to_forwards
 
-# The coordinator joins what is wished at once into one change.
+# The coordinator joins what is desired at once into one change.
 PARALLEL_UPDATES = 0
 
 
@@ -44,7 +44,7 @@ class Reapply(RouterEntity, ButtonEntity):
 
     @override
     async def async_press(self) -> None:
-        """Bring about what is wished."""
+        """Apply what is desired."""
         await self.coordinator.async_reapply()
 
 
@@ -65,7 +65,7 @@ class Diagnose(ForwardEntity, ButtonEntity):
 
     @override
     async def async_press(self) -> None:
-        """Diagnose the forward; it takes as long as somebody tries from outside."""
+        """Diagnose the forward; it takes as long as someone tries from outside."""
         await async_diagnose_visibly(
             self.hass, self.coordinator.config_entry, self._forward_id
         )

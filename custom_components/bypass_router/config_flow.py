@@ -115,7 +115,7 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
-        """Sign in anew to the router whose key is pinned."""
+        """Sign in again to the router whose key is pinned."""
         self._account = {
             name: entry_data[name] for name in (CONF_HOST, CONF_PORT, CONF_USERNAME)
         }

@@ -203,7 +203,7 @@ def _forward(
 
 
 def _listed(text: str) -> list[str]:
-    """Return a listing's lines, as far as anybody would read them."""
+    """Return a listing's lines, as far as anyone would read them."""
     lines = [line[:_LONGEST_LINE] for line in text.splitlines()]
     return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], "…"]
 

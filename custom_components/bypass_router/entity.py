@@ -87,5 +87,5 @@ class ForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):
     @property
     @override
     def available(self) -> bool:
-        """Tell whether the link to the router is up."""
+        """Return whether the link to the router is up."""
         return super().available and self.forward is not None

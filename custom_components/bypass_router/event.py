@@ -1,4 +1,4 @@
-"""What happens to the rules without anybody here asking for it."""
+"""What happens to the rules without anyone here asking for it."""
 
 from typing import override
 

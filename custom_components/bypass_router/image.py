@@ -1,4 +1,4 @@
-"""A picture of each forward's path, drawn anew whenever it changes."""
+"""A picture of each forward's path, drawn again whenever it changes."""
 
 from collections.abc import Iterator
 from typing import override
@@ -71,7 +71,7 @@ class PathPicture(ForwardEntity, ImageEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Draw it anew if anything is to be seen of the change."""
+        """Draw it again if anything is to be seen of the change."""
         if self._redraw():
             self.async_write_ha_state()
 

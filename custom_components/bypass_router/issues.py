@@ -79,7 +79,7 @@ class Issues:
         else:
             self._clear("waiting")
 
-    def hand_made(self, count: int) -> None:
+    def manual_forwards(self, count: int) -> None:
         """A person has made forwards on the router, which may be imported."""
         if count:
             self._raise("hand_made", fix_with={}, placeholders={"count": str(count)})

@@ -14,7 +14,7 @@ _IPV6_AT_HOME = [
     IPv6Network(text) for text in ("fe80::/10", "fc00::/7", "2001:db8::/32")
 ]
 _PUBLIC_NAME = re.compile(r"(?:[\w-]{1,63}\.){1,20}[^\W\d][\w-]{1,62}\.?")
-# Names of a home's own, which tell nobody where it is.
+# Names of a home's own, which tell no one where it is.
 _HOME_NAME = re.compile(
     r".*\.(?:local|lan|home|home\.arpa|internal|localdomain)\.?", re.IGNORECASE
 )
@@ -69,7 +69,7 @@ class Redactor:
         return self._placeholder("hardware", re.sub("[:-]", "", found[0].lower()))
 
     def _ipv4(self, found: re.Match[str]) -> str:
-        """Return what stands for an address, unless it is anybody's."""
+        """Return what stands for an address, unless it is anyone's."""
         try:
             address = IPv4Address(bytes(map(int, found[0].split("."))))
         except ValueError:
@@ -79,7 +79,7 @@ class Redactor:
         return self._placeholder("public", str(address))
 
     def _ipv6(self, found: re.Match[str]) -> str:
-        """Return what stands for an address, unless it is anybody's."""
+        """Return what stands for an address, unless it is anyone's."""
         # A full stop or a colon may follow it in a sentence.
         for text in (found[0], found[0].rstrip(".:")):
             try:
@@ -94,12 +94,12 @@ class Redactor:
 
 
 def _is_public_name(text: str) -> bool:
-    """Tell whether a text is a name by which the internet knows somebody."""
+    """Return whether a text is a name by which the internet knows someone."""
     return bool(_PUBLIC_NAME.fullmatch(text)) and not _HOME_NAME.fullmatch(text)
 
 
 def _is_anybodys(address: IPv6Address) -> bool:
-    """Tell whether an address says nothing of whose it is."""
+    """Return whether an address says nothing of whose it is."""
     if address.is_loopback or address.is_unspecified or address.is_multicast:
         return True
     # The lower half may be made of a MAC address.

@@ -24,7 +24,7 @@ from .router.errors import ConnectionLost, RouterError
 from .router.router import Router
 from .router.ssh.credentials import HostKey
 from .router.ssh.session import fetch_host_key
-from .rule_import import Offer, async_adopt, async_offers, commands_of
+from .rule_import import Offer, async_import, async_offers, commands_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class AcceptHostKey(RepairsFlow):
         return self.async_abort(reason="refused")
 
 
-class AdoptHandMade(RepairsFlow):
+class ImportManualForwards(RepairsFlow):
     """Makes forwards of those that were made by hand, as many as the user chooses."""
 
     def __init__(self, entry_id: str) -> None:
@@ -174,7 +174,7 @@ class AdoptHandMade(RepairsFlow):
             return self.async_abort(reason="changed")
         try:
             chosen = [offers[key] for key in user_input["forwards"]]
-            await async_adopt(self.hass, entry, chosen)
+            await async_import(self.hass, entry, chosen)
         except HomeAssistantError as err:
             _LOGGER.warning("%s was not mended: %s", self.issue_id, err)
             return self.async_abort(reason="not_adopted")
@@ -196,7 +196,7 @@ class AdoptHandMade(RepairsFlow):
             _LOGGER.warning("The rules of %s are not known: %s", entry.title, err)
             raise AbortFlow("not_connected") from err
         if not offers:
-            Issues(self.hass, entry).hand_made(0)
+            Issues(self.hass, entry).manual_forwards(0)
             raise AbortFlow("none_left")
         return offers
 
@@ -247,5 +247,5 @@ async def async_create_fix_flow(
     if issue_id.startswith("ip_forward_"):
         return EnableForwarding(data["entry_id"])
     if issue_id.startswith("hand_made_"):
-        return AdoptHandMade(data["entry_id"])
+        return ImportManualForwards(data["entry_id"])
     return RemoveForeignRules(data["entry_id"], data["owner"])

@@ -56,7 +56,7 @@ async def async_offers(
     Raises RouterError.
     """
     offers: dict[str, Offer] = {}
-    for made in await router.rules.hand_made():
+    for made in await router.rules.manual_forwards():
         forward = made.forward
         offer = Offer(made, _known(entry, forward))
         refused = check_target(entry, forward.target, router)[0]
@@ -79,7 +79,7 @@ def _known(entry: BypassRouterConfigEntry, made: Forward) -> str | None:
     return None
 
 
-async def async_adopt(
+async def async_import(
     hass: HomeAssistant, entry: BypassRouterConfigEntry, offers: Collection[Offer]
 ) -> None:
     """Make forwards of these, and switch them on in the place of the old rules.
@@ -141,8 +141,8 @@ def _name(entry: BypassRouterConfigEntry, offer: Offer) -> str:
 
 
 @callback
-def async_offer_adoption(hass: HomeAssistant, entry: BypassRouterConfigEntry) -> None:
-    """Tell the user of what was made by hand, whenever the router is connected anew."""
+def async_offer_import(hass: HomeAssistant, entry: BypassRouterConfigEntry) -> None:
+    """Tell the user of what was made by hand, each time the router is connected."""
     coordinator = entry.runtime_data
     looked_at: Router | None = None
 
@@ -169,7 +169,7 @@ async def _look(
     except RouterError as err:
         _LOGGER.debug("%s: forwards made by hand are not known: %s", entry.title, err)
         return
-    Issues(hass, entry).hand_made(len(offers))
+    Issues(hass, entry).manual_forwards(len(offers))
 
 
 def commands_of(offers: Mapping[str, Offer]) -> str:

@@ -36,7 +36,7 @@ def _sensors(
 
 
 class ForwardsActive(RouterEntity, SensorEntity):
-    """How many forwards are in force as they are set up."""
+    """How many forwards are active as they are set up."""
 
     _attr_state_class = SensorStateClass.MEASUREMENT
 
@@ -67,7 +67,7 @@ class Connections(_CountingSensor):
     """How many connections there were, over all the lives of the rules.
 
     Unknown until the router has told its counters: what was written down before may
-    be less than what was shown before, and would look as if it had begun anew.
+    be less than what was shown before, and would look as if it had begun again.
     """
 
     _attr_state_class = SensorStateClass.TOTAL_INCREASING

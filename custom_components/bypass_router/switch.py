@@ -11,7 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import ForwardEntity, async_add_to_forwards
 
-# The coordinator joins what is wished at once into one change.
+# The coordinator joins what is desired at once into one change.
 PARALLEL_UPDATES = 0
 
 

@@ -63,7 +63,7 @@ class Flows:
         self.poll.register(flow, select.EPOLLIN)
 
     def receive(self, number: int) -> None:
-        """Take an answer, or the news that nobody listens there."""
+        """Take an answer, or the news that no one listens there."""
         flow, index = self.open[number]
         with suppress(OSError):
             flow.recv(100)

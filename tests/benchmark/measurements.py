@@ -152,7 +152,7 @@ async def _turn_by_shell(bench: Bench, seen: _Lists) -> None:
 
 
 async def measure_flush(bench: Bench, variant: Variant) -> list[Row]:
-    """From a flush by somebody else until packets pass again."""
+    """From a flush by someone else until packets pass again."""
     out, bare = [], []
     parts = _Lists()
     async with bench.entry(bench.size.home) as entry:
@@ -312,7 +312,7 @@ async def measure_quiet(bench: Bench, variant: Variant) -> list[Row]:
 
 
 async def measure_setup(bench: Bench, variant: Variant) -> list[Row]:
-    """Setting up a router whose forwards are all in force, as at a start."""
+    """Setting up a router whose forwards are all active, as at a start."""
     took, trips = [], []
     parts = _Lists()
     async with bench.entry(bench.size.many) as entry:

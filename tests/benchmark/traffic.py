@@ -52,7 +52,7 @@ class Traffic:
         self._last = 0.0
 
     def forget(self) -> None:
-        """Start anew."""
+        """Start again."""
         self.opened.clear()
         self.calls.clear()
         self.watchers.clear()

@@ -31,7 +31,7 @@ class Variant:
     counted: str
     """The arguments with which that command changes rules, as the shell's pattern."""
     flush: str
-    """How somebody else takes all rules away."""
+    """How someone else takes all rules away."""
     clean: str
     """Takes our rules away, so that the router is as after a boot."""
     monitored: bool

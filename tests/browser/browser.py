@@ -88,7 +88,7 @@ class Browser:
     def visit(
         self, view: View, token: str, walk: Callable[[Page], None], failed: Path
     ) -> list[str]:
-        """Let somebody walk who is signed in; return what the browser complained of.
+        """Let someone walk who is signed in; return what the browser complained of.
 
         If the walk raises, what was to be seen then is stored as the picture `failed`.
         """
@@ -120,7 +120,7 @@ class Browser:
                 for complaint in complaints:
                     err.add_note(f"The browser complained: {complaint}")
                 raise
-            # What comes of closing the page concerns nobody.
+            # What comes of closing the page concerns no one.
             return [each for each in complaints if each not in _NOT_OURS]
 
 

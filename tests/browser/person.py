@@ -17,7 +17,7 @@ _INTEGRATION: Final = f"a[href*='integration/{DOMAIN}']"
 
 
 class Person:
-    """Somebody in front of a page, who reads one language.
+    """Someone in front of a page, who reads one language.
 
     Our own texts must be there, word by word. Those of Home Assistant are its own
     affair: its buttons are found by where they are.
@@ -87,7 +87,7 @@ class Person:
         self._window.shoot("forward-form")
 
     def submit_forward(self, fault: str | None = None, **fields: str) -> None:
-        """Type these fields anew and send the form; be told what is wrong, if it is."""
+        """Type these fields again and send the form; be told what is wrong."""
         self._window.fill_in(_FORWARD, **fields)
         self._window.submit()
         if fault is not None:

@@ -100,7 +100,7 @@ def fingerprint(live: Live) -> str:
 
 
 def passes(live: Live) -> bool:
-    """Tell whether payload goes from the internet to the target and back."""
+    """Return whether payload goes from the internet to the target and back."""
     lab = live.lab
     return lab.internet.exchange("tcp", lab.main.wan_address, int(EXTERNAL)).passed
 

@@ -37,7 +37,7 @@ class Window:
             self._field(step, name).locator("input").fill(text)
 
     def choose_device(self, step: str, device: str) -> None:
-        """Choose one by its name; nobody is to have one who has not chosen."""
+        """Choose one by its name; no one is to have one who has not chosen."""
         field = self._field(step, "target")
         expect(field.locator(".placeholder")).to_be_visible()
         field.locator("ha-picker-field").click()

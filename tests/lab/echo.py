@@ -92,7 +92,7 @@ class Echo:
             prefix = f"{peer[0]} {server.getsockname()[1]} ".encode()
             server.sendto(prefix + payload, peer)
         except OSError:
-            # An ICMP error for an earlier reply: nobody waits for it.
+            # An ICMP error for an earlier reply: no one waits for it.
             pass
 
 

@@ -4,7 +4,7 @@ Whatever its zones say, firewalld accepts all that was translated by whomever, u
 its owner sets StrictForwardPorts (from 2.3 on): then it rejects what it did not
 translate itself. Debian 12's firewalld is older: for the strict kinds, it is given
 those two rules. Debian 13's has the real ones. By default it owns its table, so that
-nobody else changes it; here it lets others in, as Debian 12's does.
+no one else changes it; here it lets others in, as Debian 12's does.
 """
 
 import re

@@ -36,7 +36,7 @@ def banner(port: int) -> bytes:
 
 
 def is_banner(payload: bytes) -> bool:
-    """Tell whether it is an answer of ours, which an echo service sent back.
+    """Return whether it is an answer of ours, which an echo service sent back.
 
     Such a reply may be hijacked as well; who answers it answers for ever.
     """

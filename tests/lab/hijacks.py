@@ -49,7 +49,7 @@ class Hijack(ABC):
 
     @abstractmethod
     def set_up(self, ssh_port: int) -> str:
-        """Take what there is, but not SSH to the router: nobody locks himself out."""
+        """Take what there is, but not SSH to the router: no one locks himself out."""
 
     @property
     @abstractmethod

@@ -114,7 +114,7 @@ class Machine:
     def stop(self, process: subprocess.Popen[str]) -> None:
         """Kill what `spawn` started, and its children of the same group."""
         while process.poll() is None:
-            # nsenter goes last, as nobody else would take its child's status soon.
+            # nsenter goes last, as no one else would take its child's status soon.
             for member in _group(process.pid) or [process.pid]:
                 with suppress(ProcessLookupError):
                     os.kill(member, signal.SIGKILL)

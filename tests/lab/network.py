@@ -107,12 +107,12 @@ class Lab(Witness):
             words = f"{REAL_COMMANDS}/{command}".split()
             asked[f"{command} on the router"] = partial(_said_by, bypass, *words)
         for title, ask in asked.items():
-            # Where the lab itself is what has failed, there may be nobody to ask.
+            # Where the lab itself is what has failed, there may be no one to ask.
             with suppress(OSError, LabUnavailable, subprocess.SubprocessError):
                 yield title, ask()
 
     def reset(self) -> None:
-        """Build it anew, with all of its machines as they were at first."""
+        """Build it again, with all of its machines as they were at first."""
         self.close()
         self._build()
 

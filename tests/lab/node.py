@@ -94,7 +94,7 @@ class Node(Machine):
         )
 
     def cut_link(self) -> None:
-        """Put the cable's other end in no bridge: silence, and nobody is told."""
+        """Put the cable's other end in no bridge: silence, and no one is told."""
         self._switch_ip(f"link set {self.name} nomaster")
 
     def restore_link(self) -> None:

@@ -106,7 +106,7 @@ def _debians_applets() -> frozenset[str]:
 def _openwrts_dropbear() -> bytes:
     """Debian's dropbear, but one that looks for keys where OpenWrt's does.
 
-    There, root's are in /etc/dropbear, and those in ~/.ssh let nobody in. This one
+    There, root's are in /etc/dropbear, and those in ~/.ssh let no one in. This one
     looks in ~/.key, which leads there.
     """
     program = Path(find_command("dropbear") or "").read_bytes()

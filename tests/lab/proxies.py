@@ -26,7 +26,7 @@ _SOCKS_PORT: Final = 1080
 
 
 def was_hijacked(tried: Exchange) -> bool:
-    """Tell whether the lab's own proxy answered, and not the echo service."""
+    """Return whether the lab's own proxy answered, and not the echo service."""
     return tried.peer_seen == HIJACKED
 
 

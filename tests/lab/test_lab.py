@@ -72,7 +72,7 @@ def _listed(folder: Path) -> list[Path]:
 
 @BOTH_SERVERS
 async def test_root_logs_in_by_password_and_by_key(at_home: Lab) -> None:
-    """A key lets nobody in until it is installed."""
+    """A key lets no one in until it is installed."""
     router = at_home.bypass
     assert await run_by_ssh(at_home, "id -u", password=router.root_password) == "0"
     key = asyncssh.generate_private_key("ssh-ed25519")
@@ -173,7 +173,7 @@ async def test_new_host_keys_are_not_the_old_ones(at_home: Lab) -> None:
 
 
 def test_a_cut_link_carries_nothing_until_it_is_restored(lab: Lab) -> None:
-    """Nobody is told: connections time out, they are not refused."""
+    """No one is told: connections time out, they are not refused."""
     lab.target.serve("tcp", 443)
     lab.target.cut_link()
     tried = lab.other.exchange("tcp", lab.target.address, 443, timeout=0.3)

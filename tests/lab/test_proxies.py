@@ -154,7 +154,7 @@ def use(lab: Lab, protocol: Protocol, mode: Mode = "snat") -> list[Exchange]:
 
 
 def works(lab: Lab, protocol: Protocol, mode: Mode = "snat") -> bool:
-    """Tell whether it works from wherever its mode allows that."""
+    """Return whether it works from wherever its mode allows that."""
     return all(tried.passed for tried in use(lab, protocol, mode))
 
 
@@ -199,7 +199,7 @@ def test_it_takes_what_a_device_sends_to_the_internet_until_it_is_stopped(
 def test_the_router_can_be_reached_by_ssh(
     at_home: Lab, start: Start, hijack: Hijack
 ) -> None:
-    """Nobody locks himself out."""
+    """No one locks himself out."""
     start(Proxy(hijack))
     with socket.create_connection((at_home.bypass.address, 22), 1) as connection:
         assert connection.recv(4) == b"SSH-"

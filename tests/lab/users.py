@@ -109,7 +109,7 @@ class Users:
     def _install_sudo(self, rule: str) -> None:
         """Add a rule, and the program as root's own, which it insists on.
 
-        In an ordinary user's namespace, the host's files belong to nobody.
+        In an ordinary user's namespace, the host's files belong to no one.
         """
         require("sudo")
         real = find_command("sudo") or ""
@@ -129,7 +129,7 @@ class Users:
 
 
 def _crypt(password: str) -> str:
-    """Hash a password; quickly, as nobody is kept out of the lab by it."""
+    """Hash a password; quickly, as no one is kept out of the lab by it."""
     crypt = ctypes.CDLL("libcrypt.so.1").crypt
     crypt.restype = ctypes.c_char_p
     hashed = crypt(password.encode(), b"$6$rounds=1000$thelab$")

@@ -70,14 +70,14 @@ class Client:
     ) -> Any:
         """Send a request, and return the answer's JSON.
 
-        Raises RequestRefused, and OSError where nobody answers.
+        Raises RequestRefused, and OSError where no one answers.
         """
         return self._call(self._request(method, path, json, form))
 
     def command(self, kind: str, **fields: object) -> Any:
         """Send a websocket command on a connection of its own; return its result.
 
-        Raises RequestRefused, and OSError where nobody answers.
+        Raises RequestRefused, and OSError where no one answers.
         """
         return self._call(self._command(kind, fields))
 

@@ -166,7 +166,7 @@ class HomeAssistant:
         )
 
     def _runs(self) -> bool:
-        """Tell whether it has come up."""
+        """Return whether it has come up."""
         try:
             if self._client.token is None:
                 self._make_user()

@@ -38,7 +38,7 @@ def forward(live: Live, router: AddedRouter) -> Iterator[AddedForward]:
 
 
 def passes(live: Live, port: int = 8443) -> bool:
-    """Tell whether payload goes from the internet to the target and back."""
+    """Return whether payload goes from the internet to the target and back."""
     lab = live.lab
     return lab.internet.exchange("tcp", lab.main.wan_address, port).passed
 
@@ -57,7 +57,7 @@ def test_stopping_home_assistant_leaves_the_forward_in_force(
 def test_killing_home_assistant_loses_no_wish(
     live: Live, forward: AddedForward
 ) -> None:
-    """A forward that is flushed while nobody looks is back after the next start."""
+    """A forward that is flushed while no one looks is back after the next start."""
     live.home_assistant.stored_entries(forward.subentry_id)
     live.home_assistant.kill()
     live.lab.bypass.run("nft", "flush", "ruleset")
@@ -85,7 +85,7 @@ def test_a_changed_forward_takes_effect(
     live.flows.change_forward(
         router.entry_id, forward.subentry_id, external_port="9443"
     )
-    # Nobody waits for the router here, as a browser does not.
+    # No one waits for the router here, as a browser does not.
     wait_until(lambda: passes(live, 9443))
     assert not passes(live)
     live.home_assistant.wait_state(forward.entity_id, "on")

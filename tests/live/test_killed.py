@@ -1,4 +1,4 @@
-"""Home Assistant is killed at any moment, and the next start makes all as wished."""
+"""Home Assistant is killed at any moment, and the next start makes all as desired."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from .flows import AddedForward
 
 PORTS = (8441, 8442, 8443, 8444)
 GUEST = 8445
-# A command that does what it is asked to when somebody lets it, or not at all.
+# A command that does what it is asked to when someone lets it, or not at all.
 WAITS = f"""#!/bin/sh
 [ "$*" = "-f -" ] || exec {REAL_COMMANDS}/sbin/nft "$@"
 asked=$(cat)
@@ -53,7 +53,7 @@ class Home:
             self.turn(state, *(port for port in states if states[port] == state))
 
     def passes(self, port: int) -> bool:
-        """Tell whether payload goes from the internet to the target and back."""
+        """Return whether payload goes from the internet to the target and back."""
         lab = self.live.lab
         return lab.internet.exchange("tcp", lab.main.wan_address, port).passed
 
@@ -69,7 +69,7 @@ class Home:
         return {port: self.state(port) for port in self.forwards}
 
     def wished(self) -> set[int]:
-        """Return the ports of the forwards that are wished, as they stand on disk."""
+        """Return the ports of the forwards that are desired, as they stand on disk."""
         store = f".storage/bypass_router.{self.entry_id}"
         text = (self.live.home_assistant.config / store).read_text()
         ids = json.loads(text)["data"]["wished"]
@@ -80,7 +80,7 @@ class Home:
         }
 
     def runs(self, what: str) -> bool:
-        """Tell whether a command is running on the router."""
+        """Return whether a command is running on the router."""
         return what in self.live.lab.bypass.run("ps", "-eo", "args=").stdout
 
     def mend(self) -> None:
@@ -150,7 +150,7 @@ def test_a_wish_that_was_confirmed_is_so_after_the_next_start(home: Home) -> Non
 
 
 def test_both_come_up_at_once_and_the_router_is_the_later_one(home: Home) -> None:
-    """No switch shows what nobody knows; with the router, all is as it was."""
+    """No switch shows what no one knows; with the router, all is as it was."""
     bypass, home_assistant = home.live.lab.bypass, home.live.home_assistant
     with home.killed():
         bypass.stop_ssh()

@@ -93,7 +93,7 @@ def test_a_restart_of_both_keeps_the_total(live: Live, web: Web) -> None:
 
 
 def test_the_sensor_never_shows_less_than_before(live: Live, web: Web) -> None:
-    """That would look as if it had begun anew, and be counted twice in statistics."""
+    """That would look as if it had begun again, and be counted twice in statistics."""
     come(live, 2)
     live.home_assistant.wait_state(web.sensor, "2")
     live.home_assistant.kill()

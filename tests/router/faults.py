@@ -43,7 +43,7 @@ class Fault:
     """Makes it; a proxy that was started is to be stopped."""
     forward: Forward = WEB
     client: bool = False
-    """Whether it shows only while somebody tries from outside."""
+    """Whether it shows only while someone tries from outside."""
     sudo: bool = False
     """Whether it takes an account that has to ask `sudo`."""
     remembers: bool = False
@@ -86,7 +86,7 @@ def nft(node: Node, text: str) -> None:
 
 
 def _is_iptables(lab: Lab) -> bool:
-    """Tell whether the router is one whose firewall is iptables."""
+    """Return whether the router is one whose firewall is iptables."""
     return lab.options.iptables is not None
 
 
@@ -134,7 +134,7 @@ _ANSWERING: Final = (
 
 
 def _stand_before_in_other_variant(lab: Lab) -> None:
-    """Send the port elsewhere by the other variant of iptables; somebody answers there.
+    """Send the port elsewhere by the other variant of iptables; someone answers there.
 
     Of two chains with one priority, the kernel asks that first which was made last.
     """
@@ -177,7 +177,7 @@ def _drop_unseen(lab: Lab) -> None:
 
 
 def _drop_internet(lab: Lab) -> None:
-    """Drop what is forwarded for clients of the internet, and nobody else's."""
+    """Drop what is forwarded for clients of the internet, and no one else's."""
     nft(
         lab.bypass,
         "table ip unseen { chain post {\n"
@@ -448,7 +448,7 @@ def pairs() -> Iterable[Fault]:
     yield replace(NEVER & CLOSED, causes=NEVER.causes)
     # Our own rules for the firewall are gone with the rest, and come back with it.
     yield replace(MISSING & DROPPED, causes=MISSING.causes)
-    # Nobody has the address: who would listen there can't be told.
+    # No one has the address: who would listen there can't be told.
     yield replace(DOWN & CLOSED, causes=DOWN.causes)
     # Our own packets are dropped as well, so the target is not blamed.
     yield replace(FULL & NO_ANSWER, causes=FULL.causes)

@@ -131,7 +131,7 @@ class Cell:
     def flaw(self, lab: Lab, *, on: bool) -> str | None:
         """Exchange payload, and say what is wrong, if anything is.
 
-        `on` tells whether the forward is to work at all.
+        `on` says whether the forward is to work at all.
         """
         expected = on and self.passes
         tried = self._exchange(lab, _PATIENCE[expected])

@@ -173,7 +173,7 @@ def _block(text: str) -> str:
 
 
 def _is_there(elements: dict[str, str], text: str) -> bool:
-    """Tell whether an element says the same, whatever its comment."""
+    """Return whether an element says the same, whatever its comment."""
     there = elements.get(text.partition(" comment ")[0], "")
     return _COMMENT.sub("", there) == _COMMENT.sub("", text)
 

@@ -86,7 +86,7 @@ async def test_what_was_not_there_before_is_gone_after_the_last_forward(
 
 @NOTHING
 async def test_what_was_there_before_stays(at_home: Lab) -> None:
-    """Though it is of no use to anybody."""
+    """Though it is of no use to anyone."""
     do(at_home, f"{THEIRS}; {THEIRS.replace('-A', '-D')}")
     before = ruleset(at_home)
     assert "chain PREROUTING {" in before
@@ -113,7 +113,7 @@ async def test_what_was_there_before_stays(at_home: Lab) -> None:
 async def test_an_iptables_that_can_not_take_a_chain_of_the_kernels_away_is_forgiven(
     at_home: Lab,
 ) -> None:
-    """Nothing else is left, and nobody hears of it."""
+    """Nothing else is left, and no one hears of it."""
     real = at_home.bypass.commands.replace("iptables-restore", "")
     at_home.bypass.commands.replace(
         "iptables-restore",
@@ -149,7 +149,7 @@ async def test_nothing_is_lost_that_comes_while_a_table_is_taken_away(
 
 
 def test_only_what_nft_shows_is_known() -> None:
-    """And a chain that somebody has put a rule into is no note."""
+    """And a chain that someone has put a rule into is no note."""
     hooks = (PRE,)
     assert Traces.read(None, hooks) == Traces()
     assert Traces.read(Result("table ip nat {\n}", 1), hooks) == Traces()

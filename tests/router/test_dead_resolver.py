@@ -196,7 +196,7 @@ async def test_nothing_is_left_of_a_script_of_roots_whose_link_is_cut(
 
 
 async def test_a_script_of_roots_that_is_killed_is_told_at_once(slow: Lab) -> None:
-    """By the shell around it, which lives on; nobody knows what it has done."""
+    """By the shell around it, which lives on; no one knows what it has done."""
     async with connected(slow) as router:
         running = asyncio.create_task(router.run(SLEEP))
         await until((slow.bypass.root / "tmp/ran").exists)
@@ -206,7 +206,7 @@ async def test_a_script_of_roots_that_is_killed_is_told_at_once(slow: Lab) -> No
 
 
 async def is_told(router: Router) -> bool:
-    """Tell whether a look at the router fails."""
+    """Return whether a look at the router fails."""
     try:
         await router.rules.read()
     except RouterError:
@@ -265,7 +265,7 @@ async def test_a_script_waits_for_no_sudo_where_a_shell_is_given_back(
 
 
 async def test_one_who_is_cancelled_holds_no_session(own: Lab) -> None:
-    """A server allows ten, and none is left after so many that nobody waits for."""
+    """A server allows ten, and none is left after so many that no one waits for."""
     session = await open_session(own)
     hello = Script().run("said", "echo hello")
     for turn in range(40):

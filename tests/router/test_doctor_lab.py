@@ -186,7 +186,7 @@ def tried(faults: list[Fault], kind: Kind, table: Note) -> Iterator[str]:
 
 
 def possible(fault: Fault, kind: Kind) -> bool:
-    """Tell whether a fault can be made on a router.
+    """Return whether a fault can be made on a router.
 
     An OpenWrt has no sudo, and iptables in one variant, if at all.
     """

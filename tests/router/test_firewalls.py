@@ -113,7 +113,7 @@ def test_a_debian_has_iptables_and_nft() -> None:
 
 
 def test_an_old_iptables_has_one_variant() -> None:
-    """Before 1.8 nobody had to tell them apart."""
+    """Before 1.8 no one had to tell them apart."""
     old = "iptables v1.6.2"
     found = tools({"iptables": old, "version.legacy": ABSENT, "version.nft": ABSENT})
     assert found.iptables == Iptables("1.6.2", "legacy")

@@ -58,7 +58,7 @@ def steps(desired: list[Forward], text: str) -> list[tuple[Phase, tuple[str, ...
 
 
 def carried(text: str) -> bool:
-    """Tell whether WEB passes."""
+    """Return whether WEB passes."""
     return GATES.carries(WEB, read(text))
 
 
@@ -230,7 +230,7 @@ def test_a_gate_that_is_not_as_it_should_be_is_mended(
     ],
 )
 def test_a_gate_is_known_in_every_versions_words(printed: str) -> None:
-    """Also with a counter, which somebody may have put in."""
+    """Also with a counter, which someone may have put in."""
     assert carried(table(printed, "drop"))
 
 
@@ -281,7 +281,7 @@ def test_a_plan_makes_exactly_what_is_wished(
 
 @given(st.text(max_size=60))
 def test_no_text_in_a_rules_place_breaks_the_reader(text: str) -> None:
-    """It is a gate, or somebody's rule."""
+    """It is a gate, or someone's rule."""
     state = read(table(f'{text} comment "bypass_router:ab12:01WEB"'))
     GATES.steps([WEB], state)
 

@@ -410,7 +410,7 @@ KEYS = [
 def test_any_private_key_is_loaded_or_named(text: str, passphrase: str | None) -> None:
     """Nothing of it is in the error.
 
-    With a passphrase, a key may ask for more work than anybody has time for.
+    With a passphrase, a key may ask for more work than anyone has time for.
     """
     account = Credentials("root", private_key=text, passphrase=passphrase)
     try:
@@ -426,7 +426,7 @@ def check_error(err: RouterError, *, said: bool = True) -> None:
 
 
 def is_shown(text: str, limit: int = 200) -> bool:
-    """Tell whether a text is short, and moves no cursor."""
+    """Return whether a text is short, and moves no cursor."""
     return len(text) <= limit and not any(
         unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text
     )

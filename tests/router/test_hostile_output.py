@@ -100,12 +100,12 @@ def replace(lab: Lab, name: str, *lines: str, only: str = "") -> None:
 
 
 def harmed(lab: Lab) -> bool:
-    """Tell whether the router ran what it was only told as text."""
+    """Return whether the router ran what it was only told as text."""
     return (lab.bypass.root / CANARY.lstrip("/")).exists()
 
 
 async def is_well(lab: Lab, router: Router) -> bool:
-    """Tell whether the same router is of use again, over the same connection."""
+    """Return whether the same router is of use again, over the same connection."""
     lab.bypass.commands.restore()
     lab.bypass.use_iptables(lab.options.iptables)
     if "443" not in lab.target.run("ss", "-Htln", "sport = 443").stdout:
@@ -160,7 +160,7 @@ async def test_an_iptables_that_prints_without_end_is_cut_off(
 async def test_as_many_rules_as_are_taken_are_read_in_time(
     at_home: Lab, router: Router
 ) -> None:
-    """Thousands of rules with tags of ours, each for a forward that is not wished."""
+    """Thousands of rules with tags of ours, each for a forward that is not desired."""
     rule = "-A HA-BYPASS-PRE -p tcp -m comment --comment bypass_router:ab12:N%d -j DROP"
     flood = f"echo '-N HA-BYPASS-PRE'; seq -f '{rule}' 20000 | sed 's/%d//'"
     replace(at_home, "iptables", flood.replace("%d", "%.0f"), only="-S HA-BYPASS-PRE")
@@ -329,7 +329,7 @@ async def test_rules_of_ours_that_were_edited_are_not_live_and_are_mended(
         for hook, before in zip(HOOKS, sound, strict=True)
         for line in set(before) - set(rules(at_home, hook))
     )
-    # Those whose rules were left alone stand behind some that are nobody's now.
+    # Those whose rules were left alone stand behind some that are no one's now.
     touched = {f.id for f in forwards if re.search(rf":{f.id}\b", lost)}
     assert len(touched) == edits
     assert touched.isdisjoint(live.forwards)
@@ -340,7 +340,7 @@ async def test_rules_of_ours_that_were_edited_are_not_live_and_are_mended(
         after = rules(at_home, hook)
         assert set(before) <= set(after)
         for line in set(after) - set(before):
-            # Nobody's, since its comment was changed: who did that, wants it so.
+            # No one's, since its comment was changed: who did that, wants it so.
             assert not any(f'"bypass_router:ab12:{f.id}"' in line for f in forwards)
     assert not harmed(at_home)
     assert await is_well(at_home, router)
@@ -547,7 +547,7 @@ ACCOUNT = Credentials("root", "secret")
 
 
 class Server(asyncssh.SSHServer):
-    """A server that lets everybody in, and then does something to them."""
+    """A server that lets everyone in, and then does something to them."""
 
     def __init__(
         self, then: Callable[[asyncssh.SSHServerConnection], None] | None = None
@@ -634,7 +634,7 @@ async def serve(
 async def test_a_server_here_asks_for_no_name_and_waits_for_no_others_clients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each ends by itself, be this machine's name known to anybody or not."""
+    """Each ends by itself, be this machine's name known to anyone or not."""
 
     def ask(*_: object) -> str:
         raise AssertionError("somebody asks for this machine's name")

@@ -48,7 +48,7 @@ class Listener:
         return await asyncio.wait_for(self._changes.get(), seconds)
 
     async def silence(self, seconds: float) -> bool:
-        """Tell whether nothing is heard for so long."""
+        """Return whether nothing is heard for so long."""
         try:
             await self.next(seconds)
         except TimeoutError:
@@ -86,7 +86,7 @@ async def watching(lab: Lab) -> AsyncIterator[tuple[Router, Listener]]:
 
 @pytest.fixture
 def idle(at_home: Lab) -> list[str]:
-    """What runs on the bypass router before anybody connects."""
+    """What runs on the bypass router before anyone connects."""
     return processes(at_home)
 
 

@@ -245,7 +245,7 @@ DAMAGES = {
 def test_a_damaged_table_is_made_anew_with_the_elements_of_others(
     damage: str, theirs: list[Forward]
 ) -> None:
-    """In one transaction. Until then, nobody's forward is live."""
+    """In one transaction. Until then, no one's forward is live."""
     _, theirs = apart([WEB], theirs)
     table = changed(changed(None, [WEB]), theirs, OTHER_SITE)
     assert table is not None
@@ -379,7 +379,7 @@ def test_a_failed_look_is_an_error_and_never_an_empty_router(
 
 @given(st.sampled_from(PLACES), st.text(max_size=80) | forwards(longest=1).map(str))
 def test_no_text_in_an_elements_place_breaks_the_reader(place: str, text: str) -> None:
-    """It is one of ours, or it is nobody's."""
+    """It is one of ours, or it is no one's."""
     element = read_element(place, text)
     if element:
         assert f" element ip ha_bypass {place} {{ " in add_line(*element)

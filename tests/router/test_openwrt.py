@@ -144,7 +144,7 @@ async def test_its_services_are_known(at_home: Lab, router: Router) -> None:
 async def test_packets_are_passed_on_once_that_is_asked_for(
     at_home: Lab, router: Router
 ) -> None:
-    """Where somebody has switched it off."""
+    """Where someone has switched it off."""
     at_home.bypass.sysctl("net.ipv4.ip_forward", "0")
     await router.enable_forwarding()
     assert at_home.bypass.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout == "1\n"

@@ -114,5 +114,5 @@ def test_what_sudo_says_instead_of_running_a_command_is_a_refusal(
 
 @pytest.mark.parametrize(("status", "said"), RAN.values(), ids=RAN)
 def test_what_fails_for_another_reason_is_none(status: int, said: str) -> None:
-    """Nobody is sent to look for a right that is not missing."""
+    """No one is sent to look for a right that is not missing."""
     assert not refused_by_sudo(Result(said, status))

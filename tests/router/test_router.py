@@ -80,7 +80,7 @@ async def router(at_home: Lab, firewall: Backend) -> AsyncIterator[Router]:
 
 
 def passes(lab: Lab, protocol: Protocol, port: int, *, host: str = "internet") -> bool:
-    """Tell whether payload goes to the target and back, to the right port of it."""
+    """Return whether payload goes to the target and back, to the right port of it."""
     node = lab.internet if host == "internet" else lab.other
     address = lab.main.wan_address if host == "internet" else lab.bypass.address
     return node.exchange(protocol, address, port, timeout=0.4).passed
@@ -196,7 +196,7 @@ async def test_only_the_sources_get_in(at_home: Lab, router: Router) -> None:
 async def test_a_forward_passes_where_forwarding_is_forbidden(
     at_home: Lab, router: Router
 ) -> None:
-    """As with Docker, whose FORWARD drops what nobody accepts."""
+    """As with Docker, whose FORWARD drops what no one accepts."""
     at_home.bypass.run("iptables", "-P", "FORWARD", "DROP")
     at_home.target.serve("tcp", 443)
     await router.rules.apply([WEB])

@@ -18,8 +18,8 @@ from custom_components.bypass_router.router.errors import FirewallFailed
 from custom_components.bypass_router.router.forward import Forward, Protocol
 from custom_components.bypass_router.router.iptables.rules import PRE, rules_of
 from custom_components.bypass_router.router.rule_import.detect import (
-    Place,
-    read_hand_made,
+    Location,
+    read_manual_forwards,
 )
 from custom_components.bypass_router.router.rule_import.replace import (
     Listing,
@@ -33,7 +33,7 @@ from tests.lab.options import RouterOptions
 from .client import BOTH_VARIANTS, connect
 from .rules import SITE, forwards
 
-PLACE = Place(SITE, "lan")
+LOCATION = Location(SITE, "lan")
 IPTABLES = Listing("iptables")
 DNAT = (
     "-d 192.168.50.2/32 -p tcp -m tcp --dport 8443"
@@ -70,7 +70,7 @@ def listed(pre: list[str], post: list[str]) -> dict[str, Result]:
 
 def read(pre: list[str], post: list[str] | None = None) -> list[ManualForward]:
     """Return what is found there."""
-    return read_hand_made(listed(pre, post or []), [IPTABLES], PLACE)
+    return read_manual_forwards(listed(pre, post or []), [IPTABLES], LOCATION)
 
 
 def named(found: ManualForward, **changes: Any) -> Forward:
@@ -239,7 +239,7 @@ def test_a_rule_that_others_need_stays(needed: bool) -> None:
     limited = f"-m limit --limit 3/min {DNAT.replace('8443', '9443')}"
     pre = [DNAT, limited] if needed else [DNAT]
     sections = listed(pre, [MENDED, MENDED])
-    (found,) = read_hand_made(sections, [IPTABLES], PLACE)
+    (found,) = read_manual_forwards(sections, [IPTABLES], LOCATION)
     part = Replaced([IPTABLES], {WEB.id: found})
     state = part.read(sections)
     assert part.steps([], state) == []
@@ -252,7 +252,7 @@ def test_a_rule_that_others_need_stays(needed: bool) -> None:
 
 
 class Client:
-    """Somebody on the internet who exchanges payload all the time."""
+    """Someone on the internet who exchanges payload all the time."""
 
     def __init__(self, lab: Lab) -> None:
         """Take the lab; `using` begins."""
@@ -323,12 +323,12 @@ ROUTERS = pytest.mark.parametrize(
 async def test_the_articles_rules_are_replaced_under_a_clients_hands(
     at_home: Lab, firewall: Backend
 ) -> None:
-    """Not one of its exchanges fails, and no rule of anybody else is touched."""
+    """Not one of its exchanges fails, and no rule of anyone else is touched."""
     others = by_hand(at_home)
     client = Client(at_home)
     router = await connect(at_home, firewall=firewall)
     try:
-        (found,) = await router.rules.hand_made()
+        (found,) = await router.rules.manual_forwards()
         forward = named(found)
         # The router masquerades what it passes on.
         assert forward == WEB
@@ -339,7 +339,7 @@ async def test_the_articles_rules_are_replaced_under_a_clients_hands(
             await asyncio.sleep(0.2)
         assert live.forwards == {forward.id: forward}
         assert len(router.rules.transactions) == 1
-        assert await router.rules.hand_made() == []
+        assert await router.rules.manual_forwards() == []
         with_ours = at_home.bypass.iptables_save().splitlines()
         assert [it for it in with_ours if "HA-BYPASS" not in it] == others
         await router.rules.apply([])
@@ -356,7 +356,7 @@ async def test_both_halves_are_one_transaction_of_iptables(at_home: Lab) -> None
     by_hand(at_home)
     router = await connect(at_home)
     try:
-        (found,) = await router.rules.hand_made()
+        (found,) = await router.rules.manual_forwards()
         replace_restore(at_home, "tee /tmp/heard | {real}")
         async with router.rules.replacing({WEB.id: found}):
             await router.rules.apply([WEB])
@@ -381,7 +381,7 @@ async def test_rules_of_the_other_variant_are_replaced_too(at_home: Lab) -> None
         at_home.bypass.real(command, *words)
     router = await connect(at_home)
     try:
-        (found,) = await router.rules.hand_made()
+        (found,) = await router.rules.manual_forwards()
         async with router.rules.replacing({WEB.id: found}):
             await router.rules.apply([WEB])
         assert DNAT not in at_home.bypass.iptables_save()
@@ -401,7 +401,7 @@ async def test_a_router_that_refuses_keeps_what_was_made_by_hand(
     client = Client(at_home)
     router = await connect(at_home, firewall=firewall)
     try:
-        (found,) = await router.rules.hand_made()
+        (found,) = await router.rules.manual_forwards()
         replace_restore(at_home, REFUSING)
         with client.using():
             async with router.rules.replacing({WEB.id: found}):

@@ -102,7 +102,7 @@ class Kernel:
         return found
 
     def admits(self, forward: Forward) -> bool:
-        """Tell whether nothing drops what is translated for a forward."""
+        """Return whether nothing drops what is translated for a forward."""
         return all(
             rule in (self.chains.chains[hook] or ())
             for hook, rule in rules_of(forward, SITE, ADMITTING)
@@ -160,7 +160,7 @@ def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
     kernel = Kernel()
     run(kernel, RULESETS[before], was)
     ruleset = RULESETS[after]
-    # Nobody has to know by what it was done.
+    # No one has to know by what it was done.
     assert kernel.seen(ruleset).live.forwards == {f.id: f for f in was}
     kept = [forward for forward in was if forward in desired]
     plan = ruleset.plan(desired, kernel.seen(ruleset)).in_parts(most)
@@ -227,7 +227,7 @@ def test_forwards_of_which_some_have_moved_are_all_live() -> None:
 
 
 def test_what_is_retired_is_looked_at_no_more_once_it_is_empty() -> None:
-    """But as long as anybody's rules are in it."""
+    """But as long as anyone's rules are in it."""
     kernel = Kernel()
     run(kernel, BY_IPTABLES, [WEB])
     snapshot = kernel.seen(BY_NFT)

@@ -45,7 +45,7 @@ ENCRYPTED_KEY = KEY.export_private_key("openssh", "sesame", rounds=1).decode()
 
 
 async def says_hello(session: Session) -> bool:
-    """Tell whether a script runs over the session, and close it."""
+    """Return whether a script runs over the session, and close it."""
     try:
         return (await session.run(HELLO))["said"].output == "hello"
     finally:
@@ -115,7 +115,7 @@ async def test_a_key_may_have_a_passphrase(at_home: Lab) -> None:
 def test_a_key_that_is_no_use_is_named(
     private_key: str, passphrase: str | None, error: type[RouterError]
 ) -> None:
-    """Before anybody connects anywhere."""
+    """Before anyone connects anywhere."""
     account = Credentials("root", private_key=private_key, passphrase=passphrase)
     with pytest.raises(error) as caught:
         account.load_key()
@@ -157,7 +157,7 @@ async def test_a_router_with_another_key_gets_no_secret(
 async def test_a_refused_account_is_told_apart_from_a_silent_router(
     at_home: Lab,
 ) -> None:
-    """A wrong password, a key that nobody knows, a user that is none."""
+    """A wrong password, a key that no one knows, a user that is none."""
     for account in (
         Credentials("root", "wrong"),
         Credentials("root", private_key=PRIVATE_KEY),
@@ -171,7 +171,7 @@ async def test_a_refused_account_is_told_apart_from_a_silent_router(
 async def test_each_failure_to_connect_has_its_name(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody at the address, a closed port, something else that listens."""
+    """No one at the address, a closed port, something else that listens."""
     with pytest.raises(PortClosed):
         await fetch_host_key(at_home.bypass.address, 2222)
     at_home.target.serve("tcp", 22)
@@ -206,7 +206,7 @@ async def test_a_name_that_nobody_knows_is_told(
 async def test_a_dead_router_is_noticed(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody says goodbye when the power fails: within 20 seconds, here faster."""
+    """No one says goodbye when the power fails: within 20 seconds, here faster."""
     interval, count = login_module.KEEPALIVE_INTERVAL, login_module.KEEPALIVE_COUNT
     assert interval * (count + 1) < 20
     monkeypatch.setattr(login_module, "KEEPALIVE_INTERVAL", 0.1)

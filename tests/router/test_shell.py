@@ -140,7 +140,7 @@ async def test_a_waiting_shell_that_is_killed_is_no_loss(
             answer = await session.run(once)
         else:
             server = at_home.bypass.run("ps", "-o", "ppid=", "-p", str(waiting)).stdout
-            # Nobody tells us of the death before the script is there.
+            # No one tells us of the death before the script is there.
             at_home.bypass.run("kill", "-STOP", server.strip())
             at_home.bypass.run("sh", "-c", "kill -9 $0; pkill -9 bash", str(waiting))
             running = asyncio.create_task(session.run(once))
@@ -156,7 +156,7 @@ async def test_a_waiting_shell_that_is_killed_is_no_loss(
 
 @SERVERS
 async def test_a_script_that_is_killed_half_way_is_not_run_again(at_home: Lab) -> None:
-    """What it has done, nobody knows."""
+    """What it has done, no one knows."""
     script = Script().run("hang", "sh -c 'echo ran >>/tmp/ran; exec sleep 99'")
     async with ready(at_home) as session:
         waiting = await standby(at_home, session)
@@ -172,7 +172,7 @@ async def test_a_script_that_is_killed_half_way_is_not_run_again(at_home: Lab) -
 async def test_a_shell_that_can_not_be_opened_ahead_is_no_error(
     at_home: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nor is it tried again before the next script, nor told to anybody."""
+    """Nor is it tried again before the next script, nor told to anyone."""
     async with ready(at_home) as session:
         waiting = await standby(at_home, session)
         at_home.bypass.commands.replace(

@@ -77,7 +77,7 @@ def lines_of(sudoers: str) -> list[str]:
 
 
 def allows(line: str, command: str) -> bool:
-    """Tell whether a command is one of those that a line of sudoers means."""
+    """Return whether a command is one of those that a line of sudoers means."""
     path, _, arguments = line.partition(" ")
     if not arguments.startswith("^"):
         return line.replace("\\", "") == command
@@ -137,7 +137,7 @@ async def refused(lab: Lab, firewall: Backend) -> str:
 
 
 async def passes(lab: Lab) -> bool:
-    """Tell whether payload goes from the internet to the target and back."""
+    """Return whether payload goes from the internet to the target and back."""
     exchange = await asyncio.to_thread(
         lab.internet.exchange, "tcp", lab.main.wan_address, 8443, timeout=0.4
     )
@@ -163,7 +163,7 @@ async def hears(lab: Lab, router: Router) -> None:
     """See that a change by another program is heard of, and by which if it tells."""
     async with listening(router) as listener:
         lab.bypass.run("iptables", "-t", "nat", "-I", "PREROUTING", "-j", "RETURN")
-        # Changes by the legacy variant are reported by nobody, but looked for.
+        # Changes by the legacy variant are reported by no one, but looked for.
         named = router.reports and lab.options.iptables == "nft"
         cause = "iptables" if named else None
         assert await listener.next(3) == Change(cause)
@@ -209,7 +209,7 @@ def tunnel(lab: Lab) -> Iterator[None]:
 
 
 async def hears_who_comes(lab: Lab, router: Router) -> None:
-    """See that a connection is heard of, soon after somebody has begun to come."""
+    """See that a connection is heard of, soon after someone has begun to come."""
 
     async def arrival() -> NewConnection:
         async for told in router.watch():
@@ -327,7 +327,7 @@ async def test_an_account_that_may_do_what_is_documented_works(own: Lab) -> None
         if own.options.iptables == "nft":
             await works_where_iptables_shows_nothing(own, router)
         else:
-            # Nobody but root is told whether it has the table.
+            # No one but root is told whether it has the table.
             needless += "| -C | mangle -S"
         await does_the_rest(own, router)
     lines = lines_of(SUDOERS)
@@ -432,7 +432,7 @@ async def test_what_may_not_be_counted_is_not_said_to_stay_away(
 
 
 async def test_a_diagnosis_goes_on_without_a_look_at_neighbours(own: Lab) -> None:
-    """What nobody serves is said to be closed; sudo is asked, and refuses nothing."""
+    """What no one serves is said to be closed; sudo is asked, and refuses nothing."""
     own.target.stop_serving()
     allow(own, without("neigh", FOR_NFT))
     async with connected(own, firewall=Backend.AUTO) as router:
@@ -588,7 +588,7 @@ def test_a_refusal_of_sudos_is_told_from_a_failure_of_the_command(own: Lab) -> N
 
 
 async def test_the_command_that_was_refused_is_named(own: Lab) -> None:
-    """At once: nobody waits for a password that nobody can type."""
+    """At once: no one waits for a password that no one can type."""
     for sudoers, command in (
         ("", LOOK),
         (f"{NAME} ALL = (ALL) ALL\n", LOOK),

@@ -28,7 +28,7 @@ HERE, NOBODY = IPv4Address("192.168.50.10"), IPv4Address("192.168.50.99")
 async def test_a_device_that_nobody_has_talked_to_is_found(
     at_home: Lab, without: str
 ) -> None:
-    """By ARP; and one that is off is not, and delays nobody for long."""
+    """By ARP; and one that is off is not, and delays no one for long."""
     at_home.bypass.commands.hide(without)
     router = await connect(at_home, firewall=Backend.AUTO)
     try:

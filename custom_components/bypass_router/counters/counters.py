@@ -3,8 +3,8 @@
 A router with `conntrack` tells of each connection that it translates. That is a hint,
 after which the counters are read, every few seconds at the most; nothing is asked while
 nothing comes. Without it, they are read once a minute, which is one round trip and one
-process on the router: a forward's rules tell nobody when they are used. That is done
-only while somebody wants to know and a forward is on.
+process on the router: a forward's rules tell no one when they are used. That is done
+only while someone wants to know and a forward is on.
 """
 
 import asyncio
@@ -114,7 +114,7 @@ class Counters:
             self.async_read_soon()
 
     async def _read(self) -> None:
-        """Read as long as somebody asks for it, with pauses."""
+        """Read as long as someone asks for it, with pauses."""
         try:
             while self._asked and (router := self._router()):
                 self._asked = False

@@ -2,8 +2,8 @@
 
 The router's own counters keep what is not written down yet, so little is written: at
 most every five minutes while connections come, nothing while none come, and at once
-when a counter has begun anew, because from then on the file alone knows what was
-before. Whoever kills Home Assistant loses nothing, unless the rules are set anew while
+when a counter has begun again, because from then on the file alone knows what was
+before. Whoever kills Home Assistant loses nothing, unless the rules are set again while
 it is away: then the connections since the last writing, of five minutes at the most.
 """
 

@@ -1,7 +1,7 @@
 """How many connections a forward has had, over all the lives of its rules.
 
-The router counts from nothing whenever the rules are set anew: after it restarted,
-after somebody removed them, after the switch was off. The total goes on.
+The router counts from nothing whenever the rules are set again: after it restarted,
+after someone removed them, after the switch was off. The total goes on.
 
 No connection is ever counted twice. Uncounted stay those that came between the last
 reading and the end of the rules, and as many as were seen before, if more than that
@@ -35,5 +35,5 @@ class Tally:
         return Tally(self.total + gained, seen, boot, last)
 
     def continues(self, former: Tally) -> bool:
-        """Tell whether a total that was lost could be had of `former` by reading on."""
+        """Return whether reading on from `former` could give a total that was lost."""
         return self.boot == former.boot and self.seen >= former.seen

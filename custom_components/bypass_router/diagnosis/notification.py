@@ -36,7 +36,7 @@ async def async_diagnose_visibly(
         )
 
     def on_progress(left: int, packets: int) -> None:
-        """Show how long it takes, and whether somebody came."""
+        """Show how long it takes, and whether someone came."""
         nonlocal shown
         if packets == shown and left % _STEP:
             return

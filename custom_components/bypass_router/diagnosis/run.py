@@ -35,7 +35,7 @@ class Finding:
     diagnosis: Diagnosis
 
     def holds(self, forward: Forward | None, *, on: bool) -> bool:
-        """Tell whether the forward is still the one that was looked at."""
+        """Return whether the forward is still the one that was looked at."""
         return (forward, on) == (self.forward, self.on)
 
 
@@ -46,7 +46,7 @@ async def async_diagnose(
     watch: int = 0,
     on_progress: OnProgress = lambda _left, _packets: None,
 ) -> Diagnosis:
-    """Diagnose a forward; watch for somebody who tries from outside, if all is well.
+    """Diagnose a forward; watch for someone who tries from outside, if all is well.
 
     Raises ServiceValidationError if that is under way, or makes no sense. That the
     router can't be reached, or refuses, is part of the diagnosis.

@@ -1,6 +1,6 @@
 """Learns which devices the targets are, as soon as their forwards are on.
 
-Nothing is learnt anew of a target that is known: if another device takes its address,
+Nothing is learnt again of a target that is known: if another device takes its address,
 the doctor shall see that. A diagnosis that finds all well says otherwise.
 """
 
@@ -61,7 +61,7 @@ class TargetLearner:
         return [it for it in new if it.target in targets]
 
     async def _learn(self) -> None:
-        """Ask as long as there is somebody to ask for."""
+        """Ask as long as there is someone to ask for."""
         try:
             while (router := self._router()) and (new := self._new()):
                 asked = {(it.id, it.target) for it in new}

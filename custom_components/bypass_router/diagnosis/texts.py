@@ -28,7 +28,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|!:~&])")
 
 
 class _Words(dict[str, str]):
-    """Words for placeholders; what nobody has told is a question mark."""
+    """Words for placeholders; what no one has told is a question mark."""
 
     def __missing__(self, key: str) -> str:
         return "?"

@@ -62,7 +62,7 @@ def check_ports(
         if listener.is_ssh and listener.conflicting_listeners(forward)
     ]
     if servers:
-        # Nobody would get at the router any more to take it back.
+        # No one would get at the router any more to take it back.
         port = str(servers[0].port)
         return {CONF_EXTERNAL_PORT: "port_is_ssh"}, {"port": port}
     if taken:
@@ -144,7 +144,7 @@ def named(texts: Sequence[str]) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether people can read the text, and read it as what it is."""
+    """Return whether people can read the text, and read it as what it is."""
     return (
         len(text) <= MAX_NAME
         and any(char.isprintable() and not char.isspace() for char in text)
@@ -153,6 +153,6 @@ def is_name(text: str) -> bool:
 
 
 def _is_readable(char: str) -> bool:
-    """Tell whether a character is neither a control nor a format nor a line's end."""
+    """Return whether a character is neither a control nor a format nor a line's end."""
     kind = unicodedata.category(char)
     return char in _JOINERS or not (kind.startswith("C") or kind in ("Zl", "Zp"))

@@ -65,11 +65,11 @@ def parse_host(text: str) -> str | None:
 
 
 def is_username(text: str) -> bool:
-    """Tell whether an account on a router can have this name."""
+    """Return whether an account on a router can have this name."""
     return bool(_USERNAME.fullmatch(text))
 
 
 def is_password(text: str) -> bool:
-    """Tell whether an account on a router can have this password."""
+    """Return whether an account on a router can have this password."""
     # No controls, and no halves of characters that can't be sent.
     return not any(unicodedata.category(char) in ("Cc", "Cs") for char in text)

@@ -29,7 +29,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Section:
     """A part of the path: the checks that concern it, and which of them prove it."""
 
     steps: Collection[Step]
@@ -49,11 +49,11 @@ class _Place:
         return State.UNKNOWN
 
 
-# Nobody here sees where before the bypass router a packet got lost; what did arrive
+# No one here sees where before the bypass router a packet got lost; what did arrive
 # has come all the way.
-_OUTSIDE: Final = _Place((), (Step.ARRIVAL, Step.VISIT))
-_ARRIVING: Final = _Place((Step.ARRIVAL,), (Step.ARRIVAL, Step.VISIT))
-_BYPASS: Final = _Place(
+_OUTSIDE: Final = _Section((), (Step.ARRIVAL, Step.VISIT))
+_ARRIVING: Final = _Section((Step.ARRIVAL,), (Step.ARRIVAL, Step.VISIT))
+_BYPASS: Final = _Section(
     (
         Step.CONNECTION,
         Step.PRIVILEGES,
@@ -66,13 +66,15 @@ _BYPASS: Final = _Place(
     ),
     (Step.RULES,),
 )
-_LEAVING: Final = _Place(
+_LEAVING: Final = _Section(
     (Step.PASSAGE, Step.TARGET, Step.PORT, Step.ANSWERS, Step.THROUGH, Step.VISIT),
     (Step.PORT, Step.THROUGH, Step.VISIT),
 )
-_TARGET: Final = _Place((Step.TARGET, Step.PORT), (Step.TARGET, Step.PORT, Step.VISIT))
+_TARGET: Final = _Section(
+    (Step.TARGET, Step.PORT), (Step.TARGET, Step.PORT, Step.VISIT)
+)
 # What is passed through from end to end, or at least from the home.
-_WHOLE: Final = _Place((), (Step.THROUGH, Step.VISIT))
+_WHOLE: Final = _Section((), (Step.THROUGH, Step.VISIT))
 
 
 def model_of(situation: Situation) -> PathModel:

@@ -2,7 +2,7 @@
 
 It brings its own ground, for a page does not tell an image whether it is light or
 dark, and it goes down rather than across, so that it can be read on a phone. Each state
-is a colour, a sign, a kind of line and a word: nobody has to tell red from green.
+is a colour, a sign, a kind of line and a word: no one has to tell red from green.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Somebody on the path."""
+    """Someone on the path."""
 
     role: Role
     name: str
@@ -184,7 +184,7 @@ def _pill(model: PathModel) -> float:
 
 
 def _title_fits(model: PathModel) -> bool:
-    """Tell whether the name leaves room for that word beside it."""
+    """Return whether the name leaves room for that word beside it."""
     room = _WIDTH - 2 * _EDGE - 18 - _pill(model)
     return width_of(model.title, _TITLE_SIZE) <= room
 

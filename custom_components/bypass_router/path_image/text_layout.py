@@ -1,4 +1,4 @@
-"""How much of a text there is room for, where nobody knows the letters' true widths."""
+"""How much of a text there is room for, where no one knows the letters' true widths."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -55,7 +55,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _breaks(before: str, after: str) -> bool:
-    """Tell whether a line may end between two letters."""
+    """Return whether a line may end between two letters."""
     return before.isspace() or any(
         east_asian_width(letter) in "WF" for letter in (before, after)
     )

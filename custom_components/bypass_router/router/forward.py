@@ -73,7 +73,7 @@ class PortRange:
         return self.last - self.first + 1
 
     def overlaps(self, other: PortRange) -> bool:
-        """Tell whether the two have a port in common."""
+        """Return whether the two have a port in common."""
         return self.first <= other.last and other.first <= self.last
 
     def shifted(self, first: int) -> PortRange:
@@ -112,11 +112,11 @@ class Forward:
 
     @property
     def shifted(self) -> bool:
-        """Tell whether the target's ports differ from the external ones."""
+        """Return whether the target's ports differ from the external ones."""
         return self.target_ports != self.external
 
     def conflicts(self, other: Forward) -> bool:
-        """Tell whether both want one port of one transport."""
+        """Return whether both want one port of one transport."""
         return self.external.overlaps(other.external) and not set(
             self.protocol.transports
         ).isdisjoint(other.protocol.transports)
@@ -203,7 +203,7 @@ def parse_ports(text: str) -> PortRange:
 
 
 def is_host(address: IPv4Address) -> bool:
-    """Tell whether the address can be one host's, seen from a router.
+    """Return whether the address can be one host's, seen from a router.
 
     Leaves out 0.0.0.0/8, loopback, multicast and the reserved block with the
     broadcast address (RFC 1122, section 3.2.1.3; RFC 1112, section 4).

@@ -23,7 +23,7 @@ from .errors import FirewallFailed, NotApplied, NotPrivileged, RouterError
 from .forward import Forward
 from .monitor import Change
 from .probe.probe import Probe
-from .rule_import.detect import Place, read_hand_made
+from .rule_import.detect import Location, read_manual_forwards
 from .rule_import.replace import ManualForward, Replaced, listings
 from .rules.base import Live, Part, Problem, RouterContext, failure_of
 from .rules.ruleset import Plan, Ruleset, Snapshot
@@ -119,7 +119,7 @@ class LiveRules:
     def cause_of(self, changes: Iterable[Change]) -> str | None:
         """Return which program made the first of these changes that we did not.
 
-        Our own changes are reported like anybody else's. The process id in a
+        Our own changes are reported like anyone else's. The process id in a
         report does not tell them apart where the router is a container, so
         they are counted.
         """
@@ -163,14 +163,14 @@ class LiveRules:
         """Return how many connections each forward has had, by its id.
 
         Since its rules were set: a restart of the router, or whoever removes the
-        rules, begins anew. One round trip, and one process on the router.
+        rules, begins again. One round trip, and one process on the router.
         """
         async with self._lock:
             script = Script()
             self.ruleset.add_count(script)
             return self.ruleset.read_counts(await self._run_script(script))
 
-    async def hand_made(self) -> list[ManualForward]:
+    async def manual_forwards(self) -> list[ManualForward]:
         """Return the forwards that a person has made here by hand. One round trip."""
         found = listings(self._probe.tools)
         script = Script()
@@ -178,7 +178,9 @@ class LiveRules:
             listing.add_to(script)
         async with self._lock:
             sections = await self._run_script(script)
-        return read_hand_made(sections, found, Place(self._site, self._probe.interface))
+        return read_manual_forwards(
+            sections, found, Location(self._site, self._probe.interface)
+        )
 
     @asynccontextmanager
     async def replacing(
@@ -295,7 +297,7 @@ class LiveRules:
     ) -> tuple[Mapping[str, Result], Snapshot]:
         """Run a script and read the rules back, in one round trip."""
         ruleset.add_read(script)
-        # Until the answer is there, nobody knows what the rules are.
+        # Until the answer is there, no one knows what the rules are.
         self._snapshot = None
         sections = await self._run_script(script)
         self.listing = {

@@ -5,7 +5,7 @@ prints is taken for a hint alone: whoever hears it reads the rules.
 
 - `nft monitor` hears all that `nft` and `iptables-nft` do, and names the program
   that did it. It starts no process while nothing happens.
-- Changes by `iptables-legacy` reach nobody. There, a loop compares our chains
+- Changes by `iptables-legacy` reach no one. There, a loop compares our chains
   and the kernel's that enter them once a second, beside `nft monitor` or alone.
 - `ip monitor` hears of rules of routing, beside `nft monitor`.
 - `conntrack -E` hears of each connection that was translated.
@@ -79,7 +79,7 @@ _WATCHER = """\
 # group has a bit of its own, and `conntrack` listens to others.
 _RULES = "12 +[0-9]+ +[0-9a-f]*[4-7c-f][0-9a-f]"
 _ROUTING = "0 +[0-9]+ +[0-9a-f]*[89a-f][0-9a-f]"
-# A process `hears` once the kernel lists somebody who did not listen before. To count
+# A process `hears` once the kernel lists someone who did not listen before. To count
 # them is not enough: one of an earlier connection may just be ending. Nor may an
 # account send a signal to what its sudo has made root's.
 _BEFORE = """\

@@ -108,7 +108,7 @@ class Router:
 
         The first change comes at once, as soon as no other can be missed:
         `read` then, and after each further one. Ends when the watcher on the
-        router ends, which may be watched anew; raises ConnectionLost.
+        router ends, which may be watched again; raises ConnectionLost.
         """
         while True:
             watch = Monitor(
@@ -189,7 +189,7 @@ class Router:
         return self._session.closed
 
     async def close(self) -> None:
-        """End the connection; the rules stay in force."""
+        """End the connection; the rules stay active."""
         await self._session.close()
 
 

@@ -1,1 +1,1 @@
-"""What is desired on a router, and how it is brought about and kept."""
+"""What is desired on a router, and how it is applied and kept."""

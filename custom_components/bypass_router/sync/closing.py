@@ -1,6 +1,6 @@
 """Connections that go on although we have taken their forward away: they are ended.
 
-Only those of forwards that were in force, and that we removed or led elsewhere.
+Only those of forwards that were active, and that we removed or led elsewhere.
 Whatever goes wrong here, the forward is off, and stays so.
 """
 
@@ -24,7 +24,7 @@ class Closing:
     ) -> None:
         """Take the router's name, and where to tell that connections stay.
 
-        And what tells whether we are ending the connection to the router ourselves.
+        And what says whether we are ending the connection to the router ourselves.
         """
         self._name = name
         self._issues = issues
@@ -32,7 +32,7 @@ class Closing:
         self._ending: frozenset[Forward] = frozenset()
 
     def expect(self, wished: Collection[Forward], live: Live | None) -> None:
-        """Take note of what is in force and is to be so no longer.
+        """Take note of what is active and is to be so no longer.
 
         It is kept until it is seen to be gone, since a change may be interrupted.
         """
@@ -48,7 +48,7 @@ class Closing:
     async def close(
         self, router: ConnectedRouter, forwards: Collection[Forward]
     ) -> None:
-        """End what is still connected by forwards that are no longer in force."""
+        """End what is still connected by forwards that are no longer active."""
         try:
             await router.close_connections(forwards)
         except ConnectionsStay as err:
@@ -64,5 +64,5 @@ class Closing:
 
 
 def _others(forwards: Iterable[Forward], live: Live) -> list[Forward]:
-    """Return those of the forwards that are not in force as they stand here."""
+    """Return those of the forwards that are not active as they stand here."""
     return [each for each in forwards if live.forwards.get(each.id) != each]

@@ -1,4 +1,4 @@
-"""The connection to one router: it is watched, and made anew when it is lost."""
+"""The connection to one router: it is watched, and made again when it is lost."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -108,7 +108,7 @@ class RouterConnection:
             router = await self._reopen()
 
     async def close(self) -> None:
-        """End the connection; the rules stay in force."""
+        """End the connection; the rules stay active."""
         if router := self.router:
             self.router = None
             await router.close()
@@ -128,7 +128,7 @@ class RouterConnection:
             except RouterError as err:
                 _LOGGER.debug("%s can't be watched: %s", self._entry.title, err)
             if not router.closed:
-                # Somebody ended the watcher, or it can't run there: what it has
+                # Someone ended the watcher, or it can't run there: what it has
                 # missed must be looked for.
                 self._on_change(Change())
                 delay = _FIRST_DELAY if heard else min(delay * 2, _LAST_DELAY)

@@ -9,13 +9,13 @@ from homeassistant.core import CALLBACK_TYPE, callback
 
 from .history import History
 
-# Of what happened before anybody listened. Nobody ever does where the event entity is
+# Of what happened before anyone listened. No one ever does where the event entity is
 # disabled.
 _MOST_UNTOLD = 20
 
 
 class RulesEventType(StrEnum):
-    """What can happen to the rules without anybody here asking for it."""
+    """What can happen to the rules without anyone here asking for it."""
 
     REMOVED = "rules_removed"
     RESTORED = "rules_restored"
@@ -44,7 +44,7 @@ class RulesEvents:
 
     @callback
     def async_listen(self, tell: Callable[[RulesEvent], None]) -> CALLBACK_TYPE:
-        """Tell of what happens from now on, and of what nobody has been told."""
+        """Tell of what happens from now on, and of what no one has been told."""
         self._tell = tell
         while self._untold:
             tell(self._untold.popleft())
@@ -58,7 +58,7 @@ class RulesEvents:
     def async_fire(
         self, kind: RulesEventType, forwards: frozenset[str], cause: str | None = None
     ) -> None:
-        """Tell what happened, as soon as somebody listens."""
+        """Tell what happened, as soon as someone listens."""
         event = RulesEvent(kind, tuple(sorted(forwards)), cause)
         self._history.record(event.type, event.forwards, event.cause)
         if self._tell:

@@ -38,7 +38,7 @@ class Interference:
 
     @callback
     def async_forget(self) -> None:
-        """Begin anew with a router that was connected just now."""
+        """Begin again with a router that was connected just now."""
         self._reports = []
 
     def take_reports(self) -> list[Change]:
@@ -70,7 +70,7 @@ class Interference:
 
     @callback
     def async_put_back(self) -> None:
-        """Take note that forwards which somebody took away are put back."""
+        """Take note that forwards which someone took away are put back."""
         self._limit.spend(time.monotonic())
 
     @callback

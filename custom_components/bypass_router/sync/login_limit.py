@@ -1,7 +1,7 @@
 """No more refused logins than a router forgives.
 
 Programs such as fail2ban lock out who fails to log in a few times in ten
-minutes, and then nobody reaches the router any more from here.
+minutes, and then no one reaches the router any more from here.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""How often rules are put back that somebody takes away again and again."""
+"""How often rules are put back that someone takes away again and again."""
 
 from collections import deque
 

@@ -31,7 +31,7 @@ class Retry:
 
     @callback
     def async_reset(self) -> None:
-        """Begin anew with short delays."""
+        """Begin again with short delays."""
         self._delay = _FIRST
 
     @callback

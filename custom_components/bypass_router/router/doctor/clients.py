@@ -24,7 +24,7 @@ _FLOW = re.compile(
     r"(?:packets=[0-9]+ bytes=[0-9]+ )?(\[UNREPLIED\] )?"
     r"src=([0-9.]{7,15}) dst="
 )
-# Seconds: of the kernel's own for a SYN that nobody answers, and how fresh one is.
+# Seconds: of the kernel's own for a SYN that no one answers, and how fresh one is.
 _SYN_TIMEOUT = 120
 _FRESH = 12
 
@@ -129,7 +129,7 @@ def clients_of(result: Result, forward: Forward, site: IPv4Interface) -> Clients
 
 
 def _leaves(flow: Flow, forward: Forward, site: IPv4Interface) -> bool:
-    """Tell whether it is a connection that the target itself has made to elsewhere."""
+    """Return whether it is a connection that the target itself has made elsewhere."""
     return (
         flow.source == forward.target
         and flow.destination not in site.network

@@ -2,7 +2,7 @@
 
 What is asked stands in `facts` and `knocks`, and what it means in `judgement`. Nothing
 is changed on the router: it is looked at, the target is knocked at, and the kernel is
-made to ask for a silent target by ARP anew. While somebody tries from outside, rules
+made to ask for a silent target by ARP again. While someone tries from outside, rules
 that only count stand on the router; see `arrivals`.
 """
 
@@ -176,7 +176,7 @@ async def _knock_at(
 async def await_client(
     router: Router, forward: Forward, seconds: int, on_progress: OnProgress
 ) -> Diagnosis:
-    """Monitor while somebody tries from outside, and say what became of it.
+    """Monitor while someone tries from outside, and say what became of it.
 
     Ends early when a visitor was answered. If one came and was not, the path is
     diagnosed as well, and its checks stand before those of the visit.
@@ -200,7 +200,7 @@ async def await_client(
 
 
 def _arrival(found: PacketCounts, forward: Forward, seconds: int) -> Check:
-    """Say whether packets of anybody came that the forward lets in."""
+    """Say whether packets of anyone came that the forward lets in."""
     if not found.counting and not found.packets:
         return unknown(Step.ARRIVAL, Reason.NO_COUNTER)
     if not found.packets:

@@ -32,18 +32,18 @@ def best(facts: Facts) -> Answer:
 
 
 def has_service(facts: Facts) -> bool:
-    """Tell whether the target's service has answered the router."""
+    """Return whether the target's service has answered the router."""
     return best(facts).is_service
 
 
 def is_there(facts: Facts) -> bool:
-    """Tell whether the target may be there, for all that is known."""
+    """Return whether the target may be there, for all that is known."""
     answered = facts.pinged or any(it.is_host for it in facts.service.values())
     return answered or bool(facts.mac) or not facts.on_link
 
 
 def is_worth_it(facts: Facts) -> bool:
-    """Tell whether a probe through the forward can tell more than the target has."""
+    """Return whether a probe through the forward can tell more than the target has."""
     silent = (Answer.SILENT, Answer.UNREACHABLE)
     return is_there(facts) and any(
         transport == "udp" or answer not in silent
@@ -52,7 +52,7 @@ def is_worth_it(facts: Facts) -> bool:
 
 
 def is_full(facts: Facts) -> bool:
-    """Tell whether the kernel's table of connections is full.
+    """Return whether the kernel's table of connections is full.
 
     The kernel then drops new connections, or old ones for them, now and then, so the
     table is never quite full when it is looked at.
@@ -61,7 +61,7 @@ def is_full(facts: Facts) -> bool:
 
 
 def may_ask(facts: Facts, forward: Forward, probe: Probe) -> bool:
-    """Tell whether a probe by Home Assistant has to pass a forward that works."""
+    """Return whether a probe by Home Assistant has to pass a forward that works."""
     return (
         facts.home is not None
         and admits(forward, facts.home)
@@ -71,7 +71,7 @@ def may_ask(facts: Facts, forward: Forward, probe: Probe) -> bool:
 
 
 def admits(forward: Forward, client: IPv4Address) -> bool:
-    """Tell whether a forward lets a client in."""
+    """Return whether a forward lets a client in."""
     return not forward.sources or any(client in network for network in forward.sources)
 
 
@@ -133,7 +133,7 @@ class Analysis:
         )
 
     def _is_lost(self, transport: Transport) -> bool:
-        """Tell whether an answer did not come back that the target has given us.
+        """Return whether an answer did not come back that the target has given us.
 
         A host refuses UDP once a second at most, and is silent in between.
         """
@@ -146,7 +146,7 @@ class Analysis:
     def taken(self) -> bool:
         """Whether a probe reached the router and not our rules, and is missed.
 
-        Or was answered nevertheless: by somebody else, to whom other rules sent it.
+        Or was answered nevertheless: by someone else, to whom other rules sent it.
         """
         answered = any(answer.is_service for answer in self.facts.through.values())
         return self.facts.counted is False and (self.lost or answered)

@@ -2,8 +2,8 @@
 
 Two scripts of fixed text. `looks` goes always, and starts few processes; `doubts` goes
 only where the target's service did not answer, and takes seconds: it makes the kernel
-ask by ARP anew, since what it remembers of a neighbour may be old. Two diagnoses at
-once may so make it forget what the other is about to read; who finds nobody there
+ask by ARP again, since what it remembers of a neighbour may be old. Two diagnoses at
+once may so make it forget what the other is about to read; who finds no one there
 asks once more, and leaves to the kernel what it remembers.
 """
 
@@ -22,7 +22,7 @@ from ..ssh.sudo import if_allowed
 from .clients import Clients, add_flows, clients_of
 from .port_probe import Answer, add_port_probe, read_port_probe
 
-# Any internet client: a network for documentation, where nobody is.
+# Any internet client: a network for documentation, where no one is.
 _CLIENT = IPv4Address("192.0.2.1")
 # Clients from there may come by another interface than the LAN's, such as a VPN's.
 _PRIVATE = tuple(
@@ -46,7 +46,7 @@ _NOT_BY_THIS_WAY = ("Invalid cross-device link", "Invalid argument")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was found out, before anybody judges. None: it could not be."""
+    """What was found out, before anyone judges. None: it could not be."""
 
     problems: frozenset[Problem] = frozenset()
     """What our rules lack, by their text."""
@@ -54,7 +54,7 @@ class Facts:
     count: int = 0
     """Of connections, and `limit` is how many the kernel remembers at most."""
     limit: int = 0
-    """0 where nobody counts."""
+    """0 where no one counts."""
     filtered: bool = False
     """Whether rp_filter drops what internet clients send."""
     way_back: bool = True
@@ -84,7 +84,7 @@ class Facts:
 
 
 def internet_client(forward: Forward) -> IPv4Address | None:
-    """Return somebody on the internet who may come in, or None if nobody may."""
+    """Return someone on the internet who may come in, or None if no one may."""
     if not forward.sources:
         return _CLIENT
     for network in forward.sources:
@@ -179,7 +179,7 @@ def with_neighbours(
 
 
 def _counts(result: Result) -> tuple[int, int]:
-    """Return how many connections there are, and may be; 0 where nobody counts."""
+    """Return how many connections there are, and may be; 0 where no one counts."""
     match _NUMBER.findall(result.output) if result.ok else []:
         case [count, limit]:
             return int(count), int(limit)
@@ -197,7 +197,7 @@ def _knocked(
 
 
 def _is_filtered(way: Result, settings: Result) -> bool:
-    """Tell whether the kernel would drop what comes that way.
+    """Return whether the kernel would drop what comes that way.
 
     Where it names no reason, a filter has to be there.
     """
@@ -221,6 +221,6 @@ def _home(connection: Result, probe: Probe) -> IPv4Address | None:
 
 
 def _is_on_link(route: Result) -> bool:
-    """Tell whether a route leads to a neighbour."""
+    """Return whether a route leads to a neighbour."""
     first = route.output.partition("\n")[0]
     return route.ok and " via " not in first and not first.startswith("local")

@@ -1,4 +1,4 @@
-"""Watching what arrives at a forward's ports while somebody tries from outside.
+"""Watching what arrives at a forward's ports while someone tries from outside.
 
 "Never arrived" is to be proved by packets: see `arrival_rules`. A script on the router
 sets the rules that count, prints the counts for each line that it gets, and takes the
@@ -60,7 +60,7 @@ async def watch_arrivals(
     seconds: int,
     on_progress: Callable[[int, int], None],
 ) -> PacketCounts:
-    """Count for so many seconds, or until somebody was answered. Raises RouterError.
+    """Count for so many seconds, or until someone was answered. Raises RouterError.
 
     `on_progress` gets the seconds that are left, and the packets that came.
     """

@@ -35,7 +35,7 @@ class Answer(StrEnum):
     """TCP: it listens, and said nothing."""
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
-    """In the words of an ICMP error, or of the kernel that finds nobody by ARP."""
+    """In the words of an ICMP error, or of the kernel that finds no one by ARP."""
     SILENT = "silent"
     UNKNOWN = "unknown"
     """The router has nothing to knock with."""
@@ -209,5 +209,5 @@ def read_port_probe(result: Result) -> Answer:
 
 
 def _is_printer(port: int) -> bool:
-    """Tell whether what is sent to a port may be printed."""
+    """Return whether what is sent to a port may be printed."""
     return any(span.first <= port <= span.last for span in _PRINTERS)

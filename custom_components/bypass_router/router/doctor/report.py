@@ -7,7 +7,7 @@ whose sentence has to name the possibilities:
   port itself, or the provider has NAT or blocks the port. No packet comes, that is all.
 - `port_closed`: the target's service is off, or listens at another port, or at the
   target's loopback alone. The target refuses the connection in each case.
-- `no_answer`: the target's firewall drops everybody, or a machine in between does.
+- `no_answer`: the target's firewall drops everyone, or a machine in between does.
 - `rule_shadowed`: another rule takes the packets first, or drops them before ours. If
   it is none that our backend shows, and another backend translates, it is
   `other_backend_first`.
@@ -17,12 +17,12 @@ whose sentence has to name the possibilities:
 Some steps need what not every router has, and say so by their reason:
 
 - `no_flows`: without `conntrack`, and without the kernel's list of connections as a
-  file, nobody knows whether internet clients are answered. With `keep_client_address`,
+  file, no one knows whether internet clients are answered. With `keep_client_address`,
   neither `gateway_bypasses` nor a target that refuses the internet is told then.
 - `no_knocker`: without bash, UDP is knocked at by Home Assistant alone; without `nc` as
   well, TCP too.
 - `no_counter`: what has neither `nft` nor iptables counts no visitors. Without `nft`,
-  nobody knows a visitor's address: `seen` then has no `source`.
+  no one knows a visitor's address: `seen` then has no `source`.
 
 Where Home Assistant is not among `sources`, or runs on the router, no probe goes
 through the forward, and the rules are judged by their text.
@@ -64,7 +64,7 @@ class Step(StrEnum):
     REVERSE_PATH = "reverse_path"
     """The router takes packets of internet clients from the LAN (rp_filter)."""
     TARGET = "target"
-    """The target is there: ARP finds somebody at its address."""
+    """The target is there: ARP finds someone at its address."""
     PORT = "port"
     """The target's service answers the router."""
     ANSWERS = "answers"
@@ -94,7 +94,7 @@ class Cause(StrEnum):
     RULE_MISSING = "rule_missing"
     """Our rules are not in the kernel."""
     RULE_SHADOWED = "rule_shadowed"
-    """Somebody's rule stands before ours and takes the packets."""
+    """Someone's rule stands before ours and takes the packets."""
     OTHER_BACKEND_FIRST = "other_backend_first"
     """Our rules stand in one backend of the firewall, and the kernel asks another's
     rules first. seen: other."""
@@ -106,7 +106,7 @@ class Cause(StrEnum):
     """The router drops internet clients' packets, as they come by an interface that it
     would not answer by. seen: interface."""
     TARGET_DOWN = "target_down"
-    """Nobody has the target's address: it is off, or got another. seen: address."""
+    """No one has the target's address: it is off, or got another. seen: address."""
     TARGET_MOVED = "target_moved"
     """The device that was the target has another address now. seen: address (the
     forward's), new_address, hardware."""
@@ -117,7 +117,7 @@ class Cause(StrEnum):
     """The target answers some and not others: its own firewall drops the router's
     address, or the clients'. seen: address, port, source."""
     NO_ANSWER = "no_answer"
-    """The target is there, and is silent at the port to everybody: its own firewall
+    """The target is there, and is silent at the port to everyone: its own firewall
     drops, or nothing answers. seen: address, port."""
     GATEWAY_BYPASSES = "gateway_bypasses"
     """With `keep_client_address`, the target answers through another router. seen:

@@ -10,7 +10,7 @@ from .report import Cause, Check, Reason, Status, Step, failed, ok, skipped, unk
 
 
 def evaluate_target(case: Analysis) -> Check:
-    """Judge whether somebody is at the target's address, and the right one."""
+    """Judge whether someone is at the target's address, and the right one."""
     facts, address = case.facts, str(case.forward.target)
     mac = facts.mac
     if not has_service(facts) and (new := _moved_to(case)):
@@ -28,7 +28,7 @@ def evaluate_target(case: Analysis) -> Check:
     if not facts.on_link:
         return unknown(Step.TARGET, Reason.SILENCE)
     if case.full:
-        # Our own packets were dropped, so nobody was asked by ARP.
+        # Our own packets were dropped, so no one was asked by ARP.
         return unknown(Step.TARGET, Reason.EARLIER)
     return failed(Step.TARGET, Cause.TARGET_DOWN, address=address)
 
@@ -65,7 +65,7 @@ def evaluate_port(case: Analysis, target: Check) -> Check:
 
 
 def _closed_port(case: Analysis, answer: Answer, seen: dict[str, str]) -> Check:
-    """Judge a target that has a service for nobody."""
+    """Judge a target that has a service for no one."""
     if answer is Answer.REFUSED and len(case.forward.external) == 1:
         return failed(Step.PORT, Cause.PORT_CLOSED, **seen)
     if answer is Answer.REFUSED:

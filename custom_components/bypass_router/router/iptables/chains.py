@@ -133,14 +133,14 @@ class Iptables:
         }
 
     def carries(self, forward: Forward, state: IptablesState) -> bool:
-        """Tell whether all that the forward needs here is in force, and no more."""
+        """Return whether all that the forward needs here is active, and no more."""
         tag = Tag(self._site.owner, forward.id)
         return self._holds(forward, tag, state) and (
             tag not in state.tagged or state.enters(tag)
         )
 
     def _holds(self, forward: Forward, tag: Tag, state: IptablesState) -> bool:
-        """Tell whether the chains hold exactly the rules of a forward.
+        """Return whether the chains hold exactly the rules of a forward.
 
         Where none are needed any more, they do no harm.
         """
@@ -182,7 +182,7 @@ class Iptables:
         )
 
     def steps(self, desired: Collection[Forward], state: IptablesState) -> list[Step]:
-        """Return the smallest change after which exactly `wished` is here."""
+        """Return the smallest change after which exactly `desired` is here."""
         rules = Counter(
             item
             for forward in desired

@@ -19,7 +19,7 @@ class Change:
 
     hook: Hook
     stays: bool
-    """Whether anybody's rules are left in it."""
+    """Whether anyone's rules are left in it."""
     gains: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
 

@@ -53,7 +53,7 @@ class Traces:
         marked = {it for it in things if (it[0], note(it)) in there}
         return cls(
             frozenset(things - there - marked),
-            # One that somebody has put a rule into is nobody's note.
+            # One that someone has put a rule into is no one's note.
             frozenset(it for it in marked if (it[0], note(it)) in empty),
         )
 

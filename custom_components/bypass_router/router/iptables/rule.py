@@ -91,7 +91,7 @@ def _parsed(text: str) -> tuple[tuple[str, ...], frozenset[Option]]:
 
 @lru_cache(_KEPT)
 def _is_writable(words: tuple[str, ...]) -> bool:
-    """Tell whether iptables-restore finds the rule of these words, and does no more."""
+    """Return whether iptables-restore finds the rule of these words, and no more."""
     return not any(
         len(word) > _LONGEST or _UNWRITABLE.search(word) for word in words
     ) and all(map(_is_of_rules, (option[0] for option in _options(words))))
@@ -153,7 +153,7 @@ def _options(words: tuple[str, ...]) -> Iterator[Option]:
 
 
 def _is_of_rules(name: str) -> bool:
-    """Tell whether an option belongs to a rule.
+    """Return whether an option belongs to a rule.
 
     `--modprobe`, which may be abbreviated, would run a program.
     """

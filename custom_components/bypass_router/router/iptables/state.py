@@ -50,7 +50,7 @@ class IptablesState:
         return tagged
 
     def shadowed(self, hook: Hook, owner: str) -> list[Rule]:
-        """Return the owner's rules that stand behind somebody's in our own chain."""
+        """Return the owner's rules that stand behind someone's in our own chain."""
         behind = self._behind[hook]
         return [
             rule
@@ -60,7 +60,7 @@ class IptablesState:
         ]
 
     def is_shadowed(self, hook: Hook, tag: Tag) -> bool:
-        """Tell whether a rule with this tag does."""
+        """Return whether a rule with this tag does."""
         return tag in self._behind[hook]
 
     @cached_property
@@ -80,7 +80,7 @@ class IptablesState:
         return found
 
     def enters(self, tag: Tag) -> bool:
-        """Tell whether every packet comes by a forward's rules before any other."""
+        """Return whether every packet comes by a forward's rules before any other."""
         return all(
             self.entrances[hook].first and not self.is_shadowed(hook, tag)
             for hook in self.needed
@@ -133,7 +133,7 @@ def tag_of(rule: Rule) -> Tag | None:
 
 
 def tproxy_in_iptables(listing: str) -> bool:
-    """Tell whether a TPROXY can take packets at PREROUTING.
+    """Return whether a TPROXY can take packets at PREROUTING.
 
     The listing is that of `iptables -t mangle -S`. What a rule matches is not looked
     at: a proxy that takes only some packets counts as well.

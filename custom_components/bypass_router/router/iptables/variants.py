@@ -131,7 +131,7 @@ def _main_and_other(
 
 
 def _translates(sections: Mapping[str, Result], name: str) -> bool:
-    """Tell whether a variant holds NAT rules of anybody but us."""
+    """Return whether a variant holds NAT rules of anyone but us."""
     result = sections[f"nat.{name}"]
     if incompatible(result):
         return True
@@ -141,7 +141,7 @@ def _translates(sections: Mapping[str, Result], name: str) -> bool:
 
 
 def _holds_ours(sections: Mapping[str, Result], name: str) -> bool:
-    """Tell whether a variant may hold rules of ours that translate."""
+    """Return whether a variant may hold rules of ours that translate."""
     result = sections[f"nat.{name}"]
     return incompatible(result) or (
         result.ok and any(line.startswith("-N HA-BYPASS-") for line in result.lines)
@@ -154,7 +154,7 @@ def _name_of(iptables: Iptables) -> str:
 
 
 def incompatible(result: Result) -> bool:
-    """Tell whether iptables may read the chain, and can't show its rules.
+    """Return whether iptables may read the chain, and can't show its rules.
 
     So it is when a native nft rule stands in the chain, or one beyond what
     iptables can parse at all.

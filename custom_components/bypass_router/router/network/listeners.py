@@ -1,6 +1,6 @@
 """Which services of the router itself listen at its address.
 
-A forward takes its external ports away from them, for everybody: our rule stands
+A forward takes its external ports away from them, for everyone: our rule stands
 before the router's own sockets.
 """
 
@@ -48,7 +48,7 @@ class Listener:
         return f"{self.program} ({place})" if self.program else place
 
     def conflicting_listeners(self, forward: Forward) -> bool:
-        """Tell whether a forward would take the port away from the service."""
+        """Return whether a forward would take the port away from the service."""
         return self.transport in forward.protocol.transports and PortRange(
             self.port, self.port
         ).overlaps(forward.external)

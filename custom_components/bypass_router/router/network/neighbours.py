@@ -15,7 +15,7 @@ from ..forward import is_host
 from ..ssh.script import Result, Script
 
 _MOST = 500
-"""As many as anybody looks through."""
+"""As many as anyone looks through."""
 _SIZE: Final = 256 * 1024
 """Of the end of a file, in bytes: the servers append what is new."""
 _NAME_LENGTH = 60
@@ -110,7 +110,7 @@ def _entries(
 
 
 def _is_device(address: IPv4Address, site: IPv4Interface) -> bool:
-    """Tell whether a device of the LAN can have this address."""
+    """Return whether a device of the LAN can have this address."""
     lan = site.network
     return (
         address in lan

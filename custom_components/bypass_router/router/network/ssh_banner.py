@@ -1,4 +1,4 @@
-"""What a service of the router says first, where nobody else tells which it is.
+"""What a service of the router says first, where no one else tells which it is.
 
 An account that is not root does not see which program listens.
 """
@@ -30,7 +30,7 @@ async def ssh_servers(
 
 
 async def _is_ssh(address: IPv4Address, port: int) -> bool:
-    """Tell whether an SSH server answers at a port."""
+    """Return whether an SSH server answers at a port."""
     try:
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_connection(str(address), port)

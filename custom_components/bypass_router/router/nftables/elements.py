@@ -233,7 +233,7 @@ def read_count(place: str, text: str) -> tuple[Tag, int] | None:
 def add_line(tag: Tag, element: Element, *, taken: bool = False) -> str:
     """Return the line that adds an element, or is refused if its place is `taken`.
 
-    Where another's stands that says the same, `add` would do nothing, and tell nobody.
+    Where another's stands that says the same, `add` would do nothing, and tell no one.
     `create` is refused then; among intervals of ports, it may be refused at any time.
     """
     verb = "add" if isinstance(element, Source) else "create"

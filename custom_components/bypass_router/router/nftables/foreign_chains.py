@@ -60,8 +60,8 @@ class AcceptRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A chain of somebody else's, and our rules in it."""
+class ForeignChain:
+    """A chain of someone else's, and our rules in it."""
 
     chain: str
     """Family, table and name."""
@@ -81,7 +81,7 @@ class Place:
 class ForeignChainsState:
     """All the chains that matter."""
 
-    places: tuple[Place, ...] = ()
+    places: tuple[ForeignChain, ...] = ()
 
     @cached_property
     def tags(self) -> frozenset[Tag]:
@@ -137,7 +137,7 @@ class ForeignChains:
         )
 
     def _is_left_out(self, table: NftTable) -> bool:
-        """Tell whether the table is ours, iptables', or sees no IPv4."""
+        """Return whether the table is ours, iptables', or sees no IPv4."""
         return (
             table.family not in ("ip", "inet")
             or f"{table.family} {table.name}" == TABLE
@@ -148,7 +148,7 @@ class ForeignChains:
             )
         )
 
-    def _place(self, chain: NftChain, table: NftTable) -> Place | None:
+    def _place(self, chain: NftChain, table: NftTable) -> ForeignChain | None:
         """Return what matters of a chain; None if it is of no interest."""
         if chain.base is None:
             return None
@@ -176,7 +176,7 @@ class ForeignChains:
             needed = chain.base.policy != "accept" or bool(others)
         if not (needed or gates or misplaced):
             return None
-        return Place(
+        return ForeignChain(
             str(chain),
             translated,
             needed,
@@ -186,7 +186,7 @@ class ForeignChains:
         )
 
     def _enters_first(self, base: Base) -> bool:
-        """Tell whether the kernel may enter a chain before it translates for us."""
+        """Return whether the kernel may enter a chain before it translates for us."""
         before, after = self._after
         return base.type != "nat" or _priority(base.priority) <= (
             before if base.hook == "prerouting" else after
@@ -197,7 +197,7 @@ class ForeignChains:
         return state.tags
 
     def carries(self, forward: Forward, state: ForeignChainsState) -> bool:
-        """Tell whether each chain that needs it lets the forward pass."""
+        """Return whether each chain that needs it lets the forward pass."""
         return not self.problems(forward, state)
 
     def problems(
@@ -218,7 +218,7 @@ class ForeignChains:
     def steps(
         self, desired: Collection[Forward], state: ForeignChainsState
     ) -> list[Step]:
-        """Return the smallest change after which exactly `wished` passes."""
+        """Return the smallest change after which exactly `desired` passes."""
         gains, losses = [], []
         wanted = Counter(
             (Tag(self._site.owner, forward.id), gate)
@@ -312,7 +312,7 @@ def _priority(text: str) -> int:
 def _comes_to(
     taking: re.Pattern[str], rules: Collection[NftRule], table: NftTable
 ) -> bool:
-    """Tell whether a packet can come from these rules to one that takes it."""
+    """Return whether a packet can come from these rules to one that takes it."""
     chains = {chain.name: chain.rules for chain in table.chains}
     seen: set[str] = set()
     waiting = list(rules)

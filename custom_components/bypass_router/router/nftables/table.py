@@ -39,7 +39,7 @@ class NftState:
     """Whether its chains hold our rules in order, at the kernel's hooks."""
     elements: tuple[tuple[Tag, Element], ...] = ()
     strangers: bool = False
-    """Whether elements are there that are nobody's forward."""
+    """Whether elements are there that are no one's forward."""
 
     @cached_property
     def tagged(self) -> Mapping[Tag, frozenset[Element]]:
@@ -88,7 +88,7 @@ class Nftables:
         )
 
     def _is_sound(self, table: NftTable) -> bool:
-        """Tell whether the table does what we made it for."""
+        """Return whether the table does what we made it for."""
         chains = {chain.name: chain for chain in table.chains}
         if chains.keys() != CHAINS.keys() or not table.sets.keys() >= set(PLACES):
             return False
@@ -118,7 +118,7 @@ class Nftables:
         return {tag: forward for tag, forward in found.items() if forward}
 
     def carries(self, forward: Forward, state: NftState) -> bool:
-        """Tell whether exactly this forward is translated here."""
+        """Return whether exactly this forward is translated here."""
         tag = Tag(self._site.owner, forward.id)
         return state.sound and state.tagged.get(tag) == frozenset(elements_of(forward))
 
@@ -127,7 +127,7 @@ class Nftables:
         return set() if self.carries(forward, state) else {Problem.MISSING}
 
     def steps(self, desired: Collection[Forward], state: NftState) -> list[Step]:
-        """Return the smallest change after which exactly `wished` is here."""
+        """Return the smallest change after which exactly `desired` is here."""
         lines = tuple(self._lines(desired, state))
         return [Step(Phase.TRANSLATE, f"{self._nft} -f -", lines)] if lines else []
 
@@ -149,7 +149,7 @@ class Nftables:
         if not wanted and not state.present:
             return
         if state.present and not state.sound:
-            # Made anew as a whole, with the elements of others.
+            # Made again as a whole, with the elements of others.
             yield f"delete table {TABLE}"
         if not state.sound:
             yield from table_lines(self._site)

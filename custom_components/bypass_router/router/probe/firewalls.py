@@ -166,7 +166,7 @@ def _because_of_nft(
     """Return why nothing can be used.
 
     For nft's reason, where there is no iptables, or where the account may do part
-    of what nft needs: somebody has meant it to.
+    of what nft needs: someone has meant it to.
     """
     direct, by_sudo = sections["nftcheck"], sections["sudonftcheck"]
     if direct.not_found:
@@ -183,7 +183,7 @@ def _because_of_nft(
 
 
 def _needs_sudo(sections: Mapping[str, Result], *, root: bool) -> bool:
-    """Tell whether the account changes the firewall through sudo."""
+    """Return whether the account changes the firewall through sudo."""
     direct = sections["direct"]
     if direct.ok or incompatible(direct):
         return False

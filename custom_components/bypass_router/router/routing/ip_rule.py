@@ -65,7 +65,7 @@ def default_hops(routes: str) -> frozenset[Hop]:
 
 
 def reply_is_diverted(route_get: str, main_default: str) -> bool:
-    """Tell whether what a LAN host sends to the internet leaves not as main says.
+    """Return whether what a LAN host sends to the internet leaves not as main says.
 
     Takes what `ip -4 route get 192.0.2.1 from HOST iif LAN` and `ip -4 route show
     table main` print. False where either says nothing: no rule of ours would help.
@@ -76,7 +76,7 @@ def reply_is_diverted(route_get: str, main_default: str) -> bool:
 
 
 def has_policy_routing(rules: str) -> bool:
-    """Tell whether `ip -4 rule show` lists more than what every router has.
+    """Return whether `ip -4 rule show` lists more than what every router has.
 
     Rules of ours don't count. Without others, nothing can divert a reply.
     """

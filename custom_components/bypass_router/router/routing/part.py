@@ -83,7 +83,7 @@ class Routing:
         return frozenset()
 
     def carries(self, forward: Forward, state: RoutingState) -> bool:
-        """Tell whether the target's answers leave by the main table."""
+        """Return whether the target's answers leave by the main table."""
         return not state.diverted or state.rules.issuperset(self._rules_of(forward))
 
     def problems(self, forward: Forward, state: RoutingState) -> AbstractSet[Problem]:
@@ -91,7 +91,7 @@ class Routing:
         return set() if self.carries(forward, state) else {Problem.MISROUTED}
 
     def steps(self, desired: Collection[Forward], state: RoutingState) -> list[Step]:
-        """Return the smallest change after which exactly `wished` is here."""
+        """Return the smallest change after which exactly `desired` is here."""
         wanted = frozenset(
             rule
             for forward in (desired if state.diverted else ())

@@ -44,15 +44,15 @@ _FINAL = frozenset({"ACCEPT", "RETURN", "DROP", "DNAT", "REDIRECT", "NETMAP"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where rules stand: on which router, at which interface."""
 
     site: RouterContext
     interface: str
 
 
-def read_hand_made(
-    sections: Mapping[str, Result], listings: Sequence[Listing], place: Place
+def read_manual_forwards(
+    sections: Mapping[str, Result], listings: Sequence[Listing], location: Location
 ) -> list[ManualForward]:
     """Return the forwards that stand in these listings, none of which conflict."""
     found: list[ManualForward] = []
@@ -60,8 +60,8 @@ def read_hand_made(
         pre = listing.read(sections, PRE.builtin)
         post = listing.read(sections, POST.builtin)
         forwards = [
-            _with_rewrites(forward, listing.command, post, place)
-            for forward in _translations(listing.command, pre, place)
+            _with_rewrites(forward, listing.command, post, location)
+            for forward in _translations(listing.command, pre, location)
         ]
         for one in _joined(_joined(forwards, "sources"), "protocol"):
             if len(found) < _MOST and not any(
@@ -72,17 +72,17 @@ def read_hand_made(
 
 
 def _translations(
-    command: str, pre: Sequence[Rule], place: Place
+    command: str, pre: Sequence[Rule], location: Location
 ) -> Sequence[ManualForward]:
     """Return the DNAT rules that a forward can say, and that see their packets."""
     found: dict[Rule, ManualForward] = {}
     before: list[Rule] = []
     for rule in pre:
-        forward = _translated(rule, place)
+        forward = _translated(rule, location)
         if (
             forward
             and rule not in found
-            and not any(_takes(other, forward, place) for other in before)
+            and not any(_takes(other, forward, location) for other in before)
         ):
             old = OldRule(command, PRE.builtin, rule)
             digest = sha256(str(old).encode(errors="replace")).hexdigest()[:16]
@@ -95,9 +95,9 @@ def _translations(
     return list(found.values())
 
 
-def _translated(rule: Rule, place: Place) -> Forward | None:
+def _translated(rule: Rule, location: Location) -> Forward | None:
     """Return what a rule says, or None where a forward can't say the same."""
-    router = str(place.site.address.ip)
+    router = str(location.site.address.ip)
     words = {option[0]: option[-1] for option in rule.options}
     if (
         # An option that stands there twice, is negated, or bare.
@@ -106,7 +106,7 @@ def _translated(rule: Rule, place: Place) -> Forward | None:
         or words.get("-j") != "DNAT"
         or words.get("-p") not in ("tcp", "udp")
         or words.get("-d", router) != router
-        or words.get("-i", place.interface) != place.interface
+        or words.get("-i", location.interface) != location.interface
         or Tag.parse(words.get("--comment", ""))
         or not rule.writable
     ):
@@ -127,23 +127,23 @@ def _translated(rule: Rule, place: Place) -> Forward | None:
         )
     except ValueError:
         return None
-    if forward.target == place.site.address.ip:
+    if forward.target == location.site.address.ip:
         return None
     # A range to whose first port none is named would go to one port altogether.
-    said = rules_of(forward, place.site, (PRE,))[0][1].value("--to-destination")
+    said = rules_of(forward, location.site, (PRE,))[0][1].value("--to-destination")
     same = len(external) == 1 and not forward.shifted and not first
     return forward if text == said or same else None
 
 
 def _with_rewrites(
-    made: ManualForward, command: str, post: Sequence[Rule], place: Place
+    made: ManualForward, command: str, post: Sequence[Rule], location: Location
 ) -> ManualForward:
     """Return the same with the rules of POSTROUTING that belong to it.
 
     The target saw its clients' addresses only if surely nothing rewrites them. A
     forward that rewrites them works wherever the other does.
     """
-    forms = _forms(made.forward, place)
+    forms = _forms(made.forward, location)
     belonging: list[OldRule] = []
     kept = True
     for rule in post:
@@ -151,7 +151,7 @@ def _with_rewrites(
         if bare in forms and rule.writable:
             belonging.append(OldRule(command, POST.builtin, rule))
             kept = kept and not forms[bare]
-        elif not _leaves_clients(rule, made.forward, place):
+        elif not _leaves_clients(rule, made.forward, location):
             kept = False
     return replace(
         made,
@@ -160,9 +160,11 @@ def _with_rewrites(
     )
 
 
-def _forms(forward: Forward, place: Place) -> Mapping[frozenset[tuple[str, ...]], bool]:
+def _forms(
+    forward: Forward, location: Location
+) -> Mapping[frozenset[tuple[str, ...]], bool]:
     """Return the rules that belong to a translation: whether each rewrites clients."""
-    router, target = place.site.address.ip, forward.target
+    router, target = location.site.address.ip, forward.target
     match = f"-p {forward.protocol}"
     port = f"--dport {_written(forward.target_ports)}"
     forms = {f"{match} -d {router} {port} -j SNAT --to-source {target}": False}
@@ -171,40 +173,40 @@ def _forms(forward: Forward, place: Place) -> Mapping[frozenset[tuple[str, ...]]
         f" --ctorigdstport {_written(forward.external)}"
     )
     for act in (f"SNAT --to-source {router}", "MASQUERADE"):
-        for out in ("", f"-o {place.interface} "):
+        for out in ("", f"-o {location.interface} "):
             forms[f"{out}{flow} -j {act}"] = True
             forms[f"{out}{match} -d {target} {port} -j {act}"] = True
             # For those at home only, whom the target would answer directly.
-            lan = f"-s {place.site.address.network}"
+            lan = f"-s {location.site.address.network}"
             forms[f"{out}{lan} {match} -d {target} {port} -j {act}"] = False
     return {Rule.of(text).options: rewrites for text, rewrites in forms.items()}
 
 
-def _takes(rule: Rule, forward: Forward, place: Place) -> bool:
-    """Tell whether a rule may take packets before a translation sees them."""
+def _takes(rule: Rule, forward: Forward, location: Location) -> bool:
+    """Return whether a rule may take packets before a translation sees them."""
     return rule.value("-j") in _FINAL and not _misses(
-        rule, forward, place, place.site.address.ip, forward.external
+        rule, forward, location, location.site.address.ip, forward.external
     )
 
 
-def _leaves_clients(rule: Rule, forward: Forward, place: Place) -> bool:
-    """Tell whether a rule surely rewrites no address of a client of the internet."""
+def _leaves_clients(rule: Rule, forward: Forward, location: Location) -> bool:
+    """Return whether a rule surely rewrites no address of a client of the internet."""
     source = rule.value("-s")
     return (
         rule.value("-j") == POST.chain
         or (source is not None and _is_private(source))
-        or _misses(rule, forward, place, forward.target, forward.target_ports)
+        or _misses(rule, forward, location, forward.target, forward.target_ports)
     )
 
 
 def _misses(
     rule: Rule,
     forward: Forward,
-    place: Place,
+    location: Location,
     destination: IPv4Address,
     ports: PortRange,
 ) -> bool:
-    """Tell whether a rule surely matches none of a forward's packets."""
+    """Return whether a rule surely matches none of a forward's packets."""
 
     def excludes(option: tuple[str, ...]) -> bool:
         match option:
@@ -216,7 +218,7 @@ def _misses(
             case ("-d", text):
                 return destination not in IPv4Network(text)
             case ("-i" | "-o", name):
-                return name != place.interface and not name.endswith("+")
+                return name != location.interface and not name.endswith("+")
             case ("--dport", text):
                 return not _read_ports(text).overlaps(ports)
             case _:
@@ -271,7 +273,7 @@ def _read_ports(text: str) -> PortRange:
 
 
 def _is_private(text: str) -> bool:
-    """Tell whether a network is one of homes."""
+    """Return whether a network is one of homes."""
     try:
         return IPv4Network(text).is_private
     except ValueError:

@@ -124,7 +124,7 @@ class Replaced:
         }
 
     def tags(self, _: Mapping[Chain, tuple[Rule, ...]]) -> AbstractSet[Tag]:
-        """Return nothing: nobody has marked these rules."""
+        """Return nothing: no one has marked these rules."""
         return frozenset()
 
     def carries(self, _: Forward, __: Mapping[Chain, tuple[Rule, ...]]) -> bool:
@@ -140,7 +140,7 @@ class Replaced:
     def steps(
         self, desired: Collection[Forward], state: Mapping[Chain, tuple[Rule, ...]]
     ) -> list[Step]:
-        """Return how those of them go that wished forwards replace, if they stand."""
+        """Return how those of them go that desired forwards replace, if they stand."""
         ids = {forward.id for forward in desired}
         going = [it for key, it in self._replaced.items() if key in ids]
         steps = []

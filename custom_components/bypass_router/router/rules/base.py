@@ -51,7 +51,7 @@ class Live:
     """What a router's kernel does for forwards, as read back from it."""
 
     forwards: Mapping[str, Forward]
-    """By id, the forwards of this owner that are in force, every rule of them."""
+    """By id, the forwards of this owner that are active, every rule of them."""
     damaged: frozenset[str]
     """Forwards of this owner of which only a part, or something else, is there."""
     foreign: frozenset[Tag]
@@ -64,7 +64,7 @@ class Problem(StrEnum):
     MISSING = "missing"
     """It is not translated."""
     SHADOWED = "shadowed"
-    """Somebody's rules are asked before ours."""
+    """Someone's rules are asked before ours."""
     INTERCEPTED = "intercepted"
     """A transparent proxy may take its packets, and nothing of ours keeps them."""
     DROPPED = "dropped"
@@ -115,13 +115,13 @@ class Part[S](Protocol):
         """Return the tags that stand here, whoever's they are."""
 
     def carries(self, forward: Forward, state: S) -> bool:
-        """Tell whether all that the forward needs here is in force, and no more."""
+        """Return whether all that the forward needs here is active, and no more."""
 
     def problems(self, forward: Forward, state: S) -> AbstractSet[Problem]:
         """Return why it is not carried; nothing if it is."""
 
     def steps(self, desired: Collection[Forward], state: S) -> list[Step]:
-        """Return the smallest change after which exactly `wished` is here.
+        """Return the smallest change after which exactly `desired` is here.
 
         Applied to `state`, it leaves nothing to change. Rules of other owners
         and of other programs stay as they are.

@@ -96,7 +96,7 @@ class Plan:
     steps: tuple[Step, ...]
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything to change."""
+        """Return whether there is anything to change."""
         return any(step.phase is not Phase.CLEAN_UP for step in self.steps)
 
     @property
@@ -187,7 +187,7 @@ class Ruleset:
         return Snapshot(self, tuple(part.read(sections) for part in self.parts))
 
     def plan(self, desired: Collection[Forward], snapshot: Snapshot) -> Plan:
-        """Return the smallest change after which exactly `wished` is live."""
+        """Return the smallest change after which exactly `desired` is live."""
         stale = self.translators[1:]
         steps = [
             step

@@ -30,7 +30,7 @@ if [ -s "$file" ] && [ -n "$(tail -c 1 "$file")" ]; then echo >>"$file" || exit;
 printf '%s\\n' "$1" >>"$file"
 """
 # The new file takes the place of the old one whole: whatever interrupts this,
-# nobody else's key is lost.
+# no one else's key is lost.
 _REMOVE = f"""{_FILE}\
 grep -qxF -- "$1" "$file" 2>/dev/null || exit 0
 file=$(readlink -f "$file") && cp -p "$file" "$file.new" || exit
@@ -51,7 +51,7 @@ def generate_key(owner: str) -> str:
 
 
 def made_here(private_key: str, owner: str) -> bool:
-    """Tell whether `generate_key` made this key, rather than the user."""
+    """Return whether `generate_key` made this key, rather than the user."""
     try:
         key = asyncssh.import_private_key(private_key)
     except asyncssh.KeyImportError:

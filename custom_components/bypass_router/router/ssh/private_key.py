@@ -1,7 +1,7 @@
 """The text of a private key, looked at before asyncssh opens it.
 
 A key that is protected by a passphrase names itself how much work it takes to open
-it. Nobody can stop that work once it has begun.
+it. No one can stop that work once it has begun.
 """
 
 from binascii import a2b_base64

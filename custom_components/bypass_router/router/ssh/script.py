@@ -49,12 +49,12 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the command succeeded."""
+        """Return whether the command succeeded."""
         return self.status == 0
 
     @property
     def not_found(self) -> bool:
-        """Tell whether the router has no such command, or none for this account."""
+        """Return whether the router has no such command, or none for this account."""
         return self.status == _NOT_FOUND
 
     @property
@@ -72,7 +72,7 @@ class Script:
     """A script in the making: each command has a label, its section's name."""
 
     def __init__(self) -> None:
-        """Start an empty script, with a word that nobody can guess."""
+        """Start an empty script, with a word that no one can guess."""
         self._word = f"bypass-router-{secrets.token_hex(8)}"
         self._body: list[str] = []
         # Each label; and the one that it waits for, and whether for its success.
@@ -116,7 +116,7 @@ class Script:
         return self
 
     def __contains__(self, label: str) -> bool:
-        """Tell whether a command has this label already."""
+        """Return whether a command has this label already."""
         return label in self._labels
 
     @property
@@ -164,7 +164,7 @@ class Script:
         return sections
 
     def _is_due(self, label: str, sections: Mapping[str, Result]) -> bool:
-        """Tell whether the command was to run, going by the one before it."""
+        """Return whether the command was to run, going by the one before it."""
         if (waits := self._labels[label]) is None:
             return True
         first, for_success = waits

@@ -108,7 +108,7 @@ class Session:
     ) -> Mapping[str, Result]:
         """Run a script and return its sections; as the account even if root's are used.
 
-        Raises ConnectionLost and TimedOut, after which nobody knows how far
+        Raises ConnectionLost and TimedOut, after which no one knows how far
         the script came, and BadOutput.
         """
         seconds += self.patience_with(script.text)
@@ -226,7 +226,7 @@ class Session:
             async with asyncio.timeout(2):
                 await self._connection.wait_closed()
         except TimeoutError:
-            # The router is gone: nobody is there to say goodbye to.
+            # The router is gone: no one is there to say goodbye to.
             self._connection.abort()
         # Last: a script that was on its way has prepared one until now.
         await self._standby.close()

@@ -99,7 +99,7 @@ async def _open(connection: asyncssh.SSHClientConnection, command: str) -> Shell
 
 
 def _close(opening: asyncio.Future[Shell]) -> None:
-    """Close what nobody waits for any more."""
+    """Close what no one waits for any more."""
     if not opening.cancelled() and not opening.exception():
         opening.result().close()
 

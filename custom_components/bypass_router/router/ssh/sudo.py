@@ -1,7 +1,7 @@
 """What sudo lets an account do, and what it says when it does not.
 
 Before a command is tried, sudo is asked whether it may be: what sudo refuses stands in
-the router's log, where somebody may take it for an attack.
+the router's log, where someone may take it for an attack.
 
 A command that sudo has run may fail in its own words, beside warnings of sudo's,
 such as `sudo: unable to resolve host`, which change nothing. Only what sudo says
@@ -28,7 +28,7 @@ _REFUSALS = re.compile(
             r"(?:sudo: )?Sorry, user \S{1,64} (?:is not allowed to execute|may not) ",
             r"(?:sudo: )?\S{1,64} is not (?:in the sudoers file|allowed to run sudo)",
             rf"sudo: I'm sorry {_ANY}\. I'm afraid I can't do that",
-            # To everybody: it has not become root, or knows nobody who may.
+            # To everyone: it has not become root, or knows no one who may.
             r'sudo: The "no new privileges" flag is set',
             r"sudo: effective uid is not 0",
             rf"sudo: {_ANY} must be owned by uid 0 and have the setuid bit set",
@@ -47,7 +47,7 @@ def as_root(command: str, *, sudo: bool) -> str:
 
 
 def refused_by_sudo(result: Result) -> bool:
-    """Tell whether a command has failed because the account may not run it."""
+    """Return whether a command has failed because the account may not run it."""
     match result.status:
         case 1:
             return any(map(_REFUSALS.match, result.lines))
