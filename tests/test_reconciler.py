@@ -106,7 +106,6 @@ class Home:
             DesiredState(file),
             Closing("router", issues),
             Interference(events, issues),
-            events,
             history,
             retry,
         )

@@ -113,7 +113,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 entry.title, self._issues, stopped=lambda: self._reconciler.stopped
             ),
             self._interference,
-            self.events,
             self.history,
             self._retry,
         )

@@ -60,13 +60,29 @@ class Interference:
             router.rules.cause_of(reports)
 
     async def async_tell(
-        self, router: ConnectedRouter, gone: frozenset[str]
-    ) -> str | None:
-        """Tell that forwards were removed, and return by which program, if known."""
-        cause = await self._find_cause(router)
-        self._offender = cause or self._offender
-        self._events.async_fire(RulesEventType.REMOVED, gone, cause)
-        return cause
+        self,
+        router: ConnectedRouter,
+        lost: frozenset[str],
+        restored: frozenset[str],
+        *,
+        restarted: bool = False,
+    ) -> None:
+        """Tell which forwards were lost, by which program, and which are live again.
+
+        And which program it is that removes them again and again, if one does.
+        """
+        cause = None
+        if restarted:
+            self._events.async_fire(RulesEventType.RESTARTED, lost)
+        elif lost:
+            cause = await self._find_cause(router)
+            self._offender = cause or self._offender
+            self._events.async_fire(RulesEventType.REMOVED, lost, cause)
+        if restored:
+            self._events.async_fire(RulesEventType.RESTORED, restored, cause)
+        if self._conflict:
+            # Not every removal's report is told from those of our own changes.
+            self._issues.conflict(self._offender)
 
     @callback
     def async_put_back(self) -> None:
@@ -79,13 +95,6 @@ class Interference:
         wait = self._limit.left(time.monotonic())
         self._conflict = self._conflict or wait > 0
         return wait
-
-    @callback
-    def async_tell_conflict(self) -> None:
-        """Tell which program removes them again and again, if one does."""
-        if self._conflict:
-            # Not every removal's report is told from those of our own changes.
-            self._issues.conflict(self._offender)
 
     @callback
     def async_calm(self) -> None:

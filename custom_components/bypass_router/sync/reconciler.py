@@ -10,7 +10,6 @@ from ..router.rules.base import Live
 from .closing import Closing
 from .comparison import compare, missing
 from .desired_state import DesiredState
-from .events import RulesEvents, RulesEventType
 from .history import History
 from .interfaces import ConnectedRouter, Face
 from .interference import Interference
@@ -34,7 +33,6 @@ class Reconciler:
         desired: DesiredState,
         closing: Closing,
         interference: Interference,
-        events: RulesEvents,
         history: History,
         retry: Retry,
     ) -> None:
@@ -43,7 +41,6 @@ class Reconciler:
         self._desired = desired
         self._closing = closing
         self._interference = interference
-        self._events = events
         self._history = history
         self._retry = retry
         self.active: dict[str, Forward] = {}
@@ -174,9 +171,7 @@ class Reconciler:
         self._show(router, live)
         if lost:
             self._interference.async_put_back()
-            cause = await self._interference.async_tell(router, lost)
-            if restored := lost & self.active.keys():
-                self._events.async_fire(RulesEventType.RESTORED, restored, cause)
+            await self._interference.async_tell(router, lost, lost & self.active.keys())
 
     async def _take_lost(self, router: ConnectedRouter, live: Live) -> frozenset[str]:
         """Return which forwards a change found to be lost.
@@ -248,30 +243,12 @@ class Reconciler:
         self._show(router, live)
         # Some may have been removed or given up meanwhile.
         desired = seen.desired & self._due
-        await self._tell(
+        await self._interference.async_tell(
             router,
             lost,
             lost & desired - self._missing(desired, live),
             restarted=restarted,
         )
-
-    async def _tell(
-        self,
-        router: ConnectedRouter,
-        lost: frozenset[str],
-        restored: frozenset[str],
-        *,
-        restarted: bool,
-    ) -> None:
-        """Tell what was lost, by whom, and what of it is live again."""
-        cause = None
-        if restarted:
-            self._events.async_fire(RulesEventType.RESTARTED, lost)
-        elif lost:
-            cause = await self._interference.async_tell(router, lost)
-        if restored:
-            self._events.async_fire(RulesEventType.RESTORED, restored, cause)
-        self._interference.async_tell_conflict()
 
     async def _mend(
         self, router: ConnectedRouter, desired: frozenset[str], live: Live
