@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 
-from tests.lab.exchange import Protocol
+from tests.lab.exchange import Transport
 from tests.lab.network import Lab
 from tests.lab.waiting import soon, wait_until
 
@@ -15,7 +15,7 @@ _TIMEOUT = 0.4
 class Connection:
     """One connection to the target through a forward, which is not given up."""
 
-    def __init__(self, lab: Lab, protocol: Protocol = "tcp", port: int = 8443) -> None:
+    def __init__(self, lab: Lab, protocol: Transport = "tcp", port: int = 8443) -> None:
         """Connect from the internet, and see that payload passes."""
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         with lab.internet.enter():

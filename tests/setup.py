@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
 from tests.lab.disk import REAL_COMMANDS
-from tests.lab.exchange import Protocol
+from tests.lab.exchange import Transport
 from tests.lab.network import Lab
 from tests.lab.waiting import until
 
@@ -133,7 +133,7 @@ async def turn(hass: HomeAssistant, state: str, *switches: str) -> None:
     )
 
 
-async def passes(lab: Lab, port: int = 8443, protocol: Protocol = "tcp") -> bool:
+async def passes(lab: Lab, port: int = 8443, protocol: Transport = "tcp") -> bool:
     """Return whether payload goes from the internet to the target and back."""
     exchange = await asyncio.to_thread(
         lab.internet.exchange, protocol, lab.main.wan_address, port, timeout=0.4

@@ -22,7 +22,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.sync import rate_limit as patience
+from custom_components.bypass_router.sync import rate_limit
 from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
@@ -196,7 +196,7 @@ async def test_many_at_once_come_to_an_end_that_all_agree_on(
 ) -> None:
     """Requests, forms, reloads, and whatever may happen on the router."""
     assert await async_setup_component(hass, "homeassistant", {})
-    monkeypatch.setattr(patience, "SECONDS", 0.0)
+    monkeypatch.setattr(rate_limit, "SECONDS", 0.0)
     entry = await set_up(hass, at_home, firewall=firewall)
     crowd = Crowd(hass, at_home, entry, journey.seed + seed)
     await crowd.put_foreign()

@@ -18,7 +18,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.router import router as router_module
 from custom_components.bypass_router.router.forward import Forward, InvalidForward
-from custom_components.bypass_router.subentry import forward_of
+from custom_components.bypass_router.subentry import forward_in
 
 from .lab.network import Lab
 from .sentences import said, translations, typed
@@ -88,7 +88,7 @@ async def test_a_forward_is_added_with_what_was_typed(hass: HomeAssistant) -> No
     [forward] = forwards(entry)
     assert forward.title == "Camera"
     assert forward.data == CAMERA
-    assert forward_of(forward) == Forward.parse(
+    assert forward_in(forward) == Forward.parse(
         forward.subentry_id,
         protocol="tcp",
         external_port="8443",
@@ -158,7 +158,7 @@ async def test_what_people_type_is_understood(
     [forward] = forwards(entry)
     assert forward.data[field] == stored
     # What was stored is read as what was meant.
-    assert forward_of(forward).id == forward.subentry_id
+    assert forward_in(forward).id == forward.subentry_id
 
 
 @pytest.mark.parametrize(
@@ -616,7 +616,7 @@ async def test_damaged_data_is_no_forward(
     entry = router(hass, {**CAMERA, **damage})
     [damaged] = forwards(entry)
     with pytest.raises(InvalidForward) as refusal:
-        forward_of(damaged)
+        forward_in(damaged)
     assert set(refusal.value.errors) == set(damage)
     result = await add(hass, entry, name="Other")
     assert result["type"] is FlowResultType.CREATE_ENTRY

@@ -30,7 +30,7 @@ from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.router.errors import CannotReach, WrongPassphrase
 from custom_components.bypass_router.router.iptables.rules import rules_of
 from custom_components.bypass_router.router.ssh.credentials import Credentials, HostKey
-from custom_components.bypass_router.subentry import forward_of
+from custom_components.bypass_router.subentry import forward_in
 
 from .lab.network import Lab
 from .lab.waiting import soon
@@ -39,7 +39,7 @@ from .sentences import said, typed
 from .setup import passes, set_up, switch_of, turn
 
 FETCH = "custom_components.bypass_router.config_flow.fetch_host_key"
-CONNECT = "custom_components.bypass_router.config_flow.connect"
+CONNECT = "custom_components.bypass_router.config_flow.connect_router"
 CANARY = "/tmp/canary"
 HOSTILE = [
     "",
@@ -232,7 +232,7 @@ def check_stored(subentry: ConfigSubentry) -> None:
     assert re.fullmatch(address, data["target"], re.ASCII)
     for source in data["sources"]:
         assert re.fullmatch(rf"{address}/[0-9]{{1,2}}", source, re.ASCII)
-    forward = forward_of(subentry)
+    forward = forward_in(subentry)
     for _, rule in rules_of(forward, SITE):
         assert re.fullmatch(r"[A-Za-z0-9 .,:/!_-]+", str(rule), re.ASCII)
 

@@ -14,7 +14,7 @@ from custom_components.bypass_router.router.ssh.authorized_keys import (
     authorized_line,
     generate_key,
 )
-from custom_components.bypass_router.sync import connection as link
+from custom_components.bypass_router.sync import connection
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import until
@@ -92,7 +92,7 @@ async def test_removing_the_entry_leaves_nothing_on_the_router(
 ) -> None:
     """No rule, no chain, no key of ours; the user's own key stays."""
     before = at_home.bypass.iptables_save()
-    key = generate_key(await link.async_owner(hass))
+    key = generate_key(await connection.async_owner(hass))
     theirs = authorized_line(generate_key("cd34"))
     at_home.bypass.users.authorize(theirs, authorized_line(key))
     entry = add_entry(hass, at_home, WEB, firewall=firewall)

@@ -24,7 +24,7 @@ from custom_components.bypass_router.diagnosis.notification import (
 from custom_components.bypass_router.diagnosis.target_store import TargetMacStore
 from custom_components.bypass_router.router.ssh.credentials import HostKey
 from custom_components.bypass_router.router.ssh.session import fetch_host_key
-from custom_components.bypass_router.subentry import forward_of
+from custom_components.bypass_router.subentry import forward_in
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 from tests.lab.waiting import at_once, until
@@ -469,7 +469,7 @@ class Diagnosed:
 
     def __init__(self, hass: HomeAssistant, entry: MockConfigEntry, name: str) -> None:
         """Name the forward."""
-        self.forward = forward_of(entry.subentries[forward_id(entry, name)])
+        self.forward = forward_in(entry.subentries[forward_id(entry, name)])
         self.remembered = TargetMacStore(hass, entry.entry_id)
 
     async def end(self) -> None:

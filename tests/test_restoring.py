@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.sync import rate_limit as patience
+from custom_components.bypass_router.sync import rate_limit
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
@@ -388,7 +388,7 @@ async def test_a_fight_is_told_and_not_fought_to_the_end(
 ) -> None:
     """A program that flushes all the time gets a few answers, and few later."""
     # On a busy machine, each answer takes a while.
-    monkeypatch.setattr(patience, "SECONDS", 15.0)
+    monkeypatch.setattr(rate_limit, "SECONDS", 15.0)
     _, switch = await with_web_on(hass, at_home, firewall="iptables")
     told = Told(hass)
     fighter = at_home.bypass.spawn(
@@ -397,7 +397,7 @@ async def test_a_fight_is_told_and_not_fought_to_the_end(
     await until(lambda: issue(hass, "fight_") is not None)
     await until(lambda: hass.states.get(switch).state == STATE_OFF)
     await asyncio.sleep(1)
-    assert told.kinds.count("rules_restored") <= patience.TIMES
+    assert told.kinds.count("rules_restored") <= rate_limit.TIMES
     fight = issue(hass, "fight_")
     assert fight is not None
     assert fight.translation_key == "fight_with"
@@ -414,7 +414,7 @@ async def test_the_reapply_button_does_not_wait(
     """A user who has ended the fight wants it mended now."""
     _, switch = await with_web_on(hass, at_home)
     told = Told(hass)
-    for times in range(1, patience.TIMES + 1):
+    for times in range(1, rate_limit.TIMES + 1):
         lose_rules(at_home)
         await told.hears("rules_restored", times)
     lose_rules(at_home)

@@ -22,7 +22,7 @@ from custom_components.bypass_router.router.ssh.authorized_keys import (
 from custom_components.bypass_router.router.ssh.credentials import HostKey
 from custom_components.bypass_router.router.ssh.session import Session
 from custom_components.bypass_router.sync import (
-    connection as link,
+    connection,
     login_limit as attempts,
 )
 from tests.lab.network import Lab
@@ -129,7 +129,8 @@ async def test_many_who_ask_at_once_are_refused_no_more_often(
     entry = add_entry(hass, at_home)
     data = {**entry.data, "password": "the old one"}
     refused = await asyncio.gather(
-        *(link.connect(hass, data) for _ in range(6)), return_exceptions=True
+        *(connection.connect_router(hass, data) for _ in range(6)),
+        return_exceptions=True,
     )
     assert sorted(type(err).__name__ for err in refused) == [
         *("AuthenticationFailed",) * 3,
@@ -204,7 +205,7 @@ async def test_a_key_of_ours_that_is_replaced_is_taken_off_the_router(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
     """The user's own keys stay."""
-    old = generate_key(await link.async_owner(hass))
+    old = generate_key(await connection.async_owner(hass))
     theirs = authorized_line(generate_key("cd34"))
     at_home.bypass.users.authorize(theirs, authorized_line(old))
     entry = add_entry(hass, at_home, WEB)

@@ -20,11 +20,11 @@ from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
-from custom_components.bypass_router.sync import rate_limit as patience
+from custom_components.bypass_router.sync import rate_limit
 from custom_components.bypass_router.sync.connection import async_owner
 from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
-from tests.lab.exchange import Protocol
+from tests.lab.exchange import Transport
 from tests.lab.network import Lab
 from tests.lab.waiting import NeverCame, soon, until, until_told
 from tests.router.client import connect
@@ -220,10 +220,10 @@ class Walker:
 
         A switch that is about to be unavailable can't be turned.
         """
-        link = self.entry.runtime_data.connection
-        before = link.router
+        connection = self.entry.runtime_data.connection
+        before = connection.router
         await asyncio.to_thread(self.lab.bypass.reboot)
-        await until(lambda: link.router not in {None, before})
+        await until(lambda: connection.router not in {None, before})
         await self.put_foreign()
         self.looker = None
         return "reboot"
@@ -356,7 +356,7 @@ class Walker:
     async def _check_payload(self, name: str) -> None:
         """See packets pass, to the target that echoes."""
         forward = self.forwards[name]
-        protocol: Protocol = "udp" if forward["protocol"] == "udp" else "tcp"
+        protocol: Transport = "udp" if forward["protocol"] == "udp" else "tcp"
         port = int(str(forward["external_port"]).partition("-")[0])
         host = self.lab.target if forward["target"].endswith(".10") else self.lab.other
         if host is not self.lab.target or forward["keep_client_address"]:
@@ -413,7 +413,7 @@ async def test_whatever_happens_what_is_wished_is_what_is_so(
 ) -> None:
     """After each of some two thousand steps in all."""
     # A walk meets more harm in a minute than patience is made for.
-    monkeypatch.setattr(patience, "SECONDS", 0.0)
+    monkeypatch.setattr(rate_limit, "SECONDS", 0.0)
     entry = await set_up(hass, at_home, firewall=firewall)
     walker = Walker(hass, at_home, entry, journey.seed + seed)
     await walker.put_foreign()

@@ -20,7 +20,7 @@ from .router.ssh.authorized_keys import made_here
 from .rule_import import async_offer_import
 from .services import async_set_up_services
 from .sync.closing import Closing
-from .sync.connection import async_owner, connect
+from .sync.connection import async_owner, connect_router
 from .sync.desired_state import DesiredState, file_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ async def async_remove_entry(
     issues = Issues(hass, entry)
     issues.forget()
     try:
-        router = await connect(hass, entry.data)
+        router = await connect_router(hass, entry.data)
         try:
             live = await router.rules.read()
             await router.rules.apply([])

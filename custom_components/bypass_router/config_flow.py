@@ -43,7 +43,7 @@ from .flows.ssh_key import forget_key, install_key
 from .flows.text_input import Form, is_password, is_username, parse_host
 from .router.ssh.credentials import Credentials, HostKey
 from .router.ssh.session import fetch_host_key
-from .sync.connection import connect
+from .sync.connection import connect_router
 
 ROUTER_SCHEMA = vol.Schema(
     {
@@ -257,7 +257,7 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         self, credentials: Credentials, *, make_key: bool
     ) -> ConfigFlowResult:
         """Keep what lets us into the router, if we can work with it."""
-        router = await connect(self.hass, self._data(credentials))
+        router = await connect_router(self.hass, self._data(credentials))
         try:
             mac_address = router.probe.mac_address
             await self.async_set_unique_id(

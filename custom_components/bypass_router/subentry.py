@@ -23,7 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−~〜～－", "-"))
 
 
-def forward_of(subentry: ConfigSubentry) -> Forward:
+def forward_in(subentry: ConfigSubentry) -> Forward:
     """Return the forward that a subentry holds.
 
     Raises InvalidForward for data that was not written here.
@@ -53,7 +53,7 @@ def read_forwards(entry: ConfigEntry[Any]) -> dict[str, Forward]:
     for subentry in entry.subentries.values():
         if subentry.subentry_type == SUBENTRY_FORWARD:
             try:
-                forwards[subentry.subentry_id] = forward_of(subentry)
+                forwards[subentry.subentry_id] = forward_in(subentry)
             except InvalidForward as err:
                 _LOGGER.warning(
                     "The forward %s is stored with nonsense and is left out: %s",
@@ -66,7 +66,7 @@ def read_forwards(entry: ConfigEntry[Any]) -> dict[str, Forward]:
 def forward_or_none(subentry: ConfigSubentry) -> Forward | None:
     """Return a subentry's forward; none for damaged data, which takes no port."""
     try:
-        return forward_of(subentry)
+        return forward_in(subentry)
     except InvalidForward:
         return None
 

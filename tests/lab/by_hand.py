@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from .exchange import Exchange, Protocol
+from .exchange import Exchange, Transport
 from .network import Lab
 
 PORT: Final = 8443
@@ -12,7 +12,7 @@ DNAT: Final = "by-hand-dnat"
 ACCEPT: Final = "by-hand-accept"
 """The comments of the rules, to find them again."""
 
-PROTOCOLS: Final[tuple[Protocol, ...]] = ("tcp", "udp")
+PROTOCOLS: Final[tuple[Transport, ...]] = ("tcp", "udp")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Final, Literal, override
 
 from .waiting import soon
 
-type Protocol = Literal["tcp", "udp"]
+type Transport = Literal["tcp", "udp"]
 
 LINES = (b"hello", b"a" * 100, b"bigger than a packet " * 200, b"b" * 20_000)
 """What is sent over TCP, line by line; over UDP it is the first line."""
@@ -67,7 +67,7 @@ _SOURCES: Final = count(randrange(_HIGHEST))
 
 
 def exchange(
-    protocol: Protocol,
+    protocol: Transport,
     address: str,
     port: int,
     lines: tuple[bytes, ...] | None,

@@ -2,7 +2,7 @@
 
 from typing import Final, override
 
-from .exchange import Protocol
+from .exchange import Transport
 from .node import LAN_PREFIX, Node
 
 WAN_ADDRESS: Final = "203.0.113.1"
@@ -39,7 +39,7 @@ class MainRouter(Node):
         self.run("nft", "-f", "-", input=_RULES)
 
     def forward(
-        self, protocol: Protocol, ports: str, to: str, to_port: int | None = None
+        self, protocol: Transport, ports: str, to: str, to_port: int | None = None
     ) -> None:
         """Forward a port or range, such as `6000-6010`, from the WAN address.
 

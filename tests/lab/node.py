@@ -5,7 +5,7 @@ from pathlib import Path
 import subprocess
 from typing import Final, override
 
-from .exchange import Exchange, Protocol, exchange
+from .exchange import Exchange, Transport, exchange
 from .machine import Machine, check_result
 from .namespaces import ENVIRONMENT, Namespaces
 from .wire import lay
@@ -81,7 +81,7 @@ class Node(Machine):
 
     def exchange(
         self,
-        protocol: Protocol,
+        protocol: Transport,
         address: str,
         port: int,
         *,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import Final
 
-from .exchange import Protocol
+from .exchange import Transport
 from .node import Node
 
 _PROGRAM: Final = Path(__file__).with_name("echo.py")
@@ -16,7 +16,7 @@ class Target(Node):
 
     _echo: subprocess.Popen[str] | None = None
 
-    def serve(self, protocol: Protocol, ports: int | str) -> None:
+    def serve(self, protocol: Transport, ports: int | str) -> None:
         """Echo on a port, or a range such as `7000-7010`, from now on."""
         if self._echo is None:
             self._echo = self.spawn(

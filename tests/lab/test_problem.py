@@ -3,14 +3,14 @@
 import pytest
 
 from .bypass import RouterOptions
-from .exchange import Outcome, Protocol
+from .exchange import Outcome, Transport
 from .network import Lab
 
 PORT, TARGET_PORT = 8443, 443
 PROTOCOLS = pytest.mark.parametrize("protocol", ["tcp", "udp"])
 
 
-def set_dnat(lab: Lab, protocol: Protocol) -> None:
+def set_dnat(lab: Lab, protocol: Transport) -> None:
     """Set the article's first rule on the bypass router."""
     lab.bypass.run(
         *f"iptables -t nat -I PREROUTING -p {protocol} -d {lab.bypass.address}"
@@ -27,7 +27,7 @@ def set_printed_snat(lab: Lab) -> None:
     )
 
 
-def set_snat(lab: Lab, protocol: Protocol) -> None:
+def set_snat(lab: Lab, protocol: Transport) -> None:
     """Set the article's second rule as it is meant."""
     lab.bypass.run(
         *f"iptables -t nat -I POSTROUTING -p {protocol} -m conntrack --ctstate DNAT"
@@ -99,7 +99,7 @@ def test_without_masquerade_the_rules_as_printed_fail_in_the_lan(lab: Lab) -> No
     ids=["nft-masquerading", "nft", "legacy-masquerading"],
 )
 def test_forwarding_twice_with_the_snat_rule_as_meant_is_the_cure(
-    lab: Lab, gateway: str, protocol: Protocol
+    lab: Lab, gateway: str, protocol: Transport
 ) -> None:
     """From the internet and the LAN, whichever router is the target's gateway."""
     lab.target.serve(protocol, TARGET_PORT)

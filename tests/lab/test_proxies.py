@@ -15,7 +15,7 @@ from typing import Literal
 import pytest
 
 from .bypass import RouterOptions
-from .exchange import Exchange, Outcome, Protocol
+from .exchange import Exchange, Outcome, Transport
 from .hijacks import (
     TUN_INTERFACE,
     Hijack,
@@ -33,9 +33,9 @@ from .test_problem import PORT, TARGET_PORT, set_dnat, set_snat
 
 type Start = Callable[[Proxy], Proxy]
 type Mode = Literal["snat", "keeps client"]
-type Mend = Callable[[Lab, Protocol], None]
+type Mend = Callable[[Lab, Transport], None]
 
-BOTH: tuple[Protocol, ...] = ("tcp", "udp")
+BOTH: tuple[Transport, ...] = ("tcp", "udp")
 SERVICE = 8000
 LOST_AFTER = 0.2
 """How long an answer is waited for, in seconds, that is not expected to come."""
@@ -95,7 +95,7 @@ def start(lab: Lab) -> Iterator[Start]:
         yield start
 
 
-def protocols_of(hijack: Hijack) -> tuple[Protocol, ...]:
+def protocols_of(hijack: Hijack) -> tuple[Transport, ...]:
     """Which protocols it takes."""
     only_tcp = isinstance(hijack, Redirect | NftRedirect)
     return ("tcp",) if only_tcp else BOTH
@@ -116,14 +116,14 @@ def echo_on_the_internet(lab: Lab) -> None:
         assert process.stdout.readline() == "ok\n"
 
 
-def browse(lab: Lab, protocol: Protocol = "tcp") -> Exchange:
+def browse(lab: Lab, protocol: Transport = "tcp") -> Exchange:
     """Let the target, whose gateway is the bypass router, use the internet."""
     address = lab.internet.address
     return lab.target.exchange(protocol, address, SERVICE, timeout=LOST_AFTER)
 
 
 def forward(
-    lab: Lab, protocol: Protocol, mode: Mode, target_port: int = TARGET_PORT
+    lab: Lab, protocol: Transport, mode: Mode, target_port: int = TARGET_PORT
 ) -> None:
     """Forward the port on the bypass router."""
     lab.target.serve(protocol, target_port)
@@ -138,7 +138,7 @@ def forward(
         run(lab, f"iptables -t nat -I POSTROUTING {rule}")
 
 
-def use(lab: Lab, protocol: Protocol, mode: Mode = "snat") -> list[Exchange]:
+def use(lab: Lab, protocol: Transport, mode: Mode = "snat") -> list[Exchange]:
     """Use the forward from wherever its mode allows that."""
     places: list[tuple[Node, str]] = [(lab.internet, lab.main.wan_address)]
     if mode == "snat":
@@ -153,7 +153,7 @@ def use(lab: Lab, protocol: Protocol, mode: Mode = "snat") -> list[Exchange]:
     return tried
 
 
-def works(lab: Lab, protocol: Protocol, mode: Mode = "snat") -> bool:
+def works(lab: Lab, protocol: Transport, mode: Mode = "snat") -> bool:
     """Return whether it works from wherever its mode allows that."""
     return all(tried.passed for tried in use(lab, protocol, mode))
 
@@ -292,12 +292,12 @@ def test_which_forwards_a_proxy_breaks(
             assert tried.passed is (not broken or isinstance(hijack, Tun))
 
 
-def stand_first(lab: Lab, protocol: Protocol) -> None:
+def stand_first(lab: Lab, protocol: Transport) -> None:
     """Put the DNAT rule before all others of iptables."""
     set_dnat(lab, protocol)
 
 
-def use_an_nft_table(lab: Lab, protocol: Protocol) -> None:
+def use_an_nft_table(lab: Lab, protocol: Transport) -> None:
     """Translate in a native table that comes before nat."""
     set_nft(
         lab,
@@ -307,7 +307,7 @@ def use_an_nft_table(lab: Lab, protocol: Protocol) -> None:
     )
 
 
-def accept_in_an_nft_table(lab: Lab, protocol: Protocol) -> None:
+def accept_in_an_nft_table(lab: Lab, protocol: Transport) -> None:
     """Accept the forward in a native chain of our own, before mangle."""
     set_nft(
         lab,
@@ -322,7 +322,7 @@ def set_nft(lab: Lab, hook: str, rule: str) -> None:
     lab.bypass.run("nft", "-f", "-", input=f"table ip ours {{\n{chain};\n}}\n")
 
 
-def flow(lab: Lab, protocol: Protocol) -> str:
+def flow(lab: Lab, protocol: Transport) -> str:
     """Match the forward in nft, both directions."""
     return (
         f"ct original ip daddr {lab.bypass.address}"
@@ -330,29 +330,29 @@ def flow(lab: Lab, protocol: Protocol) -> str:
     )
 
 
-def insert_into_its_nft_chain(lab: Lab, protocol: Protocol) -> None:
+def insert_into_its_nft_chain(lab: Lab, protocol: Transport) -> None:
     """Accept the forward at the top of the proxy's own chain."""
     run(lab, f"nft insert rule inet clash prerouting {flow(lab, protocol)} accept")
 
 
-def exempt_in_nft_mangle(lab: Lab, protocol: Protocol) -> None:
+def exempt_in_nft_mangle(lab: Lab, protocol: Transport) -> None:
     """Accept the forward at the top of iptables-nft's mangle."""
     exempt(lab, protocol, "iptables-nft", "ACCEPT")
 
 
-def exempt_in_legacy_mangle(lab: Lab, protocol: Protocol) -> None:
+def exempt_in_legacy_mangle(lab: Lab, protocol: Transport) -> None:
     """Accept the forward at the top of iptables-legacy's mangle."""
     exempt(lab, protocol, "iptables-legacy", "ACCEPT")
 
 
-def exempt(lab: Lab, protocol: Protocol, command: str, verdict: str) -> None:
+def exempt(lab: Lab, protocol: Transport, command: str, verdict: str) -> None:
     """Do something to the forward's packets, both directions, in mangle."""
     flow = f"--ctorigdst {lab.bypass.address} --ctorigdstport {PORT}"
     rule = f"PREROUTING -p {protocol} -m conntrack {flow} -j {verdict}"
     run(lab, f"{command} -t mangle -I {rule}")
 
 
-def route_answers_by_port(lab: Lab, protocol: Protocol) -> None:
+def route_answers_by_port(lab: Lab, protocol: Transport) -> None:
     """Route what comes from the target's port as if there were no proxy."""
     run(
         lab,
@@ -361,7 +361,7 @@ def route_answers_by_port(lab: Lab, protocol: Protocol) -> None:
     )
 
 
-def route_by_mark(lab: Lab, protocol: Protocol) -> None:
+def route_by_mark(lab: Lab, protocol: Transport) -> None:
     """Mark the forward's packets, and route them as if there were no proxy."""
     mark = "0x40000000/0x40000000"
     exempt(lab, protocol, "iptables", f"MARK --set-xmark {mark}")
@@ -453,7 +453,7 @@ def test_a_watchdog_puts_its_proxy_before_iptables_but_not_before_an_nft_table(
 
 @pytest.mark.parametrize("protocol", BOTH)
 def test_a_tunnel_takes_requests_too_where_the_target_port_is_that_of_dns(
-    lab: Lab, start: Start, protocol: Protocol
+    lab: Lab, start: Start, protocol: Transport
 ) -> None:
     """It looks nothing up in main for them, so both directions need a rule."""
     forward(lab, protocol, "snat", 53)

@@ -13,7 +13,7 @@ import time
 from types import FrameType
 from typing import Final
 
-from tests.lab.exchange import Exchange, Outcome, Protocol
+from tests.lab.exchange import Exchange, Outcome, Transport
 from tests.lab.network import Lab
 from tests.lab.node import Node
 from tests.lab.requirements import LabUnavailable
@@ -25,7 +25,7 @@ from .report import Report
 
 EXTERNAL: Final = 8443
 SERVICE: Final = 443
-PROTOCOLS: Final[tuple[Protocol, ...]] = ("tcp", "udp")
+PROTOCOLS: Final[tuple[Transport, ...]] = ("tcp", "udp")
 _NAME: Final = "Camera"
 _PORTS_TRIED: Final = 50
 _INTERRUPTED: Final = 130
@@ -253,18 +253,18 @@ class Demo:
                         f" client, but saw {tried.peer_seen}."
                     )
 
-    def _from_internet(self, protocol: Protocol) -> Exchange:
+    def _from_internet(self, protocol: Transport) -> Exchange:
         """Exchange payload from the internet, and print what became of it."""
         return self._try(
             "the internet", self._lab.internet, protocol, self._lab.main.wan_address
         )
 
-    def _from_lan(self, protocol: Protocol) -> Exchange:
+    def _from_lan(self, protocol: Transport) -> Exchange:
         """Exchange payload from the LAN, and print what became of it."""
         return self._try("the LAN", self._lab.other, protocol, self._lab.bypass.address)
 
     def _try(
-        self, place: str, node: Node, protocol: Protocol, address: str
+        self, place: str, node: Node, protocol: Transport, address: str
     ) -> Exchange:
         tried = node.exchange(protocol, address, EXTERNAL, timeout=1)
         way = f"{protocol.upper()} from {place} to {address}:{EXTERNAL}"

@@ -15,7 +15,7 @@ from typing import Final, Literal, override
 
 from custom_components.bypass_router.router.forward import Forward
 from tests.lab.by_hand import all_rules
-from tests.lab.exchange import Exchange, Protocol
+from tests.lab.exchange import Exchange, Transport
 from tests.lab.network import INTERNET_ADDRESS, Lab
 
 type Gateway = Literal["bypass", "main"]
@@ -24,7 +24,7 @@ type Column = tuple[Gateway, Path, str]
 
 GATEWAYS: Final[tuple[Gateway, ...]] = ("bypass", "main")
 PATHS: Final[tuple[Path, ...]] = ("internet", "LAN")
-PROTOCOLS: Final[tuple[Protocol, ...]] = ("tcp", "udp")
+PROTOCOLS: Final[tuple[Transport, ...]] = ("tcp", "udp")
 _PATIENCE: Final = {True: 4.0, False: 0.12}
 """Seconds for an answer that is expected to come, and for one that is not."""
 
@@ -89,7 +89,7 @@ class Cell:
     option: str
     forward: Forward
     path: Path
-    protocol: Protocol
+    protocol: Transport
     gateway: Gateway
 
     @override

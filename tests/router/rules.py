@@ -12,14 +12,14 @@ from custom_components.bypass_router.router.forward import (
     is_host,
     normal_sources,
 )
-from custom_components.bypass_router.router.iptables.chains import Iptables
+from custom_components.bypass_router.router.iptables.chains import Chains
 from custom_components.bypass_router.router.iptables.rule import Rule
 from custom_components.bypass_router.router.iptables.rules import HOOKS
 from custom_components.bypass_router.router.iptables.state import (
     Entrance,
     IptablesState,
 )
-from custom_components.bypass_router.router.rules.base import RouterContext, Step
+from custom_components.bypass_router.router.rules.base import PlanStep, RouterContext
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 
 SITE = RouterContext("ab12", IPv4Interface("192.168.50.2/24"))
@@ -73,7 +73,7 @@ def forward_sets(draw: st.DrawFn, longest: int = 200) -> list[Forward]:
 
 def seen(state: IptablesState, site: RouterContext = SITE) -> Snapshot:
     """Return what an owner sees of our chains, where nothing else is."""
-    return Snapshot(Ruleset(site, [Iptables(site, sudo=False)]), (state,))
+    return Snapshot(Ruleset(site, [Chains(site, sudo=False)]), (state,))
 
 
 def planned(
@@ -95,7 +95,7 @@ class Refused(Exception):
     """iptables-restore would refuse the input, and change nothing of the table."""
 
 
-def restored(state: IptablesState, steps: Iterable[Step]) -> IptablesState:
+def restored(state: IptablesState, steps: Iterable[PlanStep]) -> IptablesState:
     """Return what the text of a plan makes of a router with just the kernel's chains.
 
     A model apart from the code under test: it goes by the text alone.

@@ -9,7 +9,7 @@ from typing import Self
 
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.nftables.table import Nftables, NftState
-from custom_components.bypass_router.router.rules.base import RouterContext, Step
+from custom_components.bypass_router.router.rules.base import PlanStep, RouterContext
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result
 
@@ -73,7 +73,7 @@ class Table:
         return "\n".join([*lines, "}"])
 
 
-def loaded(table: Table | None, steps: Iterable[Step]) -> Table | None:
+def loaded(table: Table | None, steps: Iterable[PlanStep]) -> Table | None:
     """Return what the text of a plan makes of a table; None for none.
 
     It goes by the text alone, which takes effect as a whole or not at all.

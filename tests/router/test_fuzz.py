@@ -29,7 +29,7 @@ from custom_components.bypass_router.router.errors import (
     printable,
 )
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables.chains import Iptables
+from custom_components.bypass_router.router.iptables.chains import Chains
 from custom_components.bypass_router.router.iptables.rule import Rule, listed
 from custom_components.bypass_router.router.iptables.rules import (
     HOOKS,
@@ -51,7 +51,7 @@ from .test_firewalls import results
 from .test_probe import DEBIAN
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 2 * settings().max_examples))
-FIREWALL = Iptables(SITE, sudo=False)
+FIREWALL = Chains(SITE, sudo=False)
 # Seconds of the processor's time for one input of a usual length.
 BOUND = 1.0
 

@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.bypass_router.router.errors import FirewallFailed, NotPrivileged
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables.chains import Iptables
+from custom_components.bypass_router.router.iptables.chains import Chains
 from custom_components.bypass_router.router.iptables.legacy import NO_TABLE
 from custom_components.bypass_router.router.iptables.rule import Rule
 from custom_components.bypass_router.router.iptables.rules import (
@@ -18,7 +18,7 @@ from custom_components.bypass_router.router.iptables.rules import (
     POST,
     PRE,
     TRANSLATING,
-    forward_of,
+    forward_of_rules,
     rules_of,
 )
 from custom_components.bypass_router.router.iptables.state import (
@@ -40,9 +40,9 @@ from .rules import (
     seen,
 )
 
-FIREWALL = Iptables(SITE, sudo=False)
+FIREWALL = Chains(SITE, sudo=False)
 # Beside nftables, which translates.
-ADMITTING = Iptables(SITE, sudo=False, hooks=(MANGLE, FWD))
+ADMITTING = Chains(SITE, sudo=False, hooks=(MANGLE, FWD))
 
 WEB = Forward.parse(
     "01JX",
@@ -113,7 +113,7 @@ def test_a_kept_client_address_is_kept_from_later_rules_too() -> None:
 def test_rules_read_back_are_the_forward_that_was_written(forward: Forward) -> None:
     """Whatever the forward is."""
     rules = Counter(rules_of(forward, SITE, TRANSLATING))
-    assert forward_of(Tag("ab12", forward.id), rules, SITE) == forward
+    assert forward_of_rules(Tag("ab12", forward.id), rules, SITE) == forward
 
 
 @given(forwards(), st.data())
@@ -123,7 +123,7 @@ def test_a_forward_with_a_rule_missing_is_not_live(
     """One rule is as good as all."""
     rules = Counter(rules_of(forward, SITE, TRANSLATING))
     del rules[data.draw(st.sampled_from(list(rules)))]
-    assert forward_of(Tag("ab12", forward.id), rules, SITE) != forward
+    assert forward_of_rules(Tag("ab12", forward.id), rules, SITE) != forward
 
 
 @given(forward_sets(), forward_sets())
@@ -357,7 +357,7 @@ def test_an_absent_chain_is_absent_in_either_variants_words() -> None:
 
 def test_a_table_that_is_not_there_is_not_made_by_a_look() -> None:
     """It is as if its chains were empty; all others are looked at as ever."""
-    legacy = Iptables(SITE, sudo=True, variant="legacy", absent={"nat"})
+    legacy = Chains(SITE, sudo=True, variant="legacy", absent={"nat"})
     looks = legacy.looks(heard=False)
     guarded = [look for look in looks if NO_TABLE in look]
     assert guarded == [look for look in looks if "-t nat" in look]

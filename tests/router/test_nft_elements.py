@@ -18,7 +18,7 @@ from custom_components.bypass_router.router.nftables.elements import (
     PLACES,
     add_line,
     elements_of,
-    forward_of,
+    forward_of_elements,
     read_element,
     table_lines,
 )
@@ -141,7 +141,7 @@ def test_a_forward_with_an_element_missing_is_not_live(
     """One element is as good as all."""
     elements = elements_of(forward)
     lost = data.draw(st.sampled_from(elements))
-    found = forward_of(Tag("ab12", forward.id), frozenset(elements) - {lost})
+    found = forward_of_elements(Tag("ab12", forward.id), frozenset(elements) - {lost})
     assert found != forward
 
 
@@ -151,7 +151,7 @@ def test_elements_of_two_forwards_are_not_one(one: Forward, other: Forward) -> N
     assume(one != other)
     both = frozenset(elements_of(one)) | frozenset(elements_of(other))
     assume(both not in (frozenset(elements_of(one)), frozenset(elements_of(other))))
-    found = forward_of(TAG, both)
+    found = forward_of_elements(TAG, both)
     assert found is None or frozenset(elements_of(found)) == both
 
 

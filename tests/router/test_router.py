@@ -17,7 +17,7 @@ from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Tag
 from tests.lab.bypass import RouterOptions
-from tests.lab.exchange import Outcome, Protocol
+from tests.lab.exchange import Outcome, Transport
 from tests.lab.network import Lab
 from tests.lab.waiting import at_once, until
 
@@ -79,7 +79,7 @@ async def router(at_home: Lab, firewall: Backend) -> AsyncIterator[Router]:
     await router.close()
 
 
-def passes(lab: Lab, protocol: Protocol, port: int, *, host: str = "internet") -> bool:
+def passes(lab: Lab, protocol: Transport, port: int, *, host: str = "internet") -> bool:
     """Return whether payload goes to the target and back, to the right port of it."""
     node = lab.internet if host == "internet" else lab.other
     address = lab.main.wan_address if host == "internet" else lab.bypass.address
@@ -114,7 +114,7 @@ async def test_a_shifted_range_leads_each_port_to_its_own(
     at_home.target.serve("tcp", "7000-7010")
     at_home.target.serve("udp", "7000-7010")
     await router.rules.apply([GAME])
-    protocols: tuple[Protocol, ...] = ("tcp", "udp")
+    protocols: tuple[Transport, ...] = ("tcp", "udp")
     for protocol in protocols:
         for external, target in ((6000, 7000), (6004, 7004), (6010, 7010)):
             passed = await asyncio.to_thread(

@@ -21,7 +21,7 @@ from custom_components.bypass_router.router.forward import Forward, PortRange, P
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Tag
 from tests.lab.bypass import RouterOptions
-from tests.lab.exchange import Exchange, Protocol as Transport
+from tests.lab.exchange import Exchange, Transport
 from tests.lab.network import Lab
 from tests.lab.user_namespace import rules_the_host
 

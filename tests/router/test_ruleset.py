@@ -7,7 +7,7 @@ import sys
 from hypothesis import given, strategies as st
 
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables.chains import Iptables
+from custom_components.bypass_router.router.iptables.chains import Chains
 from custom_components.bypass_router.router.iptables.rules import (
     FWD,
     HOOKS,
@@ -22,7 +22,7 @@ from custom_components.bypass_router.router.iptables.state import (
 )
 from custom_components.bypass_router.router.nftables.foreign_chains import ForeignChains
 from custom_components.bypass_router.router.nftables.table import Nftables, NftState
-from custom_components.bypass_router.router.rules.base import Phase, Step, Tag
+from custom_components.bypass_router.router.rules.base import Phase, PlanStep, Tag
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result, Script
 
@@ -32,9 +32,9 @@ from .test_nft_elements import SETS
 from .test_router import GAME, WEB
 
 ADMITTING = (MANGLE, FWD)
-CHAINS = Iptables(SITE, sudo=False, hooks=(MANGLE, *HOOKS))
-RETIRED = Iptables(SITE, sudo=False, hooks=TRANSLATING)
-ADMIT = Iptables(SITE, sudo=False, hooks=ADMITTING)
+CHAINS = Chains(SITE, sudo=False, hooks=(MANGLE, *HOOKS))
+RETIRED = Chains(SITE, sudo=False, hooks=TRANSLATING)
+ADMIT = Chains(SITE, sudo=False, hooks=ADMITTING)
 NFT = Nftables(SITE, sudo=False)
 GATES = ForeignChains(SITE, sudo=False, iptables=True)
 BY_IPTABLES = Ruleset(SITE, [CHAINS, NFT], [GATES])
@@ -85,7 +85,7 @@ class Kernel:
                     self._load(transaction)
                 yield
 
-    def _load(self, step: Step) -> None:
+    def _load(self, step: PlanStep) -> None:
         """Have nft take a transaction."""
         ours = tuple(line for line in step.lines if " ip ha_bypass" in line)
         self.table = tables.loaded(self.table, [replace(step, lines=ours)])
@@ -113,7 +113,7 @@ class Kernel:
         )
 
 
-def transactions(step: Step) -> Iterator[Step]:
+def transactions(step: PlanStep) -> Iterator[PlanStep]:
     """Yield what takes effect at once: of iptables, each table by itself."""
     if "iptables" not in step.command:
         yield step
@@ -257,7 +257,7 @@ def test_a_forward_that_one_part_does_not_carry_is_damaged() -> None:
 
 def test_none_is_taken_after_a_command_that_failed() -> None:
     """And the first that did is what is told."""
-    steps = tuple(Step(phase, f"do {phase}", ("x",)) for phase in Phase)
+    steps = tuple(PlanStep(phase, f"do {phase}", ("x",)) for phase in Phase)
     plan, script = Plan(steps), Script()
     plan.add_to(script)
     assert script.text.count('if [ "$status" = 0 ]; then') == 3
@@ -270,7 +270,9 @@ def test_none_is_taken_after_a_command_that_failed() -> None:
 
 def test_what_is_left_over_is_tidied_up_in_the_wake_of_a_change_alone() -> None:
     """By itself it is no reason to change anything, and by no other's transaction."""
-    tidy = Step(Phase.CLEAN_UP, "iptables-restore", ("*nat", "-X PREROUTING", "COMMIT"))
+    tidy = PlanStep(
+        Phase.CLEAN_UP, "iptables-restore", ("*nat", "-X PREROUTING", "COMMIT")
+    )
     assert not Plan((tidy,))
     assert Plan((replace(tidy, phase=Phase.REVOKE), tidy))
 

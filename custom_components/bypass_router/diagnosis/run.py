@@ -17,7 +17,7 @@ from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.router import Router
 from ..subentry import forward_or_none
-from ..sync.connection import connect
+from ..sync.connection import connect_router
 from .target_store import TargetMacStore
 
 _UNDER_WAY: HassKey[set[str]] = HassKey(f"{DOMAIN}.diagnoses_under_way")
@@ -114,7 +114,7 @@ async def _router_of(
     if coordinator and (router := coordinator.connection.router):
         yield router
         return
-    router = await connect(hass, entry.data, entry.options)
+    router = await connect_router(hass, entry.data, entry.options)
     try:
         yield router
     finally:

@@ -12,7 +12,7 @@ from ..router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
 from ..router.router import Router
 from ..router.ssh.authorized_keys import generate_key, made_here
 from ..router.ssh.credentials import Credentials
-from ..sync.connection import async_owner, connect
+from ..sync.connection import async_owner, connect_router
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ async def install_key(
     try:
         await router.install_key(private_key)
         data = {**account, CONF_PRIVATE_KEY: private_key}
-        await (await connect(hass, data)).close()
+        await (await connect_router(hass, data)).close()
     except Exception as err:
         await _take_back(router, private_key)
         if isinstance(err, RouterError):

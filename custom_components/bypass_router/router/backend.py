@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Any
 
 from .errors import FirewallNotThere, NotPrivileged
-from .iptables.chains import Iptables as Chains
+from .iptables.chains import Chains
 from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables.variants import Iptables
 from .nftables.foreign_chains import ForeignChains

@@ -24,7 +24,7 @@ _TRANSPORTS: Final[tuple[Transport, ...]] = ("tcp", "udp")
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class Flow:
+class ConnectionGroup:
     """Connections that one command ends: those of one port, to one target."""
 
     transport: Transport
@@ -56,7 +56,7 @@ def list_script(address: IPv4Address, *, sudo: bool) -> Script:
 
 def flows_of(
     forwards: Collection[Forward], sections: Mapping[str, Result], address: IPv4Address
-) -> list[Flow]:
+) -> list[ConnectionGroup]:
     """Return what is alive of these forwards. Raises ClosingRefused."""
     for transport in _TRANSPORTS:
         _check(sections[transport], _listing(transport, address))
@@ -73,7 +73,7 @@ def flows_of(
     )
 
 
-def _flows(result: Result, address: IPv4Address) -> Iterator[Flow]:
+def _flows(result: Result, address: IPv4Address) -> Iterator[ConnectionGroup]:
     """Yield what was listed."""
     for line in result.lines:
         if not (found := _CONNECTION.match(line)):
@@ -81,7 +81,7 @@ def _flows(result: Result, address: IPv4Address) -> Iterator[Flow]:
         transport, _, destination, port, target = found.groups()
         try:
             if IPv4Address(destination) == address:
-                yield Flow(
+                yield ConnectionGroup(
                     "tcp" if transport == "tcp" else "udp",
                     int(port),
                     IPv4Address(target),
@@ -91,7 +91,7 @@ def _flows(result: Result, address: IPv4Address) -> Iterator[Flow]:
 
 
 def close_script(
-    flows: Collection[Flow], address: IPv4Address, *, sudo: bool
+    flows: Collection[ConnectionGroup], address: IPv4Address, *, sudo: bool
 ) -> Script:
     """Return the script that ends connections; of those gone by then it says so."""
     script = Script()
@@ -101,7 +101,9 @@ def close_script(
 
 
 def check_closed(
-    flows: Collection[Flow], address: IPv4Address, sections: Mapping[str, Result]
+    flows: Collection[ConnectionGroup],
+    address: IPv4Address,
+    sections: Mapping[str, Result],
 ) -> None:
     """See that the account was let end them. Raises ClosingRefused."""
     for number, flow in enumerate(flows):
@@ -117,7 +119,7 @@ def uses(address: IPv4Address, target: IPv4Address) -> list[str]:
     """Return each kind of command that an account has to be allowed."""
     return [
         *(_listing(transport, address) for transport in _TRANSPORTS),
-        *(_ending(Flow(it, 443, target), address) for it in _TRANSPORTS),
+        *(_ending(ConnectionGroup(it, 443, target), address) for it in _TRANSPORTS),
         hearing(address),
     ]
 
@@ -127,7 +129,7 @@ def _listing(transport: Transport, address: IPv4Address) -> str:
     return f"conntrack -L -p {transport} -d {address}"
 
 
-def _ending(flow: Flow, address: IPv4Address) -> str:
+def _ending(flow: ConnectionGroup, address: IPv4Address) -> str:
     """Return the command that ends connections."""
     return (
         f"conntrack -D -p {flow.transport} -d {address}"

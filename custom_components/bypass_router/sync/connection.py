@@ -39,7 +39,7 @@ async def async_owner(hass: HomeAssistant) -> str:
     return sha256((await instance_id.async_get(hass)).encode()).hexdigest()[:8]
 
 
-async def connect(
+async def connect_router(
     hass: HomeAssistant,
     data: Mapping[str, Any],
     options: Mapping[str, Any] | None = None,
@@ -89,7 +89,7 @@ class RouterConnection:
 
     async def open(self) -> Router:
         """Connect. Raises RouterError."""
-        self.router = await connect(self._hass, self.data, self._entry.options)
+        self.router = await connect_router(self._hass, self.data, self._entry.options)
         self._on_open(self.router)
         return self.router
 

@@ -7,7 +7,7 @@ import re
 from typing import Literal
 
 from ..forward import Forward
-from ..rules.base import Phase, Problem, RouterContext, Step, Tag, failure_of
+from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, failure_of
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .changes import blocks_of, changes_of, leftovers_of
@@ -15,7 +15,7 @@ from .created_chains import LISTING, Traces
 from .empty_table import removal_of
 from .legacy import NAMES, NO_TABLE, guarded
 from .rule import Rule, listed
-from .rules import FWD, HOOKS, MANGLE, PRE, Hook, forward_of, rules_of
+from .rules import FWD, HOOKS, MANGLE, PRE, Hook, forward_of_rules, rules_of
 from .state import (
     Entrance,
     IptablesState,
@@ -34,7 +34,7 @@ _WAIT = "--wait 5"
 _COUNTED = re.compile(r" -c ([0-9]{1,20}) [0-9]{1,20}(?= |$)")
 
 
-class Iptables:
+class Chains:
     """Our chains in one variant of iptables.
 
     Of these hooks, `FWD` alone is used where something else translates, and only
@@ -119,7 +119,7 @@ class Iptables:
     def forwards(self, state: IptablesState) -> Mapping[Tag, Forward]:
         """Return what is translated, and let through by these very chains."""
         found = {
-            tag: forward_of(
+            tag: forward_of_rules(
                 tag,
                 Counter({item: n for item, n in rules.items() if item[0] in _NAT}),
                 self._site,
@@ -181,7 +181,9 @@ class Iptables:
             hook, Problem.MISSING if self._translates else Problem.SHADOWED
         )
 
-    def steps(self, desired: Collection[Forward], state: IptablesState) -> list[Step]:
+    def steps(
+        self, desired: Collection[Forward], state: IptablesState
+    ) -> list[PlanStep]:
         """Return the smallest change after which exactly `desired` is here."""
         rules = Counter(
             item
@@ -191,11 +193,11 @@ class Iptables:
         changes = changes_of(self._hooks, rules, state, self._site.owner)
         command = self._as_root(f"{self._command}-restore --noflush {_WAIT}")
         leftovers = leftovers_of(changes, state)
-        steps = [Step(phase, command, lines) for phase, lines in blocks_of(changes)]
-        steps.append(Step(Phase.CLEAN_UP, command, leftovers.lines))
+        steps = [PlanStep(phase, command, lines) for phase, lines in blocks_of(changes)]
+        steps.append(PlanStep(Phase.CLEAN_UP, command, leftovers.lines))
         for table in leftovers.tables:
             lines = removal_of(table, self._as_root("nft"))
-            steps.append(Step(Phase.CLEAN_UP, "sh", lines))
+            steps.append(PlanStep(Phase.CLEAN_UP, "sh", lines))
         return [step for step in steps if step.lines]
 
     def add_count(self, script: Script) -> None:

@@ -14,7 +14,7 @@ type Rules = Counter[tuple[Hook, Rule]]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChainChange:
     """How one chain of ours changes, and the kernel's that enters it."""
 
     hook: Hook
@@ -26,7 +26,7 @@ class Change:
 
 def changes_of(
     hooks: Sequence[Hook], wanted: Rules, state: IptablesState, owner: str
-) -> list[Change]:
+) -> list[ChainChange]:
     """Return the smallest change after which the owner has exactly these rules."""
     ours: Rules = Counter()
     for tag, tagged in state.tagged.items():
@@ -57,7 +57,7 @@ def _change(
     added: list[Rule],
     removed: list[Rule],
     owner: str,
-) -> Change:
+) -> ChainChange:
     """Return how the chain at a hook changes."""
     chain, entrance = state.chains[hook], state.entrances[hook]
     stays = len(chain or ()) + len(added) > len(removed)
@@ -70,17 +70,19 @@ def _change(
     if not stays:
         if chain is not None:
             losses += [*enter, f"-X {hook.chain}"]
-        return Change(hook, stays, losses=tuple(losses))
+        return ChainChange(hook, stays, losses=tuple(losses))
     if chain is None:
         # -N and no `:CHAIN`, which would empty a chain that another Home
         # Assistant has made since we looked.
         gains.insert(0, f"-N {hook.chain}")
     if not (entrance.first and len(entrance.jumps) == 1):
         gains += [*enter, f"-I {hook.builtin} 1 {hook.jump}"]
-    return Change(hook, stays, tuple(gains), tuple(losses))
+    return ChainChange(hook, stays, tuple(gains), tuple(losses))
 
 
-def blocks_of(changes: Sequence[Change]) -> Iterator[tuple[Phase, tuple[str, ...]]]:
+def blocks_of(
+    changes: Sequence[ChainChange],
+) -> Iterator[tuple[Phase, tuple[str, ...]]]:
     """Yield transactions that carry out the changes, with their phases."""
     admit = [change for change in changes if change.hook not in TRANSLATING]
     translate = [change for change in changes if change.hook in TRANSLATING]
@@ -122,7 +124,7 @@ class Leftovers:
         )
 
 
-def leftovers_of(changes: Sequence[Change], state: IptablesState) -> Leftovers:
+def leftovers_of(changes: Sequence[ChainChange], state: IptablesState) -> Leftovers:
     """Return what these changes leave over."""
     used = {thing for it in changes if it.stays for thing in things_of(it.hook)}
     notes = {

@@ -129,7 +129,7 @@ def _destination(forward: Forward) -> str:
     return f"{forward.target}:{forward.target_ports}/{forward.external.first}"
 
 
-def forward_of(
+def forward_of_rules(
     tag: Tag, rules: Counter[tuple[Hook, Rule]], site: RouterContext
 ) -> Forward | None:
     """Return the forward that exactly these rules translate, if there is one."""

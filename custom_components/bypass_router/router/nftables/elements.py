@@ -143,7 +143,7 @@ def _elements_of(forward: Forward) -> Iterator[Element]:
 
 
 @lru_cache(_KEPT)
-def forward_of(tag: Tag, elements: frozenset[Element]) -> Forward | None:
+def forward_of_elements(tag: Tag, elements: frozenset[Element]) -> Forward | None:
     """Return the forward that exactly these elements carry out, if there is one."""
     try:
         forward = _guess(tag, elements)

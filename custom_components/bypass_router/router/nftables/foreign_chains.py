@@ -19,7 +19,7 @@ from functools import cached_property
 import re
 
 from ..forward import Forward, PortRange, Transport
-from ..rules.base import Phase, Problem, RouterContext, Step, Tag, failure_of
+from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, failure_of
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import TABLE
@@ -217,7 +217,7 @@ class ForeignChains:
 
     def steps(
         self, desired: Collection[Forward], state: ForeignChainsState
-    ) -> list[Step]:
+    ) -> list[PlanStep]:
         """Return the smallest change after which exactly `desired` passes."""
         gains, losses = [], []
         wanted = Counter(
@@ -248,8 +248,8 @@ class ForeignChains:
             ]
         command = f"{self._nft} -f -"
         steps = [
-            Step(Phase.ALLOW, command, tuple(gains)),
-            Step(Phase.REVOKE, command, tuple(losses)),
+            PlanStep(Phase.ALLOW, command, tuple(gains)),
+            PlanStep(Phase.REVOKE, command, tuple(losses)),
         ]
         return [step for step in steps if step.lines]
 

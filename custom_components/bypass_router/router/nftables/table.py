@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ..errors import BadOutput
 from ..forward import Forward
-from ..rules.base import Phase, Problem, RouterContext, Step, Tag, failure_of
+from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, failure_of
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import (
@@ -19,7 +19,7 @@ from .elements import (
     add_line,
     delete_line,
     elements_of,
-    forward_of,
+    forward_of_elements,
     read_count,
     read_element,
     rules_of_table,
@@ -114,7 +114,10 @@ class Nftables:
         """Return what is translated, whoever's it is."""
         if not state.sound:
             return {}
-        found = {tag: forward_of(tag, tagged) for tag, tagged in state.tagged.items()}
+        found = {
+            tag: forward_of_elements(tag, tagged)
+            for tag, tagged in state.tagged.items()
+        }
         return {tag: forward for tag, forward in found.items() if forward}
 
     def carries(self, forward: Forward, state: NftState) -> bool:
@@ -126,10 +129,10 @@ class Nftables:
         """Return whether it is translated."""
         return set() if self.carries(forward, state) else {Problem.MISSING}
 
-    def steps(self, desired: Collection[Forward], state: NftState) -> list[Step]:
+    def steps(self, desired: Collection[Forward], state: NftState) -> list[PlanStep]:
         """Return the smallest change after which exactly `desired` is here."""
         lines = tuple(self._lines(desired, state))
-        return [Step(Phase.TRANSLATE, f"{self._nft} -f -", lines)] if lines else []
+        return [PlanStep(Phase.TRANSLATE, f"{self._nft} -f -", lines)] if lines else []
 
     def _lines(self, desired: Collection[Forward], state: NftState) -> Iterator[str]:
         """Yield the lines of the change."""

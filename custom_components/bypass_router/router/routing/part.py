@@ -12,7 +12,7 @@ from shlex import quote
 from zlib import crc32
 
 from ..forward import Forward, PortRange
-from ..rules.base import Phase, Problem, RouterContext, Step, Tag
+from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .ip_rule import RouteRule, has_policy_routing, reply_is_diverted, route_rules
@@ -90,7 +90,9 @@ class Routing:
         """Return whether its answers would go into a tunnel."""
         return set() if self.carries(forward, state) else {Problem.MISROUTED}
 
-    def steps(self, desired: Collection[Forward], state: RoutingState) -> list[Step]:
+    def steps(
+        self, desired: Collection[Forward], state: RoutingState
+    ) -> list[PlanStep]:
         """Return the smallest change after which exactly `desired` is here."""
         wanted = frozenset(
             rule
@@ -99,11 +101,11 @@ class Routing:
         )
         return [
             *(
-                Step(Phase.ALLOW, f"{self._ip} rule add {rule}", ())
+                PlanStep(Phase.ALLOW, f"{self._ip} rule add {rule}", ())
                 for rule in sorted(wanted - state.rules, key=str)
             ),
             *(
-                Step(Phase.REVOKE, f"{self._ip} rule del {rule}", ())
+                PlanStep(Phase.REVOKE, f"{self._ip} rule del {rule}", ())
                 for rule in sorted(state.rules - wanted, key=str)
             ),
         ]

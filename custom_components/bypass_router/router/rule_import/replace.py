@@ -13,7 +13,7 @@ from ..iptables.legacy import guarded
 from ..iptables.rule import Rule, listed
 from ..iptables.rules import POST, PRE
 from ..probe.firewalls import Tools
-from ..rules.base import Phase, Problem, Step, Tag
+from ..rules.base import Phase, PlanStep, Problem, Tag
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 
@@ -139,7 +139,7 @@ class Replaced:
 
     def steps(
         self, desired: Collection[Forward], state: Mapping[Chain, tuple[Rule, ...]]
-    ) -> list[Step]:
+    ) -> list[PlanStep]:
         """Return how those of them go that desired forwards replace, if they stand."""
         ids = {forward.id for forward in desired}
         going = [it for key, it in self._replaced.items() if key in ids]
@@ -148,7 +148,7 @@ class Replaced:
             lines = tuple(_removals(listing.command, going, state))
             if lines:
                 block = ("*nat", *lines, "COMMIT")
-                steps.append(Step(Phase.TRANSLATE, listing.restore, block))
+                steps.append(PlanStep(Phase.TRANSLATE, listing.restore, block))
         return steps
 
     def rules(self, _: Forward) -> list[str]:

@@ -88,7 +88,7 @@ class Phase(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """A part of a change: a command, and the lines of its stdin if it takes any."""
 
     phase: Phase
@@ -120,7 +120,7 @@ class Part[S](Protocol):
     def problems(self, forward: Forward, state: S) -> AbstractSet[Problem]:
         """Return why it is not carried; nothing if it is."""
 
-    def steps(self, desired: Collection[Forward], state: S) -> list[Step]:
+    def steps(self, desired: Collection[Forward], state: S) -> list[PlanStep]:
         """Return the smallest change after which exactly `desired` is here.
 
         Applied to `state`, it leaves nothing to change. Rules of other owners

@@ -13,7 +13,7 @@ from typing import Any
 from ..forward import Forward
 from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO
-from .base import Live, Part, Phase, Problem, RouterContext, Step, Tag, Translator
+from .base import Live, Part, Phase, PlanStep, Problem, RouterContext, Tag, Translator
 
 # The kernel cuts a process's name after 15 characters.
 _NAME_LENGTH = 15
@@ -93,7 +93,7 @@ class Plan:
     What is left over is tidied up in the wake of a change, and else is let be.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
 
     def __bool__(self) -> bool:
         """Return whether there is anything to change."""
@@ -134,7 +134,7 @@ class Plan:
         return None
 
 
-def _parts(step: Step, most: int) -> Iterator[Step]:
+def _parts(step: PlanStep, most: int) -> Iterator[PlanStep]:
     """Yield a step, or smaller ones to be taken in its place, in this order."""
     if len(step.lines) <= most or step.phase is Phase.CLEAN_UP:
         yield step
@@ -151,7 +151,7 @@ def _parts(step: Step, most: int) -> Iterator[Step]:
             lines.clear()
 
 
-def _reports(step: Step) -> Iterator[str]:
+def _reports(step: PlanStep) -> Iterator[str]:
     """Yield the name of the process, for each transaction of a step."""
     name = step.command.removeprefix(SUDO).split()[0]
     transactions = step.lines.count("COMMIT") if "iptables" in name else name == "nft"
@@ -229,7 +229,7 @@ class Ruleset:
         return list(dict.fromkeys(looks))
 
 
-def _merged(steps: Sequence[Step]) -> Iterator[Step]:
+def _merged(steps: Sequence[PlanStep]) -> Iterator[PlanStep]:
     """Yield the steps; of neighbours with one command, their lines go to it at once.
 
     A step that may fail stays by itself.
@@ -241,10 +241,10 @@ def _merged(steps: Sequence[Step]) -> Iterator[Step]:
         if tidies:
             yield from same
         else:
-            yield Step(same[0].phase, command, tuple(_joined(same)))
+            yield PlanStep(same[0].phase, command, tuple(_joined(same)))
 
 
-def _joined(steps: Sequence[Step]) -> list[str]:
+def _joined(steps: Sequence[PlanStep]) -> list[str]:
     """Return the lines of steps; blocks of one table become one transaction."""
     lines: list[str] = []
     table = ""

@@ -111,7 +111,7 @@ class _Client(asyncssh.SSHClient):
         return [self._password]
 
 
-async def connect(
+async def log_in(
     host: str,
     port: int,
     host_key: HostKey,

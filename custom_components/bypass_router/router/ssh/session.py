@@ -16,7 +16,7 @@ from ..errors import (
     printable,
 )
 from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
-from .login import BROKEN, CONNECT_TIMEOUT, connect, connecting
+from .login import BROKEN, CONNECT_TIMEOUT, connecting, log_in
 from .script import Result, Script
 from .shell import Shell, StandbyShells, open_shell, waiting_script
 from .sudo import SUDO
@@ -76,7 +76,7 @@ class Session:
         client_key = await loop.run_in_executor(None, credentials.load_key)
         try:
             with connecting(host, port):
-                return cls(await connect(host, port, host_key, credentials, client_key))
+                return cls(await log_in(host, port, host_key, credentials, client_key))
         except NotSSH:
             # Another kind of key shows as a failed exchange: look which it is.
             found = await fetch_host_key(host, port)
