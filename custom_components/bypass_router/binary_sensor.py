@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .entity import RouterEntity
+from .entity import BypassRouterEntity
 
 PARALLEL_UPDATES = 0
 
@@ -20,10 +20,10 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the sensor of the router."""
-    async_add_entities([Connectivity(entry.runtime_data)])
+    async_add_entities([BypassRouterConnectivitySensor(entry.runtime_data)])
 
 
-class Connectivity(RouterEntity, BinarySensorEntity):
+class BypassRouterConnectivitySensor(BypassRouterEntity, BinarySensorEntity):
     """Tells whether the router is connected; it is always available itself."""
 
     _attr_device_class = BinarySensorDeviceClass.CONNECTIVITY

@@ -10,7 +10,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.notification import async_diagnose_visibly
-from .entity import ForwardEntity, RouterEntity, async_add_to_forwards
+from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_forwards
 
 # The coordinator joins what is desired at once into one change.
 PARALLEL_UPDATES = 0
@@ -22,18 +22,18 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the button of the router, and that of each forward."""
-    async_add_entities([Reapply(entry.runtime_data)])
+    async_add_entities([BypassRouterReapplyButton(entry.runtime_data)])
     async_add_to_forwards(entry, async_add_entities, _buttons)
 
 
 def _buttons(
     coordinator: BypassRouterCoordinator, forward_id: str
-) -> Iterator[ForwardEntity]:
+) -> Iterator[BypassRouterForwardEntity]:
     """Return the button of a forward."""
-    yield Diagnose(coordinator, forward_id)
+    yield BypassRouterDiagnoseButton(coordinator, forward_id)
 
 
-class Reapply(RouterEntity, ButtonEntity):
+class BypassRouterReapplyButton(BypassRouterEntity, ButtonEntity):
     """Reads the rules and puts back what is missing, without any waiting time."""
 
     _attr_entity_category = EntityCategory.CONFIG
@@ -48,7 +48,7 @@ class Reapply(RouterEntity, ButtonEntity):
         await self.coordinator.async_reapply()
 
 
-class Diagnose(ForwardEntity, ButtonEntity):
+class BypassRouterDiagnoseButton(BypassRouterForwardEntity, ButtonEntity):
     """Says why a forward does not work, in a notification that tells how far it is."""
 
     _attr_entity_category = EntityCategory.DIAGNOSTIC

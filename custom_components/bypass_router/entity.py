@@ -43,7 +43,7 @@ def async_add_to_forwards(
     entry.async_on_unload(coordinator.async_add_listener(add_new))
 
 
-class RouterEntity(CoordinatorEntity[BypassRouterCoordinator]):
+class BypassRouterEntity(CoordinatorEntity[BypassRouterCoordinator]):
     """An entity of the router itself."""
 
     _attr_has_entity_name = True
@@ -57,7 +57,7 @@ class RouterEntity(CoordinatorEntity[BypassRouterCoordinator]):
         self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, entry_id)})
 
 
-class ForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):
+class BypassRouterForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):
     """An entity of one forward, which is a device of its own."""
 
     _attr_has_entity_name = True

@@ -17,7 +17,7 @@ from homeassistant.helpers.start import async_at_started
 
 from .const import DOMAIN
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .entity import RouterEntity
+from .entity import BypassRouterEntity
 from .sync.events import RulesEvent, RulesEventType
 
 PARALLEL_UPDATES = 0
@@ -29,10 +29,10 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the event entity of the router."""
-    async_add_entities([RulesEventEntity(entry.runtime_data)])
+    async_add_entities([BypassRouterRulesEvent(entry.runtime_data)])
 
 
-class RulesEventEntity(RouterEntity, EventEntity):
+class BypassRouterRulesEvent(BypassRouterEntity, EventEntity):
     """Rules were removed from the router, or put back; or it restarted."""
 
     def __init__(self, coordinator: BypassRouterCoordinator) -> None:

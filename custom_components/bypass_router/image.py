@@ -10,7 +10,7 @@ from homeassistant.util import dt as dt_util
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.texts import Texts, async_texts
-from .entity import ForwardEntity, async_add_to_forwards
+from .entity import BypassRouterForwardEntity, async_add_to_forwards
 from .path_image.labels import labels_of
 from .path_image.model import Situation, model_of
 from .path_image.svg import PathModel, draw
@@ -29,14 +29,14 @@ async def async_setup_entry(
 
     def pictures(
         coordinator: BypassRouterCoordinator, forward_id: str
-    ) -> Iterator[ForwardEntity]:
+    ) -> Iterator[BypassRouterForwardEntity]:
         """Return the picture of a forward."""
-        yield PathPicture(hass, coordinator, forward_id, texts)
+        yield BypassRouterPathImage(hass, coordinator, forward_id, texts)
 
     async_add_to_forwards(entry, async_add_entities, pictures)
 
 
-class PathPicture(ForwardEntity, ImageEntity):
+class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
     """Shows where on its way from the client to the target a forward stands."""
 
     _attr_content_type = "image/svg+xml"
@@ -49,7 +49,7 @@ class PathPicture(ForwardEntity, ImageEntity):
         texts: Texts,
     ) -> None:
         """Draw it for the first time."""
-        ForwardEntity.__init__(self, coordinator, forward_id, "path")
+        BypassRouterForwardEntity.__init__(self, coordinator, forward_id, "path")
         ImageEntity.__init__(self, hass)
         self._language = hass.config.language
         self._texts = texts

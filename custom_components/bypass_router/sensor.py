@@ -11,7 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util.dt import utc_from_timestamp
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .entity import ForwardEntity, RouterEntity, async_add_to_forwards
+from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_forwards
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0
@@ -23,19 +23,19 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the sensor of the router, and those of each forward."""
-    async_add_entities([ForwardsActive(entry.runtime_data)])
+    async_add_entities([BypassRouterActiveForwardsSensor(entry.runtime_data)])
     async_add_to_forwards(entry, async_add_entities, _sensors)
 
 
 def _sensors(
     coordinator: BypassRouterCoordinator, forward_id: str
-) -> Iterator[ForwardEntity]:
+) -> Iterator[BypassRouterForwardEntity]:
     """Return the sensors of a forward."""
-    yield Connections(coordinator, forward_id)
-    yield LastConnection(coordinator, forward_id)
+    yield BypassRouterConnectionsSensor(coordinator, forward_id)
+    yield BypassRouterLastConnectionSensor(coordinator, forward_id)
 
 
-class ForwardsActive(RouterEntity, SensorEntity):
+class BypassRouterActiveForwardsSensor(BypassRouterEntity, SensorEntity):
     """How many forwards are active as they are set up."""
 
     _attr_state_class = SensorStateClass.MEASUREMENT
@@ -51,7 +51,7 @@ class ForwardsActive(RouterEntity, SensorEntity):
         return sum(map(self.coordinator.is_on, self.coordinator.forwards))
 
 
-class _CountingSensor(ForwardEntity, SensorEntity):
+class _CountingSensor(BypassRouterForwardEntity, SensorEntity):
     """Tells of a forward's connections; as long as it is there, they are counted."""
 
     @override
@@ -63,7 +63,7 @@ class _CountingSensor(ForwardEntity, SensorEntity):
         )
 
 
-class Connections(_CountingSensor):
+class BypassRouterConnectionsSensor(_CountingSensor):
     """How many connections there were, over all the lives of the rules.
 
     Unknown until the router has told its counters: what was written down before may
@@ -84,7 +84,7 @@ class Connections(_CountingSensor):
         return counters.tally(self._forward_id).total if counters.read else None
 
 
-class LastConnection(_CountingSensor):
+class BypassRouterLastConnectionSensor(_CountingSensor):
     """When the last connection came.
 
     Where the router does not tell, when it was noticed, a minute later at the most;

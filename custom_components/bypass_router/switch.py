@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .entity import ForwardEntity, async_add_to_forwards
+from .entity import BypassRouterForwardEntity, async_add_to_forwards
 
 # The coordinator joins what is desired at once into one change.
 PARALLEL_UPDATES = 0
@@ -26,12 +26,12 @@ async def async_setup_entry(
 
 def _switches(
     coordinator: BypassRouterCoordinator, forward_id: str
-) -> Iterator[ForwardEntity]:
+) -> Iterator[BypassRouterForwardEntity]:
     """Return the switch of a forward."""
-    yield ForwardSwitch(coordinator, forward_id)
+    yield BypassRouterForwardSwitch(coordinator, forward_id)
 
 
-class ForwardSwitch(ForwardEntity, SwitchEntity):
+class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
     """Turns a forward on and off."""
 
     _attr_device_class = SwitchDeviceClass.SWITCH
