@@ -315,6 +315,7 @@ async def test_a_target_that_moves_is_found_again_without_an_earlier_diagnosis(
     assert found["causes"] == ["target_moved"]
     (failed,) = (check for check in found["checks"] if check["status"] == "failed")
     assert "192.168.50.11" in failed["do"]
+    assert "(02:00:c0:a8:32:0a)" in failed["seen"]
 
 
 async def test_another_device_at_the_targets_address_is_not_learnt(

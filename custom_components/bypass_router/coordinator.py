@@ -190,7 +190,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     @callback
     def async_reported(self, change: Change) -> None:
         """Have the rules read, since the router reported a change."""
-        self.history.hints += 1
         self._reconciler.reported(change)
 
     @callback

@@ -78,7 +78,7 @@ def test_a_forward_takes_a_port_of_the_same_protocol(
     forward = Forward.parse(
         "01JX", protocol=protocol, external_port=ports, target="192.168.50.10"
     )
-    assert Listener("tcp", 53, "dnsmasq").conflicting_listeners(forward) is taken
+    assert Listener("tcp", 53, "dnsmasq").conflicts_with(forward) is taken
 
 
 async def test_a_real_router_names_its_services(at_home: Lab) -> None:

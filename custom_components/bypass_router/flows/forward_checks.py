@@ -59,7 +59,7 @@ def check_ports(
     servers = [
         listener
         for listener in (ssh, *losers)
-        if listener.is_ssh and listener.conflicting_listeners(forward)
+        if listener.is_ssh and listener.conflicts_with(forward)
     ]
     if servers:
         # No one would get at the router any more to take it back.
@@ -112,13 +112,11 @@ async def conflicting_services(
     except RouterError as err:
         _LOGGER.debug("The services of the router are not known: %s", err)
         return []
-    losers = [
-        listener for listener in listeners if listener.conflicting_listeners(forward)
-    ]
+    losers = [listener for listener in listeners if listener.conflicts_with(forward)]
     greeting = await ssh_servers(
         router.site.address.ip,
         # What has been taken from it already greets as the target does.
-        [it for it in losers if not (before and it.conflicting_listeners(before))],
+        [it for it in losers if not (before and it.conflicts_with(before))],
     )
     return [
         replace(loser, program="sshd") if loser in greeting else loser

@@ -25,7 +25,7 @@ from .monitor import Change
 from .probe.probe import Probe
 from .rule_import.detect import Location, read_manual_forwards
 from .rule_import.replace import ManualForward, Replaced, listings
-from .rules.base import Live, Part, Problem, RouterContext, failure_of
+from .rules.base import Live, Part, Problem, RouterContext, not_changed
 from .rules.ruleset import Plan, Ruleset, Snapshot
 from .ssh.script import Result, Run, Script
 from .ssh.sudo import SUDO
@@ -275,9 +275,7 @@ class LiveRules:
             if failed := plan.failed(sections):
                 command, result = failed
                 outcome = result.message
-                # What follows is more than people need to know.
-                command = command.removeprefix(SUDO).split(" -", 1)[0]
-                refused = failure_of(command, result)
+                refused = not_changed(command.removeprefix(SUDO), result)
             else:
                 self._own_reports += plan.reports
         except RouterError as err:

@@ -31,13 +31,13 @@ class Closing:
         self._stopped = stopped
         self._ending: frozenset[Forward] = frozenset()
 
-    def expect(self, wished: Collection[Forward], live: Live | None) -> None:
+    def expect(self, desired: Collection[Forward], live: Live | None) -> None:
         """Take note of what is active and is to be so no longer.
 
         It is kept until it is seen to be gone, since a change may be interrupted.
         """
         known = self._ending.union(live.forwards.values() if live else ())
-        self._ending = known.difference(wished)
+        self._ending = known.difference(desired)
 
     def gone(self, live: Live) -> frozenset[Forward]:
         """Return what was expected to go and is gone, once."""

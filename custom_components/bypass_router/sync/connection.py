@@ -94,7 +94,7 @@ class RouterConnection:
         return self.router
 
     async def follow(self, router: Router) -> None:
-        """Monitor the router, and connect again whenever the connection is lost.
+        """Watch the router, and connect again whenever the connection is lost.
 
         Ends when it is closed. Raises AuthenticationFailed, HostKeyChanged
         and TooManyAttempts, which no further attempt would mend.

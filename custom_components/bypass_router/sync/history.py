@@ -1,4 +1,4 @@
-"""What happened lately on one router, for whoever refreshes into a fault."""
+"""What happened lately on one router, for whoever looks into a fault."""
 
 from collections import deque
 from dataclasses import dataclass, field

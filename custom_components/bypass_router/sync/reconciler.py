@@ -117,6 +117,7 @@ class Reconciler:
     def reported(self, change: Change) -> None:
         """Read the rules, since the router reported a change."""
         self._unread = True
+        self._history.hints += 1
         self._interference.async_reported(change)
         if self._refreshing is None:
             self._refreshing = self._face.in_background(

@@ -1,9 +1,9 @@
 """Why a forward does not work: the walk along its path.
 
-What is asked stands in `facts` and `knocks`, and what it means in `judgement`. Nothing
+What is asked stands in `facts` and `port_probe`, what it means in `verdict`. Nothing
 is changed on the router: it is looked at, the target is knocked at, and the kernel is
 made to ask for a silent target by ARP again. While someone tries from outside, rules
-that only count stand on the router; see `arrivals`.
+that only count stand on the router; see `packet_count`.
 """
 
 import asyncio
@@ -176,7 +176,7 @@ async def _knock_at(
 async def await_client(
     router: Router, forward: Forward, seconds: int, on_progress: OnProgress
 ) -> Diagnosis:
-    """Monitor while someone tries from outside, and say what became of it.
+    """Watch while someone tries from outside, and say what became of it.
 
     Ends early when a visitor was answered. If one came and was not, the path is
     diagnosed as well, and its checks stand before those of the visit.

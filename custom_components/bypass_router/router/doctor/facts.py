@@ -1,6 +1,6 @@
 """What a diagnosis asks of the router, and how the answers are read.
 
-Two scripts of fixed text. `looks` goes always, and starts few processes; `doubts` goes
+Two scripts of fixed text. `looks` goes always, and starts few processes; `recheck` goes
 only where the target's service did not answer, and takes seconds: it makes the kernel
 ask by ARP again, since what it remembers of a neighbour may be old. Two diagnoses at
 once may so make it forget what the other is about to read; who finds no one there
@@ -119,7 +119,7 @@ def looks(forward: Forward, probe: Probe) -> Script:
 
 
 def recheck(forward: Forward, probe: Probe, *, forget: bool) -> Script:
-    """Return the script whose output `read_doubts` understands."""
+    """Return the script whose output `read_recheck` understands."""
     target = forward.target
     script = Script()
     if forget:
@@ -161,7 +161,7 @@ def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -
 def read_recheck(
     sections: Mapping[str, Result], facts: Facts, forward: Forward
 ) -> Facts:
-    """Return the facts with what was found out by `doubts`."""
+    """Return the facts with what was found out by `recheck`."""
     return replace(
         facts,
         pinged=sections["ping"].ok,

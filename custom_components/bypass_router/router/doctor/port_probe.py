@@ -174,7 +174,7 @@ lines "$3" | {
 def add_port_probe(
     script: Script, transport: Transport, address: IPv4Address, port: int
 ) -> None:
-    """Add a knock from the router; `read_knock` understands what it prints."""
+    """Add a knock from the router; `read_port_probe` understands what it prints."""
     text = address.packed.hex().upper()
     swapped = address.packed[::-1].hex().upper()
     sockets = f"{text}:{port:04X}|{swapped}:{port:04X}"

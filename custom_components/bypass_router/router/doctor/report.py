@@ -72,9 +72,9 @@ class Step(StrEnum):
     THROUGH = "through"
     """A probe of Home Assistant's own passes through the whole forward."""
     ARRIVAL = "arrival"
-    """`await_visitor` alone: packets of a client reach the router."""
+    """`await_client` alone: packets of a client reach the router."""
     VISIT = "visit"
-    """`await_visitor` alone: the client is answered."""
+    """`await_client` alone: the client is answered."""
 
 
 class Cause(StrEnum):

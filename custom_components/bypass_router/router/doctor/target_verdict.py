@@ -19,7 +19,7 @@ def evaluate_target(case: Analysis) -> Check:
             Cause.TARGET_MOVED,
             address=address,
             new_address=str(new),
-            mac=case.remembered or "",
+            hardware=case.remembered or "",
         )
     if facts.on_link and is_there(facts):
         return ok(Step.TARGET, **({"hardware": mac} if mac else {}))

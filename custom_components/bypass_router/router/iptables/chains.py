@@ -7,7 +7,7 @@ import re
 from typing import Literal
 
 from ..forward import Forward
-from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, failure_of
+from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .changes import blocks_of, changes_of, leftovers_of
@@ -291,7 +291,7 @@ class Chains:
         output = result.output
         if "No chain/target/match" in output or "is incompatible" in output:
             return None
-        raise failure_of(f"{self._command} -t {hook.table} -S {hook.chain}", result)
+        raise unreadable(f"{self._command} -t {hook.table} -S {hook.chain}", result)
 
     def _read_entrance(self, hook: Hook, sections: Mapping[str, Result]) -> Entrance:
         """Return how the kernel's chain enters ours."""
@@ -309,7 +309,7 @@ class Chains:
             if sections[f"jump.{self._label(hook)}"].ok:
                 return Entrance((hook.jump,), first=True, blocking=True)
             return Entrance(blocking=True)
-        raise failure_of(f"{self._command} -t {hook.table} -S {hook.builtin}", result)
+        raise unreadable(f"{self._command} -t {hook.table} -S {hook.builtin}", result)
 
 
 _ALL = (MANGLE, *HOOKS)

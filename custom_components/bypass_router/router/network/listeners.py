@@ -47,7 +47,7 @@ class Listener:
         place = f"{self.transport.upper()} {self.port}"
         return f"{self.program} ({place})" if self.program else place
 
-    def conflicting_listeners(self, forward: Forward) -> bool:
+    def conflicts_with(self, forward: Forward) -> bool:
         """Return whether a forward would take the port away from the service."""
         return self.transport in forward.protocol.transports and PortRange(
             self.port, self.port

@@ -11,7 +11,7 @@ from ..ssh.script import Result, Script
 from .neighbours import mac_of
 
 MOST = 16
-"""TargetLearner that are asked for at once."""
+"""Targets that are asked for at once."""
 
 # All at once, so that those which are off cost one second together. Where there is no
 # ping, one datagram to the port that discards does the same.

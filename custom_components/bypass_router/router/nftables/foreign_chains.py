@@ -19,7 +19,7 @@ from functools import cached_property
 import re
 
 from ..forward import Forward, PortRange, Transport
-from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, failure_of
+from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import TABLE
@@ -125,7 +125,7 @@ class ForeignChains:
         """Return what that command printed. Raises FirewallFailed, NotPrivileged."""
         result = sections["nft.ruleset"]
         if not result.ok:
-            raise failure_of("nft list ruleset", result)
+            raise unreadable("nft list ruleset", result)
         return ForeignChainsState(
             tuple(
                 place

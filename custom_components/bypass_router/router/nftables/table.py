@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ..errors import BadOutput
 from ..forward import Forward
-from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, failure_of
+from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import (
@@ -71,7 +71,7 @@ class Nftables:
         if not result.ok:
             if "No such file or directory" in result.output:
                 return NftState()
-            raise failure_of("nft list table", result)
+            raise unreadable("nft list table", result)
         tables = read_tables(result.output)
         if len(tables) != 1 or f"{tables[0].family} {tables[0].name}" != TABLE:
             raise BadOutput(output=result.message)
@@ -167,14 +167,12 @@ class Nftables:
 
     def add_count(self, script: Script) -> None:
         """Add the command that prints how many connections were translated."""
-        if "nft.table" not in script:
-            script.run("count", self._list)
+        script.run("count", self._list)
 
     def read_counts(self, sections: Mapping[str, Result]) -> Mapping[Tag, int]:
         """Return that number for each tag, since its elements were added."""
         counts: Counter[Tag] = Counter()
-        # Read together with the rules, these tell it.
-        result = sections.get("count") or sections["nft.table"]
+        result = sections["count"]
         for table in read_tables(result.output) if result.ok else ():
             for place in MAPS:
                 for text in table.sets.get(place, ()):

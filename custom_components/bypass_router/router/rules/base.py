@@ -156,8 +156,20 @@ class Translator[S](Part[S], Protocol):
         """Return the commands by which a person takes a forward's rules away."""
 
 
-def failure_of(command: str, result: Result) -> FirewallFailed | NotPrivileged:
-    """Return the error that a failed command of the firewall's means."""
+def unreadable(command: str, result: Result) -> FirewallFailed | NotPrivileged:
+    """Return the error that a command means which could not print the rules."""
     if _NOT_ROOT.search(result.output) or refused_by_sudo(result):
         return NotPrivileged(command=command, message=result.message)
     return FirewallFailed(command=command, message=result.message)
+
+
+def not_changed(command: str, result: Result) -> FirewallFailed | NotPrivileged:
+    """Return the error that a command means which could not change the rules.
+
+    To root, the kernel says "Operation not permitted" of a table that another
+    program owns: that is no lack of privileges.
+    """
+    if refused_by_sudo(result):
+        return NotPrivileged(command=command, message=result.message)
+    # What follows is more than people need to know.
+    return FirewallFailed(command=command.split(" -", 1)[0], message=result.message)
