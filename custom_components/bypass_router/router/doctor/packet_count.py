@@ -1,10 +1,10 @@
 """Watching what arrives at a forward's ports while someone tries from outside.
 
 "Never arrived" is to be proved by packets: see `packet_count_rules`. A script on the
-router sets the rules that count, prints the counts for each line that it gets, and takes the
-rules away when its stdin ends or when nothing has come for a minute, where its shell
-can wait for so long and no longer. Whatever is left by a router's crash is gone with
-its kernel's rules, or is taken away by the next watch of the same forward.
+router sets the rules that count, prints the counts for each line that it gets, and
+takes the rules away when its stdin ends or when nothing has come for a minute, where
+its shell can wait for so long and no longer. Whatever is left by a router's crash is
+gone with its kernel's rules, or is taken away by the next watch of the same forward.
 
 Which client came, only nft's set tells. The kernel's table of connections does not:
 what is dropped or refused on the router never gets into it, or is out of it at once.
