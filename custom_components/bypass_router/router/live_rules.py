@@ -22,6 +22,7 @@ from .backend import Backend, choose, chosen_backend
 from .errors import FirewallFailed, NotApplied, NotPrivileged, RouterError
 from .forward import Forward
 from .monitor import Change
+from .prefetch import Prefetch
 from .probe.probe import Probe
 from .rule_import.detect import Location, read_manual_forwards
 from .rule_import.replace import ManualForward, Replaced, listings
@@ -77,6 +78,9 @@ class LiveRules:
         """All places of the rules on this router."""
         self._lock = asyncio.Lock()
         self._snapshot: Snapshot | None = None
+        self._prefetch = Prefetch(
+            run, {"count": self._add_count, "manual": self._add_manual}
+        )
         self._most = sys.maxsize
         self._own_reports: list[str] = []
         self._lost: set[str] = set()
@@ -163,24 +167,18 @@ class LiveRules:
         """Return how many connections each forward has had, by its id.
 
         Since its rules were set: a restart of the router, or whoever removes the
-        rules, begins again. One round trip, and one process on the router.
+        rules, begins again. One round trip, and one process on the router; none just
+        after the rules were read for the first time.
         """
         async with self._lock:
-            script = Script()
-            self.ruleset.add_count(script)
-            return self.ruleset.read_counts(await self._run_script(script))
+            return self.ruleset.read_counts(await self._prefetch.ask("count"))
 
     async def manual_forwards(self) -> list[ManualForward]:
-        """Return the forwards that a person has made here by hand. One round trip."""
-        found = listings(self._probe.tools)
-        script = Script()
-        for listing in found:
-            listing.add_to(script)
+        """Return the forwards that a person has made here by hand, as `count` does."""
         async with self._lock:
-            sections = await self._run_script(script)
-        return read_manual_forwards(
-            sections, found, Location(self._site, self._probe.interface)
-        )
+            sections = await self._prefetch.ask("manual")
+        location = Location(self._site, self._probe.interface)
+        return read_manual_forwards(sections, listings(self._probe.tools), location)
 
     @asynccontextmanager
     async def replacing(
@@ -266,6 +264,7 @@ class LiveRules:
             return None, await self._read(ruleset)
         script = Script()
         plan.add_to(script)
+        self._prefetch.forget()
         started, clock = time.time(), time.monotonic()
         outcome = "given up"
         refused: FirewallFailed | NotPrivileged | None = None
@@ -286,6 +285,15 @@ class LiveRules:
             self.transactions.append(Transaction(started, seconds, plan.size, outcome))
         return refused, snapshot
 
+    def _add_count(self, script: Script) -> None:
+        """Ask for the rules' counters."""
+        self.ruleset.add_count(script)
+
+    def _add_manual(self, script: Script) -> None:
+        """Ask for the rules that a person may have made."""
+        for listing in listings(self._probe.tools):
+            listing.add_to(script)
+
     async def _read(self, ruleset: Ruleset) -> Snapshot:
         """Look at the rules, without changing any."""
         return (await self._run(Script(), ruleset))[1]
@@ -295,13 +303,16 @@ class LiveRules:
     ) -> tuple[Mapping[str, Result], Snapshot]:
         """Run a script and read the rules back, in one round trip."""
         ruleset.add_read(script)
+        of_rules = script.labels
+        self._prefetch.add_to(script)
         # Until the answer is there, no one knows what the rules are.
         self._snapshot = None
         sections = await self._run_script(script)
+        self._prefetch.keep(sections)
         self.listing = {
             label: result.output
             for label, result in sections.items()
-            if not label.startswith("apply")
+            if label in of_rules and not label.startswith("apply")
         }
         snapshot = ruleset.read(sections).without_stale()
         if ruleset is self.ruleset:

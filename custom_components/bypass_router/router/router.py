@@ -48,7 +48,7 @@ class Router:
         self.probe = probe
         self.site = RouterContext(owner, probe.address)
         self._session = session
-        self.rules = LiveRules(self.run, self.site, probe, firewall)
+        self.rules = LiveRules(session.run, self.site, probe, firewall)
         """The rules of ours on it."""
         self.visits = asyncio.Semaphore(_VISITS)
         """Held by whoever runs scripts beside those of this class, for a while."""
@@ -148,7 +148,7 @@ class Router:
                 raise ClosingRefused(command=denied.command)
             raise ConnectionsStay
         address, sudo = self.site.address.ip, self.probe.sudo
-        return await close_connections(self.run, forwards, address, sudo=sudo)
+        return await close_connections(self._session.run, forwards, address, sudo=sudo)
 
     async def listeners(self) -> frozenset[Listener]:
         """Return the services of the router that listen at its LAN address."""

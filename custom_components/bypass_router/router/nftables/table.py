@@ -167,12 +167,14 @@ class Nftables:
 
     def add_count(self, script: Script) -> None:
         """Add the command that prints how many connections were translated."""
-        script.run("count", self._list)
+        if "nft.table" not in script:
+            script.run("count", self._list)
 
     def read_counts(self, sections: Mapping[str, Result]) -> Mapping[Tag, int]:
         """Return that number for each tag, since its elements were added."""
         counts: Counter[Tag] = Counter()
-        result = sections["count"]
+        # Read together with the rules, these tell it.
+        result = sections.get("count") or sections["nft.table"]
         for table in read_tables(result.output) if result.ok else ():
             for place in MAPS:
                 for text in table.sets.get(place, ()):

@@ -120,6 +120,11 @@ class Script:
         return label in self._labels
 
     @property
+    def labels(self) -> frozenset[str]:
+        """The labels of all commands so far."""
+        return frozenset(self._labels)
+
+    @property
     def _last(self) -> str:
         """The label of the command before."""
         return next(reversed(self._labels))
