@@ -100,7 +100,7 @@ async def test_nothing_is_asked_while_nobody_comes(
         asked += 1
         return await count()
 
-    monkeypatch.setattr(router, "count", counted)
+    monkeypatch.setattr(router.rules, "count", counted)
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(minutes=2))
     await asyncio.sleep(0.5)
     assert asked == 0

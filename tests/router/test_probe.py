@@ -78,15 +78,15 @@ def test_a_vlans_interface_has_the_name_before_the_at_sign() -> None:
     """`ip` prints `lan.50@eth0`."""
     vlan = "4: lan.50@eth0    inet 192.168.50.2/24 scope global lan.50"
     mac = "/sys/class/net/lan.50/address 02:00:00:00:50:02"
-    found = probe(addresses=vlan, mac=mac)
+    found = probe(addresses=vlan, hardware=mac)
     assert (found.interface, found.mac_address) == ("lan.50", "02:00:00:00:50:02")
 
 
 def test_a_tunnel_has_no_hardware_address() -> None:
     """Nor has one that says all zeros."""
-    assert probe(mac="").mac_address is None
+    assert probe(hardware="").mac_address is None
     zeros = "/sys/class/net/lan/address 00:00:00:00:00:00"
-    assert probe(mac=zeros).mac_address is None
+    assert probe(hardware=zeros).mac_address is None
 
 
 def test_whether_sudo_is_needed_goes_by_the_account() -> None:

@@ -329,9 +329,9 @@ async def test_nothing_is_left_of_a_session_that_is_closed_amid_scripts(
 
 _CLIENT = """
 import asyncio, sys
-from custom_components.bypass_router.router.credentials import Credentials
-from custom_components.bypass_router.router.script import Script
-from custom_components.bypass_router.router.session import Session, fetch_host_key
+from custom_components.bypass_router.router.ssh.credentials import Credentials
+from custom_components.bypass_router.router.ssh.script import Script
+from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
 
 async def main(host, password):
     key = await fetch_host_key(host, 22)
