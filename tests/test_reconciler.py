@@ -316,6 +316,8 @@ class Anything(RuleBasedStateMachine):
         self.home.forwards.pop(name, None)
         self.wanted.discard(name)
         self._changed()
+        # The id of one that was removed never comes back, as it may do here.
+        self.check()
 
     def _changed(self) -> None:
         """Tell that forwards were changed."""

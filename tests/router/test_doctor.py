@@ -232,7 +232,7 @@ KEPT = forward(kept=True)
 
 
 @pytest.mark.parametrize(
-    ("visitors", "cause"),
+    ("clients", "cause"),
     [
         (Clients(known=True), None),
         (Clients(), None),
