@@ -327,7 +327,7 @@ async def test_a_router_that_went_away_is_told_of_as_it_was(
     assert (await downloads.of(entry, "Web"))["forward"]["wished"]
     entry.runtime_data.async_set_update_error(ValueError(at_home.bypass.root_password))
     error = (await downloads.of(entry))["link"]["error"]
-    assert error == {"key": "ValueError", "words": {}}
+    assert error == {"key": "ValueError", "placeholders": {}}
 
 
 async def test_a_router_that_was_never_there_is_no_hindrance(

@@ -52,7 +52,7 @@ async def test_unloading_leaves_the_rules_in_force(
     assert hass.states.get(switch).state == STATE_ON
 
 
-async def test_what_was_wished_is_brought_about_at_set_up(
+async def test_what_was_desired_is_applied_at_set_up(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
     """The rules were lost while Home Assistant was away, or others came."""

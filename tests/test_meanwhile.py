@@ -43,7 +43,7 @@ from .setup import (
     turn,
 )
 
-SITE: Final = {**WEB, "name": "RouterContext", "external_port": "8080"}
+SITE: Final = {**WEB, "name": "Site", "external_port": "8080"}
 MOVED: Final = {**GAME, "external_port": "6100-6110"}
 
 
@@ -108,7 +108,7 @@ async def test_what_is_changed_while_the_router_is_being_connected_is_not_missed
     await until(lambda: "6100" in rules(at_home) and "6000" not in rules(at_home))
     assert "8443" not in rules(at_home)
     await until(lambda: hass.states.get(game).state == STATE_ON)
-    assert hass.states.get(switch_of(hass, entry, "RouterContext")).state == STATE_OFF
+    assert hass.states.get(switch_of(hass, entry, "Site")).state == STATE_OFF
     assert hass.states.get(web) is None
     assert not [it for it in caplog.records if it.levelname == "ERROR"]
 
@@ -171,7 +171,7 @@ async def test_a_forward_that_is_added_amid_a_reload_gets_a_switch_that_works(
     assert await reloading
     with pytest.raises(HomeAssistantError, match="broke off"):
         await wish
-    site = switch_of(hass, entry, "RouterContext")
+    site = switch_of(hass, entry, "Site")
     await turn(hass, "on", site)
     assert hass.states.get(site).state == STATE_ON
     assert not [it for it in caplog.records if it.levelname == "ERROR"]

@@ -305,11 +305,11 @@ class Walker:
 
     async def check(self, done: str, *, payload: bool) -> None:
         """See that all is as desired, within the time that the network needs."""
-        wished = {}
+        desired = {}
         for name in self.on:
             fields = {k: v for k, v in self.forwards[name].items() if k != "name"}
             forward = Forward.parse(self._id(name), **fields)
-            wished[forward.id] = forward
+            desired[forward.id] = forward
         expected = {
             switch_of(self.hass, self.entry, name): "on" if name in self.on else "off"
             for name in self.forwards
@@ -321,13 +321,13 @@ class Walker:
             if self._shows(expected):
                 found.clear()
                 found.update(await self._live())
-            return found == wished and self._shows(expected)
+            return found == desired and self._shows(expected)
 
         try:
             await until_told(all_is_so)
         except NeverCame:
             shown = {s: str(self.hass.states.get(s)) for s in expected}
-            pytest.fail(f"after {done!r}: {found} and not {wished}; {shown}")
+            pytest.fail(f"after {done!r}: {found} and not {desired}; {shown}")
         await self._check_foreign(done)
         if payload and self.on:
             await self._check_payload(self.chance.choice(sorted(self.on)))
@@ -403,7 +403,7 @@ async def test_who_turns_a_switch_after_a_restart_of_the_router_has_waited_for_i
     ],
     ids=["nftables", "iptables-nft", "iptables-legacy"],
 )
-async def test_whatever_happens_what_is_wished_is_what_is_so(
+async def test_whatever_happens_what_is_desired_is_live(
     at_home: Lab,
     hass: HomeAssistant,
     monkeypatch: pytest.MonkeyPatch,

@@ -97,7 +97,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             on_open=self._opened,
             on_change=self.async_reported,
             on_loss=self._lost,
-            on_arrival=self.counters.async_arrived,
+            on_connection=self.counters.async_connected,
         )
         self.findings: dict[str, Finding] = {}
         """What the doctor said of each forward, when it was asked last."""

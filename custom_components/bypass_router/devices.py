@@ -62,7 +62,7 @@ async def async_devices(
     except RouterError:
         return {}
     names = _names(hass)
-    return {str(it.address): _label(it, names) for it in found}
+    return {str(device.address): _label(device, names) for device in found}
 
 
 def _names(hass: HomeAssistant) -> Mapping[str, str]:

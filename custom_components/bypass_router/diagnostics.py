@@ -87,7 +87,7 @@ async def _everything(
             for subentry in entry.subentries.values()
             if subentry.subentry_type == SUBENTRY_FORWARD
         },
-        "wished": {
+        "desired": {
             "on_disk": sorted(saved.saved),
             "now": sorted(coordinator.desired) if coordinator else None,
         },
@@ -177,10 +177,10 @@ def _forward(
     entry: BypassRouterConfigEntry, key: str, everything: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what concerns one forward, beside what is known of all."""
-    wished = everything["wished"]["now"]
-    if wished is None:
-        wished = everything["wished"]["on_disk"]
-    found = {"id": key, **everything["forwards"][key], "wished": key in wished}
+    desired = everything["desired"]["now"]
+    if desired is None:
+        desired = everything["desired"]["on_disk"]
+    found = {"id": key, **everything["forwards"][key], "desired": key in desired}
     coordinator = _coordinator(entry)
     if coordinator is None or (router := coordinator.history.router) is None:
         return found
@@ -190,7 +190,7 @@ def _forward(
         **found,
         "live": everything["live"]["forwards"].get(key),
         "damaged": key in everything["live"]["damaged"],
-        "rules_wished": [
+        "rules_desired": [
             *(router.rules.ruleset.rules(forward) if forward else ()),
         ],
         "rules_found": [
@@ -209,11 +209,11 @@ def _listed(text: str) -> list[str]:
 
 
 def _said(error: BaseException | None) -> dict[str, Any]:
-    """Return an error's key and words, or at least its kind."""
+    """Return an error's key and placeholders, or at least its kind."""
     if isinstance(error, HomeAssistantError) and error.translation_key:
-        words = error.translation_placeholders or {}
-        return {"key": error.translation_key, "words": dict(words)}
-    return {"key": type(error).__name__, "words": {}}
+        placeholders = error.translation_placeholders or {}
+        return {"key": error.translation_key, "placeholders": dict(placeholders)}
+    return {"key": type(error).__name__, "placeholders": {}}
 
 
 def _time(when: float | None) -> str | None:

@@ -77,14 +77,14 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
 
     def _redraw(self) -> bool:
         """Take note of what is to be drawn; tell whether it is something else."""
-        model = self._scene_now()
+        model = self._path_model()
         if model == self._model:
             return False
         self._model = model
         self._attr_image_last_updated = dt_util.utcnow()
         return True
 
-    def _scene_now(self) -> PathModel | None:
+    def _path_model(self) -> PathModel | None:
         """Return what is to be drawn, if the forward is still there."""
         if (forward := self.forward) is None:
             return None
@@ -102,7 +102,7 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
             Situation(
                 title=coordinator.config_entry.subentries[forward.id].title,
                 forward=forward,
-                router=str(router.site.address.ip) if router else "",
+                router=str(router.context.address.ip) if router else "",
                 connected=coordinator.connection.router is not None,
                 on=on,
                 labels=self._labels,

@@ -101,10 +101,10 @@ class EnableForwarding(ConfirmedRepair):
 class AcceptHostKey(RepairsFlow):
     """Lets the user accept the key that the router proves now, or not."""
 
-    def __init__(self, entry_id: str, words: dict[str, str]) -> None:
+    def __init__(self, entry_id: str, placeholders: dict[str, str]) -> None:
         """Take which router it is, and what the user has seen."""
         self._entry_id = entry_id
-        self._words = words
+        self._placeholders = placeholders
 
     async def async_step_init(
         self, _: dict[str, str] | None = None
@@ -113,7 +113,7 @@ class AcceptHostKey(RepairsFlow):
         return self.async_show_menu(
             step_id="init",
             menu_options=["accept", "refuse"],
-            description_placeholders=self._words,
+            description_placeholders=self._placeholders,
         )
 
     async def async_step_accept(
@@ -131,7 +131,7 @@ class AcceptHostKey(RepairsFlow):
             return self.async_abort(reason="not_reached")
         if self.hass.config_entries.async_get_entry(self._entry_id) is None:
             return self.async_abort(reason="entry_gone")
-        if found.fingerprint != self._words["found"] or entry.data != asked:
+        if found.fingerprint != self._placeholders["found"] or entry.data != asked:
             return self.async_abort(reason="changed_again")
         unique_id = entry.unique_id
         if unique_id == HostKey(entry.data[CONF_HOST_KEY]).fingerprint:
@@ -165,7 +165,7 @@ class ImportManualForwards(RepairsFlow):
     async def async_step_adopt(
         self, user_input: dict[str, Any] | None = None
     ) -> RepairsFlowResult:
-        """Adopt those that the user has chosen, if they still stand as they were."""
+        """Import those that the user has chosen, if they still stand as they were."""
         entry = self._entry()
         offers = await self._offers(entry)
         if not user_input or not user_input["forwards"]:
@@ -187,7 +187,7 @@ class ImportManualForwards(RepairsFlow):
         return entry
 
     async def _offers(self, entry: BypassRouterConfigEntry) -> dict[str, Offer]:
-        """Return what there is to adopt, of which there must be something."""
+        """Return what there is to import, of which there must be something."""
         try:
             if (router := entry.runtime_data.connection.router) is None:
                 raise ConnectionLost(message="closed")

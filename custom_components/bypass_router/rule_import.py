@@ -26,14 +26,14 @@ from .router.errors import ConnectionLost, RouterError, printable
 from .router.forward import Forward
 from .router.router import Router
 from .router.rule_import.replace import ManualForward
-from .subentry import fields_of, words_of
+from .subentry import fields_of, placeholders_of
 
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A forward made by hand that can be adopted."""
+    """A forward made by hand that can be imported."""
 
     made: ManualForward
     known: str | None = None
@@ -42,8 +42,10 @@ class Offer:
     @property
     def label(self) -> str:
         """The forward in one line, in any language."""
-        words = words_of(self.made.forward)
-        text = "{protocol} {external_port} → {target}:{target_port}".format(**words)
+        placeholders = placeholders_of(self.made.forward)
+        text = "{protocol} {external_port} → {target}:{target_port}".format(
+            **placeholders
+        )
         comment = printable(self.made.comment, MAX_NAME)
         return f"{comment}: {text}" if comment else text
 
@@ -51,7 +53,7 @@ class Offer:
 async def async_offers(
     entry: BypassRouterConfigEntry, router: Router
 ) -> dict[str, Offer]:
-    """Return what can be adopted, by ids that change when the rules do.
+    """Return what can be imported, by ids that change when the rules do.
 
     Raises RouterError.
     """
@@ -70,7 +72,7 @@ async def async_offers(
 def _known(entry: BypassRouterConfigEntry, made: Forward) -> str | None:
     """Return the id of the forward that does the same already.
 
-    What the target sees of the client may have been changed after an adoption.
+    What the target sees of the client may have been changed after an import.
     """
     for key, forward in entry.runtime_data.forwards.items():
         shown = forward.keep_client_address
@@ -130,9 +132,13 @@ def _add(hass: HomeAssistant, entry: BypassRouterConfigEntry, offer: Offer) -> s
 
 def _name(entry: BypassRouterConfigEntry, offer: Offer) -> str:
     """Return a name that no forward has: as the person has called it, or its port."""
-    words = words_of(offer.made.forward)
+    placeholders = placeholders_of(offer.made.forward)
     comment = printable(offer.made.comment, MAX_NAME // 2)
-    base = comment if is_name(comment) else "{protocol} {external_port}".format(**words)
+    base = (
+        comment
+        if is_name(comment)
+        else "{protocol} {external_port}".format(**placeholders)
+    )
     name, number = base, 1
     while check_name(entry, name, ""):
         number += 1

@@ -98,7 +98,7 @@ def fields_of(name: str, forward: Forward) -> dict[str, Any]:
     }
 
 
-def words_of(forward: Forward) -> dict[str, str]:
+def placeholders_of(forward: Forward) -> dict[str, str]:
     """Return the words for a sentence about a forward, in any language."""
     return {
         "protocol": "/".join(forward.protocol.transports).upper(),

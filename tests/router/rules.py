@@ -71,24 +71,24 @@ def forward_sets(draw: st.DrawFn, longest: int = 200) -> list[Forward]:
     return [draw(forwards(name, longest)) for name in ids]
 
 
-def seen(state: IptablesState, site: RouterContext = SITE) -> Snapshot:
+def seen(state: IptablesState, context: RouterContext = SITE) -> Snapshot:
     """Return what an owner sees of our chains, where nothing else is."""
-    return Snapshot(Ruleset(site, [Chains(site, sudo=False)]), (state,))
+    return Snapshot(Ruleset(context, [Chains(context, sudo=False)]), (state,))
 
 
 def planned(
-    desired: Collection[Forward], state: IptablesState, site: RouterContext = SITE
+    desired: Collection[Forward], state: IptablesState, context: RouterContext = SITE
 ) -> Plan:
     """Return an owner's plan."""
-    snapshot = seen(state, site)
+    snapshot = seen(state, context)
     return snapshot.ruleset.plan(desired, snapshot)
 
 
 def changed(
-    state: IptablesState, desired: Collection[Forward], site: RouterContext = SITE
+    state: IptablesState, desired: Collection[Forward], context: RouterContext = SITE
 ) -> IptablesState:
     """Return what an owner's plan makes of our chains."""
-    return restored(state, planned(desired, state, site).steps)
+    return restored(state, planned(desired, state, context).steps)
 
 
 class Refused(Exception):

@@ -86,31 +86,31 @@ def loaded(table: Table | None, steps: Iterable[PlanStep]) -> Table | None:
     return table
 
 
-def read(table: Table | None, site: RouterContext = SITE) -> NftState:
+def read(table: Table | None, context: RouterContext = SITE) -> NftState:
     """Return what an owner reads of the table."""
     printed = Result(table.listing(), 0) if table else ABSENT
-    return Nftables(site, sudo=False).read({"nft.table": printed})
+    return Nftables(context, sudo=False).read({"nft.table": printed})
 
 
-def seen(table: Table | None, site: RouterContext = SITE) -> Snapshot:
+def seen(table: Table | None, context: RouterContext = SITE) -> Snapshot:
     """Return what an owner sees of the table, where nothing else is."""
-    ruleset = Ruleset(site, [Nftables(site, sudo=False)])
-    return Snapshot(ruleset, (read(table, site),))
+    ruleset = Ruleset(context, [Nftables(context, sudo=False)])
+    return Snapshot(ruleset, (read(table, context),))
 
 
 def planned(
-    desired: Collection[Forward], table: Table | None, site: RouterContext = SITE
+    desired: Collection[Forward], table: Table | None, context: RouterContext = SITE
 ) -> Plan:
     """Return an owner's plan."""
-    snapshot = seen(table, site)
+    snapshot = seen(table, context)
     return snapshot.ruleset.plan(desired, snapshot)
 
 
 def changed(
-    table: Table | None, desired: Collection[Forward], site: RouterContext = SITE
+    table: Table | None, desired: Collection[Forward], context: RouterContext = SITE
 ) -> Table | None:
     """Return what an owner's plan makes of the table."""
-    return loaded(table, planned(desired, table, site).steps)
+    return loaded(table, planned(desired, table, context).steps)
 
 
 def _carry_out(table: Table | None, line: str) -> Table | None:

@@ -177,7 +177,7 @@ def test_what_has_nothing_to_knock_with_blames_nobody() -> None:
     """Nor does a target behind another router that answers no ping."""
     unknown = replace(SILENT, mac=HERE, service={"tcp": Answer.UNKNOWN})
     assert named(unknown) == []
-    assert check(unknown, Step.PORT).seen["reason"] == Reason.NO_KNOCKER
+    assert check(unknown, Step.PORT).seen["reason"] == Reason.NO_PROBE
 
 
 def test_silence_over_udp_blames_nobody() -> None:
@@ -421,7 +421,7 @@ def test_a_way_that_fails_is_a_filters_only_where_there_is_one() -> None:
 
     def filtered(way: Result, settings: str) -> bool:
         names = ("forward", "connections", "home", "back", "target")
-        labels = (*names, "knock.tcp", "neighbours", "connections.later")
+        labels = (*names, "probe.tcp", "neighbours", "connections.later")
         sections = dict.fromkeys(labels, Result("", 1))
         sections |= {"way": way, "filter": Result(settings, 0)}
         return read_looks(sections, WEB, PROBE).filtered
@@ -446,7 +446,7 @@ def test_nonsense_of_a_router_is_read_as_ignorance(output: str, status: int) -> 
     recheck(KEPT, PROBE, forget=True)
     names = [
         *("forward", "connections", "home", "filter", "way", "back", "target"),
-        *("knock.tcp", "neighbours", "flows", "connections.later"),
+        *("probe.tcp", "neighbours", "flows", "connections.later"),
     ]
     assert all(name in labels for name in names)
     sections = {name: Result(output, status) for name in names}

@@ -133,7 +133,7 @@ def test_a_chain_that_may_stop_a_forward_gets_a_gate(text: str, needed: bool) ->
 def test_iptables_own_tables_are_left_to_it_where_it_is() -> None:
     """Without iptables, they are tables like any other."""
     text = table(name="ip filter")
-    assert not read(text).places
+    assert not read(text).chains
     alone = ForeignChains(SITE, sudo=True, iptables=False)
     (step,) = alone.steps([WEB], read(text, alone))
     assert (step.command, step.lines) == (
@@ -261,7 +261,7 @@ def test_another_home_assistants_gates_are_its_own() -> None:
 
 
 @given(forward_sets(longest=5), forward_sets(longest=5))
-def test_a_plan_makes_exactly_what_is_wished(
+def test_a_plan_makes_exactly_what_is_desired(
     before: list[Forward], desired: list[Forward]
 ) -> None:
     """In every chain that needs it of a real router's listing."""
@@ -270,7 +270,7 @@ def test_a_plan_makes_exactly_what_is_wished(
     assert all(GATES.carries(forward, state) for forward in desired)
     assert state.tags == {Tag("ab12", forward.id) for forward in desired}
     assert not GATES.steps(desired, state)
-    chains = {place.chain for place in state.places}
+    chains = {place.chain for place in state.chains}
     assert chains == {
         "inet fw4 forward",
         "inet firewalld filter_FORWARD",

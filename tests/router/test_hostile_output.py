@@ -289,7 +289,7 @@ async def test_rules_of_ours_that_were_edited_are_not_live_and_are_mended(
     """Each rule, in each of its words; what is not ours any more is left alone."""
     kinds = [
         (hook, number)
-        for hook, rule in rules_of(WEB, router.site)
+        for hook, rule in rules_of(WEB, router.context)
         for number, _ in enumerate(edited([" ".join(option) for option in rule.words]))
     ]
     forwards = [
@@ -309,7 +309,7 @@ async def test_rules_of_ours_that_were_edited_are_not_live_and_are_mended(
     for place, (forward, (hook, number)) in enumerate(
         zip(forwards, kinds, strict=True), start=2
     ):
-        ((_, rule),) = [x for x in rules_of(forward, router.site) if x[0] is hook]
+        ((_, rule),) = [x for x in rules_of(forward, router.context) if x[0] is hook]
         text = list(edited([" ".join(option) for option in rule.words]))[number]
         # Not every kernel and table takes each of them.
         at_home.bypass.run(
@@ -357,7 +357,7 @@ async def test_a_comment_can_not_tell_of_rules_that_are_not_there(
     at_home: Lab, router: Router
 ) -> None:
     """It may hold a line break, and then all that we look for."""
-    for hook, rule in rules_of(WEB, router.site):
+    for hook, rule in rules_of(WEB, router.context):
         for chain, command in (
             (hook.chain, ("-N", hook.chain)),
             (hook.builtin, ("-I", hook.builtin, "-j", hook.chain)),
@@ -487,7 +487,7 @@ async def test_an_iptables_that_guesses_our_marks_says_nothing(
     at_home: Lab, router: Router
 ) -> None:
     """The word in them is another each time, and not to be seen among processes."""
-    rules = [f"-A {hook.chain} {rule}" for hook, rule in rules_of(WEB, router.site)]
+    rules = [f"-A {hook.chain} {rule}" for hook, rule in rules_of(WEB, router.context)]
     (at_home.bypass.root / "tmp/rules").write_text("\n".join(rules))
     word = "bypass-router-0123456789abcdef"
     replace(

@@ -127,7 +127,7 @@ def test_a_forward_with_a_rule_missing_is_not_live(
 
 
 @given(forward_sets(), forward_sets())
-def test_a_plan_makes_exactly_what_is_wished(
+def test_a_plan_makes_exactly_what_is_desired(
     before: list[Forward], desired: list[Forward]
 ) -> None:
     """From anything that was there before; and then nothing is left to plan."""

@@ -156,7 +156,7 @@ def test_elements_of_two_forwards_are_not_one(one: Forward, other: Forward) -> N
 
 
 @given(SETS, SETS)
-def test_a_plan_makes_exactly_what_is_wished(
+def test_a_plan_makes_exactly_what_is_desired(
     before: list[Forward], desired: list[Forward]
 ) -> None:
     """From anything that was there before; and then nothing is left to plan."""

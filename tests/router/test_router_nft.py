@@ -263,7 +263,7 @@ async def test_a_forward_can_change_while_it_moves(at_home: Lab) -> None:
 
 
 @pytest.mark.parametrize("router_options", [NATIVE])
-async def test_a_firewall_that_is_not_there_can_not_be_wished_for(at_home: Lab) -> None:
+async def test_a_firewall_that_is_not_there_can_not_be_chosen(at_home: Lab) -> None:
     """And is named."""
     with pytest.raises(FirewallNotThere, match="iptables"):
         await connect(at_home, firewall=Backend.IPTABLES)

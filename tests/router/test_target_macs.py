@@ -6,8 +6,8 @@ import pytest
 
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.network.target_macs import (
-    read_whereabouts,
-    whereabouts_script,
+    read_target_macs,
+    target_macs_script,
 )
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
@@ -32,8 +32,8 @@ async def test_a_device_that_nobody_has_talked_to_is_found(
     at_home.bypass.commands.hide(without)
     router = await connect(at_home, firewall=Backend.AUTO)
     try:
-        sections = await router.run(whereabouts_script([HERE, NOBODY]), 5)
+        sections = await router.run(target_macs_script([HERE, NOBODY]), 5)
     finally:
         await router.close()
-    found = read_whereabouts(sections, [HERE, NOBODY])
+    found = read_target_macs(sections, [HERE, NOBODY])
     assert found == {HERE: "02:00:c0:a8:32:0a"}

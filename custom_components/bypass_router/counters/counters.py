@@ -84,12 +84,12 @@ class Counters:
         return lambda: self._listeners.remove(update)
 
     @callback
-    def async_arrived(self, arrival: NewConnection) -> None:
+    def async_connected(self, connection: NewConnection) -> None:
         """Take the hint that a connection came, perhaps by one of our forwards."""
         for forward in self._forwards().values():
             if (
-                forward.external.first <= arrival.port <= forward.external.last
-                and arrival.transport in forward.protocol.transports
+                forward.external.first <= connection.port <= forward.external.last
+                and connection.transport in forward.protocol.transports
             ):
                 self._arrived[forward.id] = time.time()
                 self.async_read_soon()

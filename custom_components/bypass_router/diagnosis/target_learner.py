@@ -15,7 +15,7 @@ from homeassistant.core import HomeAssistant, callback
 
 from ..router.errors import ConnectionLost, RouterError
 from ..router.forward import Forward
-from ..router.network.target_macs import MOST, read_whereabouts, whereabouts_script
+from ..router.network.target_macs import MOST, read_target_macs, target_macs_script
 from ..router.router import Router
 from .target_store import TargetMacStore
 
@@ -56,15 +56,17 @@ class TargetLearner:
     def _new(self) -> list[Forward]:
         """Return the forwards whose targets were not asked for yet."""
         on = self._forwards().values()
-        new = [it for it in on if (it.id, it.target) not in self._asked]
-        targets = sorted({it.target for it in new})[:MOST]
-        return [it for it in new if it.target in targets]
+        new = [
+            forward for forward in on if (forward.id, forward.target) not in self._asked
+        ]
+        targets = sorted({forward.target for forward in new})[:MOST]
+        return [forward for forward in new if forward.target in targets]
 
     async def _learn(self) -> None:
         """Ask as long as there is someone to ask for."""
         try:
             while (router := self._router()) and (new := self._new()):
-                asked = {(it.id, it.target) for it in new}
+                asked = {(forward.id, forward.target) for forward in new}
                 self._asked |= asked
                 try:
                     await self._ask(router, new)
@@ -81,13 +83,13 @@ class TargetLearner:
         """Ask for the targets that are not known. Raises RouterError."""
         # Not kept: a diagnosis writes the same file.
         known = TargetMacStore(self._hass, self._entry.entry_id)
-        unknown = [it for it in forwards if await known.of(it) is None]
+        unknown = [forward for forward in forwards if await known.of(forward) is None]
         if not unknown:
             return
-        targets = sorted({it.target for it in unknown})
+        targets = sorted({forward.target for forward in unknown})
         async with router.visits:
-            sections = await router.run(whereabouts_script(targets))
-        found = read_whereabouts(sections, targets)
+            sections = await router.run(target_macs_script(targets))
+        found = read_target_macs(sections, targets)
         known = TargetMacStore(self._hass, self._entry.entry_id)
         learnt = {
             forward: found[forward.target]

@@ -28,7 +28,7 @@ from ..const import (
 )
 from ..devices import async_devices
 from ..router.forward import Forward, InvalidForward, Protocol
-from ..subentry import fields_of, forward_or_none, parse_fields, words_of
+from ..subentry import fields_of, forward_or_none, parse_fields, placeholders_of
 from .forward_checks import (
     check_name,
     check_ports,
@@ -152,20 +152,20 @@ class ForwardFlow(ConfigSubentryFlow):
             else:
                 router = self._router()
                 before = self._before(forward_id)
-                losers = (
+                conflicts = (
                     await conflicting_services(router, forward, before)
                     if router
                     else ()
                 )
-                for found, words in (
-                    check_ports(entry, forward, losers),
+                for found, details in (
+                    check_ports(entry, forward, conflicts),
                     check_target(entry, forward.target, router),
                     check_size(forward),
                 ):
                     errors |= found
-                    placeholders |= words
+                    placeholders |= details
                 if not errors:
-                    self._services = named(sorted(map(str, losers)))
+                    self._services = named(sorted(map(str, conflicts)))
                     if self._services not in ("", self._confirmed):
                         self._name = name
                         self._typed = (step_id, forward_id, user_input, stored)
@@ -188,16 +188,16 @@ class ForwardFlow(ConfigSubentryFlow):
         The last page says what comes of it, and what the main router needs.
         """
         router = self._router()
-        words = {
-            **words_of(forward),
-            "router": str(router.site.address.ip)
+        placeholders = {
+            **placeholders_of(forward),
+            "router": str(router.context.address.ip)
             if router
             else self._get_entry().data[CONF_HOST],
         }
         data = fields_of(name, forward)
         if forward.id == _NEW:
             return self.async_create_entry(
-                title=name, data=data, description_placeholders=words
+                title=name, data=data, description_placeholders=placeholders
             )
         self.hass.config_entries.async_update_subentry(
             self._get_entry(),
@@ -205,9 +205,9 @@ class ForwardFlow(ConfigSubentryFlow):
             title=name,
             data=data,
         )
-        # `async_update_and_abort` has no place for the words.
+        # `async_update_and_abort` takes no placeholders.
         return self.async_abort(
-            reason="reconfigure_successful", description_placeholders=words
+            reason="reconfigure_successful", description_placeholders=placeholders
         )
 
     def _router(self) -> Router | None:

@@ -47,7 +47,7 @@ def check_name(entry: ConfigEntry, name: str, forward_id: str) -> dict[str, str]
 
 
 def check_ports(
-    entry: ConfigEntry, forward: Forward, losers: Collection[Listener]
+    entry: ConfigEntry, forward: Forward, conflicts: Collection[Listener]
 ) -> Found:
     """Return who has the ports already, and the words for it."""
     taken = [
@@ -58,7 +58,7 @@ def check_ports(
     ssh = Listener("tcp", entry.data[CONF_PORT], "sshd")
     servers = [
         listener
-        for listener in (ssh, *losers)
+        for listener in (ssh, *conflicts)
         if listener.is_ssh and listener.conflicts_with(forward)
     ]
     if servers:
@@ -87,7 +87,7 @@ def check_target(
         return {CONF_TARGET: "target_is_router"}, {}
     if router is None:
         return {}, {}
-    lan = router.site.address.network
+    lan = router.context.address.network
     if target in router.probe.addresses:
         return {CONF_TARGET: "target_is_router"}, {}
     # A network of two has no address that is not a host's (RFC 3021).
@@ -112,15 +112,19 @@ async def conflicting_services(
     except RouterError as err:
         _LOGGER.debug("The services of the router are not known: %s", err)
         return []
-    losers = [listener for listener in listeners if listener.conflicts_with(forward)]
-    greeting = await ssh_servers(
-        router.site.address.ip,
+    conflicts = [listener for listener in listeners if listener.conflicts_with(forward)]
+    ssh = await ssh_servers(
+        router.context.address.ip,
         # What has been taken from it already greets as the target does.
-        [it for it in losers if not (before and it.conflicts_with(before))],
+        [
+            listener
+            for listener in conflicts
+            if not (before and listener.conflicts_with(before))
+        ],
     )
     return [
-        replace(loser, program="sshd") if loser in greeting else loser
-        for loser in losers
+        replace(conflict, program="sshd") if conflict in ssh else conflict
+        for conflict in conflicts
     ]
 
 

@@ -23,44 +23,46 @@ class Backend(StrEnum):
     NFTABLES = "nftables"
 
 
-def chosen_backend(tools: Tools, wish: Backend) -> Backend:
+def chosen_backend(tools: Tools, asked: Backend) -> Backend:
     """Return what translates on a router with these tools.
 
     By itself nftables, where `nft` takes our table: a map finds any number of
     forwards at once, and stands before a proxy's catch-all whatever the order.
-    Raises FirewallNotThere for a wish that the router can't fulfil, and NotPrivileged
+    Raises FirewallNotThere for one that the router can't fulfil, and NotPrivileged
     for one that the account is not let.
     """
     there = {Backend.NFTABLES: tools.nft, Backend.IPTABLES: tools.iptables is not None}
-    if wish is Backend.AUTO:
+    if asked is Backend.AUTO:
         return Backend.NFTABLES if tools.nft else Backend.IPTABLES
-    if not there[wish]:
-        if denied := tools.denied.get(wish.value):
+    if not there[asked]:
+        if denied := tools.denied.get(asked.value):
             raise NotPrivileged(command=denied.command, message=denied.message)
-        raise FirewallNotThere(firewall=wish.value)
-    return wish
+        raise FirewallNotThere(firewall=asked.value)
+    return asked
 
 
-def choose(site: RouterContext, interface: str, tools: Tools, wish: Backend) -> Ruleset:
+def choose(
+    context: RouterContext, interface: str, tools: Tools, asked: Backend
+) -> Ruleset:
     """Return all the places where a forward has rules on a router.
 
-    The site's address stands on the interface.
+    The address stands on the interface.
 
     The translator that is not chosen is there too, as one that is to hold nothing:
     what it held before moves over. Raises FirewallNotThere.
     """
-    backend = chosen_backend(tools, wish)
+    backend = chosen_backend(tools, asked)
     translators: list[Translator[Any]] = []
     others: list[Part[Any]] = []
     admitting: tuple[Hook, ...] = (MANGLE, FWD) if tools.mangle else (FWD,)
     if tools.nft:
-        translators.append(Nftables(site, sudo=tools.sudo))
+        translators.append(Nftables(context, sudo=tools.sudo))
         by_iptables = "nf_tables" in {
             found.variant for found in (tools.iptables, tools.other) if found
         }
         others.append(
             ForeignChains(
-                site,
+                context,
                 sudo=tools.sudo,
                 iptables=by_iptables,
                 translated_there=backend is Backend.IPTABLES,
@@ -68,10 +70,10 @@ def choose(site: RouterContext, interface: str, tools: Tools, wish: Backend) -> 
         )
     if tools.iptables and backend is Backend.IPTABLES:
         hooks = (*admitting[:-1], *HOOKS)
-        translators.insert(0, _chains(site, tools, tools.iptables, hooks))
+        translators.insert(0, _chains(context, tools, tools.iptables, hooks))
     elif tools.iptables:
-        translators.append(_chains(site, tools, tools.iptables, TRANSLATING))
-        others.append(_chains(site, tools, tools.iptables, admitting))
+        translators.append(_chains(context, tools, tools.iptables, TRANSLATING))
+        others.append(_chains(context, tools, tools.iptables, admitting))
     if tools.other:
         hooks, stale = admitting, tuple[Hook, ...](TRANSLATING)
         if tools.both_translate and backend is Backend.IPTABLES:
@@ -79,18 +81,18 @@ def choose(site: RouterContext, interface: str, tools: Tools, wish: Backend) -> 
             hooks, stale = (*admitting, POST), (PRE,)
         if tools.left_in_other or tools.both_translate:
             # What we had there moves over as well, when the host's rules have moved.
-            translators.append(_chains(site, tools, tools.other, stale))
-        others.append(_chains(site, tools, tools.other, hooks))
-    others.append(Routing(site, interface, sudo=tools.sudo))
-    return Ruleset(site, translators, others)
+            translators.append(_chains(context, tools, tools.other, stale))
+        others.append(_chains(context, tools, tools.other, hooks))
+    others.append(Routing(context, interface, sudo=tools.sudo))
+    return Ruleset(context, translators, others)
 
 
 def _chains(
-    site: RouterContext, tools: Tools, iptables: Iptables, hooks: tuple[Hook, ...]
+    context: RouterContext, tools: Tools, iptables: Iptables, hooks: tuple[Hook, ...]
 ) -> Chains:
     """Return our chains in a variant of iptables."""
     return Chains(
-        site,
+        context,
         sudo=tools.sudo,
         command=iptables.command,
         variant="legacy" if iptables.variant == "legacy" else "nf_tables",

@@ -119,7 +119,10 @@ def uses(address: IPv4Address, target: IPv4Address) -> list[str]:
     """Return each kind of command that an account has to be allowed."""
     return [
         *(_listing(transport, address) for transport in _TRANSPORTS),
-        *(_ending(ConnectionGroup(it, 443, target), address) for it in _TRANSPORTS),
+        *(
+            _ending(ConnectionGroup(transport, 443, target), address)
+            for transport in _TRANSPORTS
+        ),
         hearing(address),
     ]
 

@@ -62,7 +62,7 @@ class LiveRules:
     def __init__(
         self,
         run: Run,
-        site: RouterContext,
+        context: RouterContext,
         probe: Probe,
         backend: Backend = Backend.AUTO,
     ) -> None:
@@ -71,10 +71,10 @@ class LiveRules:
         Raises FirewallNotThere where the router lacks the firewall.
         """
         self._run_script = run
-        self._site = site
+        self._context = context
         self._probe = probe
         self._backend = backend
-        self.ruleset = choose(site, probe.interface, probe.tools, backend)
+        self.ruleset = choose(context, probe.interface, probe.tools, backend)
         """All places of the rules on this router."""
         self._lock = asyncio.Lock()
         self._snapshot: Snapshot | None = None
@@ -151,13 +151,13 @@ class LiveRules:
 
         Raises FirewallFailed and NotApplied.
         """
-        site = RouterContext(owner, self._site.address)
+        context = RouterContext(owner, self._context.address)
         async with self._lock:
             # What was read is kept by places, which may be others for another owner.
             self._snapshot = None
             try:
                 ruleset = choose(
-                    site, self._probe.interface, self._probe.tools, self._backend
+                    context, self._probe.interface, self._probe.tools, self._backend
                 )
                 await self._apply([], ruleset)
             finally:
@@ -177,7 +177,7 @@ class LiveRules:
         """Return the forwards that a person has made here by hand, as `count` does."""
         async with self._lock:
             sections = await self._prefetch.ask("manual")
-        location = Location(self._site, self._probe.interface)
+        location = Location(self._context, self._probe.interface)
         return read_manual_forwards(sections, listings(self._probe.tools), location)
 
     @asynccontextmanager
@@ -193,7 +193,9 @@ class LiveRules:
         try:
             yield
         finally:
-            await self._change_parts(lambda parts: [it for it in parts if it != part])
+            await self._change_parts(
+                lambda parts: [one for one in parts if one != part]
+            )
 
     @property
     def firewall(self) -> str:
@@ -217,7 +219,7 @@ class LiveRules:
         async with self._lock:
             count = len(self.ruleset.translators)
             others = change(self.ruleset.parts[count:])
-            self.ruleset = Ruleset(self._site, self.ruleset.translators, others)
+            self.ruleset = Ruleset(self._context, self.ruleset.translators, others)
             self._snapshot = None
 
     async def _apply(

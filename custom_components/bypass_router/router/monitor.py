@@ -34,7 +34,7 @@ LISTEN_TRIES = 500
 _TRAILER = re.compile(r"# new generation \d+ by process \d+ \((.+)\)")
 # Of `ip monitor`; no line of nft's begins so.
 _ROUTE_RULE = re.compile(r"(?:Deleted )?[0-9]+:\s+(?:not )?from ")
-_ARRIVAL = re.compile(r"\s*\[NEW\]\s+(tcp|udp)\s.*? dport=([0-9]{1,5})\s")
+_CONNECTION = re.compile(r"\s*\[NEW\]\s+(tcp|udp)\s.*? dport=([0-9]{1,5})\s")
 # Of `nft monitor` and `ip monitor`: more happened than the kernel keeps for them.
 _OVERRUN = re.compile(r"# ERROR: |netlink receive error ")
 # A process may call itself anything; this is shown, where links can be made.
@@ -59,13 +59,13 @@ if [ "$?" = 2 ]; then
   else guard='while read -r _; do :; done; kill "$@"'
   fi
 fi
-watchers="$watcher $looker $routes $arrivals"
+watchers="$watcher $looker $routes $connections"
 "$shell" $norc -c "$guard" "$shell" $watchers <&3 >/dev/null 2>&1 &
 guard=$!
 exec 3<&-
 {ready}
 wait ${{watcher:-$looker}}
-kill "$guard" $looker $routes $arrivals 2>/dev/null
+kill "$guard" $looker $routes $connections 2>/dev/null
 exit
 }}
 main
@@ -149,12 +149,12 @@ class Monitor:
         sudo: bool,
         by_report: bool,
         patience: float = 0,
-        arrivals_at: IPv4Address | None = None,
+        connections_at: IPv4Address | None = None,
     ) -> None:
         """Choose how to watch: by what the router reports, by looking, or both.
 
         `looks` are commands whose output changes when rules do that are not reported.
-        With `arrivals_at`, the router's address, `conntrack` tells of connections.
+        With `connections_at`, the router's address, `conntrack` tells of connections.
         `patience` is how many seconds `sudo` may take before it runs a command.
         """
         self._uses_nft = by_report
@@ -164,7 +164,7 @@ class Monitor:
         self._awaited = 0
         self._listed = self._relevant = False
         words = {"word": self._word, "limit": HEARTBEAT_LIMIT}
-        watchers, ready = ["watcher= looker= routes= arrivals="], ":"
+        watchers, ready = ["watcher= looker= routes= connections="], ":"
         if by_report:
             kernels = {"rules": _RULES, "routing": _ROUTING}
             tries = LISTEN_TRIES + (int(patience / LISTEN_PAUSE) if sudo else 0)
@@ -181,9 +181,9 @@ class Monitor:
             watch = _LOOP.format(look="\n".join(looks), **words)
             watchers.append(_WATCHER.format(watch=watch, name="looker"))
             self._awaited += 1
-        if arrivals_at is not None:
-            watch = f"exec {as_root(hearing(arrivals_at), sudo=sudo)}"
-            watchers.append(_WATCHER.format(watch=watch, name="arrivals"))
+        if connections_at is not None:
+            watch = f"exec {as_root(hearing(connections_at), sudo=sudo)}"
+            watchers.append(_WATCHER.format(watch=watch, name="connections"))
         self.text = _SCRIPT.format(watchers="\n".join(watchers), ready=ready, **words)
 
     def heard(self, line: str) -> Iterator[Change | NewConnection]:
@@ -206,9 +206,9 @@ class Monitor:
             if self._relevant or not self._listed:
                 yield Change(_NO_NAME.sub("?", trailer[1])[:40])
             self._relevant = self._listed = False
-        elif arrival := _ARRIVAL.match(line):
-            port = int(arrival[2])
-            yield NewConnection("tcp" if arrival[1] == "tcp" else "udp", port)
+        elif connection := _CONNECTION.match(line):
+            port = int(connection[2])
+            yield NewConnection("tcp" if connection[1] == "tcp" else "udp", port)
         elif line == "changed" or _ROUTE_RULE.match(line) or _OVERRUN.match(line):
             yield Change()
         elif not line.startswith("#"):

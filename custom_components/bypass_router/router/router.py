@@ -46,9 +46,9 @@ class Router:
         Raises FirewallNotThere where the router lacks the firewall.
         """
         self.probe = probe
-        self.site = RouterContext(owner, probe.address)
+        self.context = RouterContext(owner, probe.address)
         self._session = session
-        self.rules = LiveRules(session.run, self.site, probe, firewall)
+        self.rules = LiveRules(session.run, self.context, probe, firewall)
         """The rules of ours on it."""
         self.visits = asyncio.Semaphore(_VISITS)
         """Held by whoever runs scripts beside those of this class, for a while."""
@@ -116,7 +116,7 @@ class Router:
                 sudo=self.probe.sudo,
                 patience=self._session.patience,
                 by_report=self.reports,
-                arrivals_at=self.site.address.ip
+                connections_at=self.context.address.ip
                 if self.probe.tools.conntrack
                 else None,
             )
@@ -147,18 +147,18 @@ class Router:
             if denied := tools.denied.get("conntrack"):
                 raise ClosingRefused(command=denied.command)
             raise ConnectionsStay
-        address, sudo = self.site.address.ip, self.probe.sudo
+        address, sudo = self.context.address.ip, self.probe.sudo
         return await close_connections(self._session.run, forwards, address, sudo=sudo)
 
     async def listeners(self) -> frozenset[Listener]:
         """Return the services of the router that listen at its LAN address."""
         sections = await self._session.run(listeners_script())
-        return read_listeners(sections, self.site.address.ip)
+        return read_listeners(sections, self.context.address.ip)
 
     async def neighbours(self) -> list[Neighbour]:
         """Return the devices of the LAN that the router knows, by address."""
         sections = await self._session.run(neighbours_script(), NEIGHBOURS_TIMEOUT)
-        return read_neighbours(sections, self.site.address)
+        return read_neighbours(sections, self.context.address)
 
     async def enable_forwarding(self) -> None:
         """Have the kernel pass packets on, until the router restarts.

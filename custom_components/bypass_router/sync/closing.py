@@ -65,4 +65,4 @@ class Closing:
 
 def _others(forwards: Iterable[Forward], live: Live) -> list[Forward]:
     """Return those of the forwards that are not active as they stand here."""
-    return [each for each in forwards if live.forwards.get(each.id) != each]
+    return [forward for forward in forwards if live.forwards.get(forward.id) != forward]

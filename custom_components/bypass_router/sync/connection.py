@@ -73,7 +73,7 @@ class RouterConnection:
         on_open: Callable[[Router], None],
         on_change: Callable[[Change], None],
         on_loss: Callable[[], None],
-        on_arrival: Callable[[NewConnection], None] = lambda _: None,
+        on_connection: Callable[[NewConnection], None] = lambda _: None,
     ) -> None:
         """Take whom to tell; nothing is connected yet."""
         self._hass = hass
@@ -82,7 +82,7 @@ class RouterConnection:
         """The router's address and our credentials, as they were at the start."""
         self._on_open = on_open
         self._on_change = on_change
-        self._on_arrival = on_arrival
+        self._on_connection = on_connection
         self._on_loss = on_loss
         self.router: Router | None = None
         """The router while it is connected."""
@@ -122,7 +122,7 @@ class RouterConnection:
                 async for told in router.watch():
                     heard = True
                     if isinstance(told, NewConnection):
-                        self._on_arrival(told)
+                        self._on_connection(told)
                     else:
                         self._on_change(told)
             except RouterError as err:

@@ -99,14 +99,14 @@ def read_flows(result: Result) -> Iterator[Flow]:
             continue
 
 
-def clients_of(result: Result, forward: Forward, site: IPv4Interface) -> Clients:
+def clients_of(result: Result, forward: Forward, router: IPv4Interface) -> Clients:
     """Return what the table tells of a forward's clients from outside of the LAN."""
     flows = list(read_flows(result))
-    lan = site.network
+    lan = router.network
     ours = [
         flow
         for flow in flows
-        if flow.destination == site.ip
+        if flow.destination == router.ip
         and flow.source not in lan
         and flow.transport in forward.protocol.transports
         and forward.external.first <= flow.port <= forward.external.last
@@ -124,15 +124,15 @@ def clients_of(result: Result, forward: Forward, site: IPv4Interface) -> Clients
         known=bool(flows) or "flow entries" in result.output or result.output == "",
         answered=any(flow.answered for flow in translated),
         unanswered=waiting[-1] if waiting else None,
-        leaves_here=any(_leaves(flow, forward, site) for flow in flows),
+        leaves_here=any(_leaves(flow, forward, router) for flow in flows),
     )
 
 
-def _leaves(flow: Flow, forward: Forward, site: IPv4Interface) -> bool:
+def _leaves(flow: Flow, forward: Forward, router: IPv4Interface) -> bool:
     """Return whether it is a connection that the target itself has made elsewhere."""
     return (
         flow.source == forward.target
-        and flow.destination not in site.network
+        and flow.destination not in router.network
         and not flow.destination.is_multicast
         and flow.destination != IPv4Address("255.255.255.255")
     )

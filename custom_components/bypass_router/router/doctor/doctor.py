@@ -1,7 +1,7 @@
 """Why a forward does not work: the walk along its path.
 
 What is asked stands in `facts` and `port_probe`, what it means in `verdict`. Nothing
-is changed on the router: it is looked at, the target is knocked at, and the kernel is
+is changed on the router: it is looked at, the target is probed, and the kernel is
 made to ask for a silent target by ARP again. While someone tries from outside, rules
 that only count stand on the router; see `packet_count`.
 """
@@ -26,7 +26,7 @@ from ..rules.base import Problem
 from .evidence import has_service, is_there, is_worth_it, may_ask
 from .facts import Facts, looks, read_looks, read_recheck, recheck, with_neighbours
 from .other_backend import backends_script, read_backends
-from .packet_count import PacketCounts, watch_arrivals
+from .packet_count import PacketCounts, watch_packets
 from .port_probe import PORT_PROBE_TIMEOUT, Answer, probe_port
 from .report import (
     Cause,
@@ -119,7 +119,7 @@ async def _doubt(router: Router, forward: Forward, facts: Facts) -> Facts:
             break
     if has_service(facts) or not is_there(facts):
         return facts
-    direct = await _knock_at(
+    direct = await _probe_at(
         forward, forward.target, forward.target_ports.first, facts.service
     )
     known = {
@@ -134,12 +134,12 @@ async def _try_it(router: Router, forward: Forward, facts: Facts) -> Facts:
 
     Once more if it fails, since a packet may get lost.
     """
-    address, port = router.site.address.ip, forward.external.first
+    address, port = router.context.address.ip, forward.external.first
     through: Mapping[Transport, Answer] = {}
     counted: bool | None = None
     for _ in range(2):
         before = (await router.rules.count()).get(forward.id)
-        through = await _knock_at(forward, address, port, facts.service)
+        through = await _probe_at(forward, address, port, facts.service)
         after = (await router.rules.count()).get(forward.id)
         counted = None if before is None or after is None else after > before
         if counted and any(answer.is_service for answer in through.values()):
@@ -154,7 +154,7 @@ async def _try_it(router: Router, forward: Forward, facts: Facts) -> Facts:
     return replace(facts, through=through, counted=counted, other_backend=other)
 
 
-async def _knock_at(
+async def _probe_at(
     forward: Forward,
     address: IPv4Address,
     port: int,
@@ -168,7 +168,8 @@ async def _knock_at(
     transports = served or forward.protocol.transports
     async with asyncio.TaskGroup() as group:
         asked = {
-            it: group.create_task(probe_port(it, address, port)) for it in transports
+            transport: group.create_task(probe_port(transport, address, port))
+            for transport in transports
         }
     return {transport: task.result() for transport, task in asked.items()}
 
@@ -182,7 +183,7 @@ async def await_client(
     diagnosed as well, and its checks stand before those of the visit.
     """
     try:
-        found = await watch_arrivals(router, forward, seconds, on_progress)
+        found = await watch_packets(router, forward, seconds, on_progress)
     except RouterError as err:
         return unreachable(err)
     arrival = _arrival(found, forward, seconds)
@@ -229,8 +230,10 @@ def _failed_client(
 
 def unreachable(error: RouterError) -> Diagnosis:
     """Return the diagnosis where the router can't be asked, and the error why."""
-    words = {name: printable(word) for name, word in error.details.items()}
-    words.setdefault("message", words.get("firewall", printable(str(error))))
+    placeholders = {name: printable(word) for name, word in error.details.items()}
+    placeholders.setdefault(
+        "message", placeholders.get("firewall", printable(str(error)))
+    )
     failing, cause = Step.CONNECTION, Cause.UNREACHABLE
     if isinstance(error, NotPrivileged):
         failing, cause = Step.PRIVILEGES, Cause.NOT_PRIVILEGED
@@ -239,7 +242,7 @@ def unreachable(error: RouterError) -> Diagnosis:
     checks = []
     for step in Step:
         if step is failing:
-            checks.append(failed(step, cause, **words))
+            checks.append(failed(step, cause, **placeholders))
         elif failing is Step.PRIVILEGES and step is Step.CONNECTION:
             checks.append(ok(step))
         elif step not in (Step.ARRIVAL, Step.VISIT):

@@ -38,7 +38,7 @@ def has_service(facts: Facts) -> bool:
 
 def is_there(facts: Facts) -> bool:
     """Return whether the target may be there, for all that is known."""
-    answered = facts.pinged or any(it.is_host for it in facts.service.values())
+    answered = facts.pinged or any(answer.is_host for answer in facts.service.values())
     return answered or bool(facts.mac) or not facts.on_link
 
 

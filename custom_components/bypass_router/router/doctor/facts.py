@@ -108,7 +108,7 @@ def looks(forward: Forward, probe: Probe) -> Script:
             back = f"ip -4 route get {client} from {forward.target} iif {interface}"
             script.run("back", back)
     script.run("target", f"ip -4 route get {forward.target}")
-    _add_knocks(script, forward)
+    _add_probes(script, forward)
     script.run("neighbours", "ip -4 neigh")
     if forward.keep_client_address:
         tools = probe.tools
@@ -126,12 +126,12 @@ def recheck(forward: Forward, probe: Probe, *, forget: bool) -> Script:
         flush = f"ip -4 neigh flush to {target} dev {quote(probe.interface)}"
         script.run("flush", if_allowed(flush) if probe.sudo else flush)
     script.run("ping", f"ping -c 1 -W 1 {target}")
-    _add_knocks(script, forward)
+    _add_probes(script, forward)
     return script.run("neighbours", "ip -4 neigh")
 
 
-def _add_knocks(script: Script, forward: Forward) -> None:
-    """Add a knock at the target for each transport."""
+def _add_probes(script: Script, forward: Forward) -> None:
+    """Add a probe at the target for each transport."""
     for transport in forward.protocol.transports:
         add_port_probe(script, transport, forward.target, forward.target_ports.first)
 
@@ -153,7 +153,7 @@ def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -
         home=_home(sections["home"], probe),
         on_link=_is_on_link(sections["target"]),
         mac=mac_of(sections["neighbours"], forward.target),
-        service=_knocked(sections, forward),
+        service=_read_probes(sections, forward),
         clients=clients_of(flows, forward, probe.address) if flows else Clients(),
     )
 
@@ -166,7 +166,7 @@ def read_recheck(
         facts,
         pinged=sections["ping"].ok,
         mac=mac_of(sections["neighbours"], forward.target),
-        service=_knocked(sections, forward),
+        service=_read_probes(sections, forward),
     )
 
 
@@ -174,7 +174,9 @@ def with_neighbours(
     facts: Facts, found: Collection[Neighbour], at: IPv4Address
 ) -> Facts:
     """Return the facts with where the other devices are."""
-    elsewhere = {it.mac_address: it.address for it in found if it.address != at}
+    elsewhere = {
+        entry.mac_address: entry.address for entry in found if entry.address != at
+    }
     return replace(facts, elsewhere=elsewhere)
 
 
@@ -186,12 +188,12 @@ def _counts(result: Result) -> tuple[int, int]:
     return 0, 0
 
 
-def _knocked(
+def _read_probes(
     sections: Mapping[str, Result], forward: Forward
 ) -> dict[Transport, Answer]:
-    """Return the answers to the knocks from the router."""
+    """Return the answers to the probes from the router."""
     return {
-        transport: read_port_probe(sections[f"knock.{transport}"])
+        transport: read_port_probe(sections[f"probe.{transport}"])
         for transport in forward.protocol.transports
     }
 

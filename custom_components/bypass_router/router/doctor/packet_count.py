@@ -54,7 +54,7 @@ class PacketCounts:
     """A client's address, where it is known."""
 
 
-async def watch_arrivals(
+async def watch_packets(
     router: Router,
     forward: Forward,
     seconds: int,
@@ -68,7 +68,7 @@ async def watch_arrivals(
     found = PacketCounts()
     lines: deque[str] = deque(maxlen=_MOST_LINES)
     left = seconds
-    script = counting_script(forward, router.site, router.probe.tools, word)
+    script = counting_script(forward, router.context, router.probe.tools, word)
     stream = router.stream(script, _LOOK_INTERVAL)
     limit = seconds + _PATIENCE + router.patience_with(script)
     until = math.inf

@@ -63,14 +63,14 @@ class _Commands:
 
 
 def counting_script(
-    forward: Forward, site: RouterContext, tools: Tools, word: str
+    forward: Forward, context: RouterContext, tools: Tools, word: str
 ) -> str:
     """Return the script that counts what comes to a forward at the router's address.
 
     It says the word before each of its own words: `ready` or `failed`, and `seen` after
     each look.
     """
-    tag, address = Tag(site.owner, forward.id), site.address.ip
+    tag, address = Tag(context.owner, forward.id), context.address.ip
     commands = _Commands()
     # An account that sudo lets listen to nft is not let do more.
     if tools.nft or (tools.listens and not tools.sudo):
@@ -165,7 +165,8 @@ def _iptables_matches(
     """Yield each counter's name, and what it counts."""
     target = forward.target
     external, ports = (
-        str(it).replace("-", ":") for it in (forward.external, forward.target_ports)
+        str(ports).replace("-", ":")
+        for ports in (forward.external, forward.target_ports)
     )
     for transport in forward.protocol.transports:
         opens = " --tcp-flags SYN,ACK SYN" if transport == "tcp" else ""

@@ -1,6 +1,6 @@
 """Knocking at a port: from Home Assistant, and from the router.
 
-A knock connects and exchanges data where the service answers: it waits for a banner,
+A probe connects and exchanges data where the service answers: it waits for a banner,
 and sends two empty lines if there is none. UDP gets the two empty lines at once. A
 printer would print them, so the ports of printers are only connected to.
 """
@@ -23,12 +23,12 @@ _BANNER = 0.3
 _REPLY = 0.7
 _PAYLOAD = b"\r\n\r\n"
 _PRINTERS = (PortRange(515, 515), PortRange(9100, 9109))
-# For a whole script with a knock for each transport.
+# For a whole script with a probe for each transport.
 PORT_PROBE_TIMEOUT: Final = 20
 
 
 class Answer(StrEnum):
-    """What a knock was answered by."""
+    """What a probe was answered by."""
 
     DATA = "data"
     CONNECTED = "connected"
@@ -38,7 +38,7 @@ class Answer(StrEnum):
     """In the words of an ICMP error, or of the kernel that finds no one by ARP."""
     SILENT = "silent"
     UNKNOWN = "unknown"
-    """The router has nothing to knock with."""
+    """The router has nothing to probe with."""
 
     @property
     def is_service(self) -> bool:
@@ -56,7 +56,7 @@ async def probe_port(transport: Transport, address: IPv4Address, port: int) -> A
     try:
         async with asyncio.timeout(PATIENCE):
             if transport == "udp":
-                return await _knock_udp(address, port)
+                return await _probe_udp(address, port)
             reader, writer = await asyncio.open_connection(str(address), port)
     except TimeoutError:
         return Answer.SILENT
@@ -102,7 +102,7 @@ class _Datagrams(asyncio.DatagramProtocol):
             self.answer.set_result(_meaning(exc))
 
 
-async def _knock_udp(address: IPv4Address, port: int) -> Answer:
+async def _probe_udp(address: IPv4Address, port: int) -> Answer:
     """Send one datagram. Raises TimeoutError, OSError."""
     transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
         _Datagrams, remote_addr=(str(address), port)
@@ -145,17 +145,17 @@ if [ $status = 0 ]; then echo data; elif [ $status -gt 128 ]; then echo silent; 
 # but for its `sleep`, which holds nothing open.
 _WATCHED = r"""
 if command -v bash >/dev/null; then
-  bash=$5; knock() { exec bash --norc -c "$bash" bash "$@"; }
+  bash=$5; probe() { exec bash --norc -c "$bash" bash "$@"; }
   lines() { :; }
 elif [ "$6" = tcp ] && command -v nc >/dev/null; then
-  knock() { exec nc "$1" "$2"; }
+  probe() { exec nc "$1" "$2"; }
   lines() { sleep 1; printf "$1"; sleep 1; }
 else
   echo unknown; exit
 fi
 lines "$3" | {
   exec 3<&0
-  knock "$1" "$2" "$3" <&3 3<&- 2>&1 &
+  probe "$1" "$2" "$3" <&3 3<&- 2>&1 &
   pid=$!
   exec 3<&-
   (
@@ -174,7 +174,7 @@ lines "$3" | {
 def add_port_probe(
     script: Script, transport: Transport, address: IPv4Address, port: int
 ) -> None:
-    """Add a knock from the router; `read_port_probe` understands what it prints."""
+    """Add a probe from the router; `read_port_probe` understands what it prints."""
     text = address.packed.hex().upper()
     swapped = address.packed[::-1].hex().upper()
     sockets = f"{text}:{port:04X}|{swapped}:{port:04X}"
@@ -182,7 +182,7 @@ def add_port_probe(
     bash = _BASH if transport == "tcp" else _BASH_UDP
     words = (str(address), str(port), payload, sockets, bash, transport)
     quoted = " ".join(map(quote, ("sh", *words)))
-    script.run(f"knock.{transport}", f"sh -c {quote(_WATCHED)} {quoted}")
+    script.run(f"probe.{transport}", f"sh -c {quote(_WATCHED)} {quoted}")
 
 
 _COMPLAINTS = ("bash: ", "nc: ", "(UNKNOWN) ")
@@ -196,10 +196,12 @@ _NONE = Answer.UNKNOWN
 
 
 def read_port_probe(result: Result) -> Answer:
-    """Return what a knock from the router was answered by."""
+    """Return what a probe from the router was answered by."""
     output = result.output
     if output.startswith(_COMPLAINTS):
-        return next((it for words, it in _MEANINGS.items() if words in output), _NONE)
+        return next(
+            (meaning for words, meaning in _MEANINGS.items() if words in output), _NONE
+        )
     word, _, rest = output.partition("\n")[0].partition(" ")
     if word in Answer:
         return Answer(word)

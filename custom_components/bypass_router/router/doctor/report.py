@@ -19,7 +19,7 @@ Some steps need what not every router has, and say so by their reason:
 - `no_flows`: without `conntrack`, and without the kernel's list of connections as a
   file, no one knows whether internet clients are answered. With `keep_client_address`,
   neither `gateway_bypasses` nor a target that refuses the internet is told then.
-- `no_knocker`: without bash, UDP is knocked at by Home Assistant alone; without `nc` as
+- `no_knocker`: without bash, UDP is probed by Home Assistant alone; without `nc` as
   well, TCP too.
 - `no_counter`: what has neither `nft` nor iptables counts no visitors. Without `nft`,
   no one knows a visitor's address: `seen` then has no `source`.
@@ -158,8 +158,8 @@ class Reason(StrEnum):
     """The first port of the range is closed; the others may be open."""
     NO_VISITOR = "no_visitor"
     """No client from the internet was seen, and nothing else can tell."""
-    NO_KNOCKER = "no_knocker"
-    """The router has nothing to knock with: neither bash nor, for TCP, `nc`."""
+    NO_PROBE = "no_knocker"
+    """The router has nothing to probe with: neither bash nor, for TCP, `nc`."""
     NO_FLOWS = "no_flows"
     """Neither `conntrack` nor a file tells of the router's connections."""
     NO_COUNTER = "no_counter"

@@ -52,7 +52,7 @@ def evaluate_port(case: Analysis, target: Check) -> Check:
     }
     direct = case.facts.direct.get("tcp", Answer.UNKNOWN)
     if Problem.INTERCEPTED in case.facts.problems:
-        # What answers the router's own knock may be taken as well.
+        # What answers the router's own probe may be taken as well.
         return (
             _closed_port(case, direct, seen)
             if direct is Answer.REFUSED
@@ -73,7 +73,7 @@ def _closed_port(case: Analysis, answer: Answer, seen: dict[str, str]) -> Check:
     if case.full:
         return unknown(Step.PORT, Reason.EARLIER)
     if answer is Answer.UNKNOWN:
-        return unknown(Step.PORT, Reason.NO_KNOCKER)
+        return unknown(Step.PORT, Reason.NO_PROBE)
     if "udp" in case.forward.protocol.transports:
         return unknown(Step.PORT, Reason.SILENCE)
     return failed(Step.PORT, Cause.NO_ANSWER, **seen)

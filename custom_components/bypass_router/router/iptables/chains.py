@@ -43,7 +43,7 @@ class Chains:
 
     def __init__(
         self,
-        site: RouterContext,
+        context: RouterContext,
         *,
         sudo: bool,
         command: str = "iptables",
@@ -51,11 +51,11 @@ class Chains:
         hooks: Sequence[Hook] = HOOKS,
         absent: Collection[str] = (),
     ) -> None:
-        """Take the site, and whether the commands need `sudo -n` in front.
+        """Take the context, and whether the commands need `sudo -n` in front.
 
         Of the tables that may be `absent`, only what is there is looked at.
         """
-        self._site = site
+        self._context = context
         self._sudo = sudo
         self._command = command
         self._variant = variant
@@ -122,7 +122,7 @@ class Chains:
             tag: forward_of_rules(
                 tag,
                 Counter({item: n for item, n in rules.items() if item[0] in _NAT}),
-                self._site,
+                self._context,
             )
             for tag, rules in state.tagged.items()
         }
@@ -134,7 +134,7 @@ class Chains:
 
     def carries(self, forward: Forward, state: IptablesState) -> bool:
         """Return whether all that the forward needs here is active, and no more."""
-        tag = Tag(self._site.owner, forward.id)
+        tag = Tag(self._context.owner, forward.id)
         return self._holds(forward, tag, state) and (
             tag not in state.tagged or state.enters(tag)
         )
@@ -144,7 +144,9 @@ class Chains:
 
         Where none are needed any more, they do no harm.
         """
-        wanted = Counter(rules_of(forward, replace(self._site, owner=tag.owner), _ALL))
+        wanted = Counter(
+            rules_of(forward, replace(self._context, owner=tag.owner), _ALL)
+        )
         found = state.tagged.get(tag, Counter())
         for hook in self._hooks:
             here = {item: n for item, n in found.items() if item[0] is hook}
@@ -156,8 +158,8 @@ class Chains:
 
     def problems(self, forward: Forward, state: IptablesState) -> AbstractSet[Problem]:
         """Return what keeps it from being carried."""
-        tag = Tag(self._site.owner, forward.id)
-        wanted = Counter(rules_of(forward, self._site, _ALL))
+        tag = Tag(self._context.owner, forward.id)
+        wanted = Counter(rules_of(forward, self._context, _ALL))
         found = state.tagged.get(tag, Counter())
         problems = set()
         for hook in self._hooks:
@@ -188,9 +190,9 @@ class Chains:
         rules = Counter(
             item
             for forward in desired
-            for item in rules_of(forward, self._site, tuple(state.needed))
+            for item in rules_of(forward, self._context, tuple(state.needed))
         )
-        changes = changes_of(self._hooks, rules, state, self._site.owner)
+        changes = changes_of(self._hooks, rules, state, self._context.owner)
         command = self._as_root(f"{self._command}-restore --noflush {_WAIT}")
         leftovers = leftovers_of(changes, state)
         steps = [PlanStep(phase, command, lines) for phase, lines in blocks_of(changes)]
@@ -224,14 +226,14 @@ class Chains:
         """Return the rules that a forward may have here, for people to read."""
         return [
             f"{self._command} -t {hook.table} -A {hook.chain} {rule}"
-            for hook, rule in rules_of(forward, self._site, self._hooks)
+            for hook, rule in rules_of(forward, self._context, self._hooks)
         ]
 
     def removal_commands(self, forward: Forward) -> list[str]:
         """Return the commands by which a person takes a forward's rules away."""
         return [
             f"{self._command} -t {hook.table} -D {hook.chain} {rule}"
-            for hook, rule in rules_of(forward, self._site)
+            for hook, rule in rules_of(forward, self._context)
         ]
 
     def looks(self, *, heard: bool) -> list[str]:

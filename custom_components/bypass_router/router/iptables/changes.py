@@ -90,7 +90,7 @@ def blocks_of(
         yield Phase.ALLOW, _block(change.hook.table, change.gains)
     for change in translate[:1]:
         # Of one table, they change at once.
-        lines = [line for it in translate for line in (*it.gains, *it.losses)]
+        lines = [line for one in translate for line in (*one.gains, *one.losses)]
         yield Phase.TRANSLATE, _block(change.hook.table, lines)
     for change in admit:
         yield Phase.REVOKE, _block(change.hook.table, change.losses)
@@ -126,7 +126,7 @@ class Leftovers:
 
 def leftovers_of(changes: Sequence[ChainChange], state: IptablesState) -> Leftovers:
     """Return what these changes leave over."""
-    used = {thing for it in changes if it.stays for thing in things_of(it.hook)}
+    used = {thing for one in changes if one.stays for thing in things_of(one.hook)}
     notes = {
         thing: None
         for change in changes

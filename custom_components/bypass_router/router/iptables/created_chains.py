@@ -50,11 +50,11 @@ class Traces:
                     if not chain.rules:
                         empty.add((table.name, chain.name))
         things = {thing for hook in hooks for thing in things_of(hook)}
-        marked = {it for it in things if (it[0], note(it)) in there}
+        marked = {thing for thing in things if (thing[0], note(thing)) in there}
         return cls(
             frozenset(things - there - marked),
             # One that someone has put a rule into is no one's note.
-            frozenset(it for it in marked if (it[0], note(it)) in empty),
+            frozenset(thing for thing in marked if (thing[0], note(thing)) in empty),
         )
 
 

@@ -69,16 +69,16 @@ HOOKS = (FWD, PRE, POST)
 
 @lru_cache(_KEPT)
 def rules_of(
-    forward: Forward, site: RouterContext, hooks: Collection[Hook] = HOOKS
+    forward: Forward, context: RouterContext, hooks: Collection[Hook] = HOOKS
 ) -> tuple[tuple[Hook, Rule], ...]:
     """Return the rules that carry out a forward at these hooks, in order."""
-    return tuple(item for item in _rules_of(forward, site) if item[0] in hooks)
+    return tuple(item for item in _rules_of(forward, context) if item[0] in hooks)
 
 
-def _rules_of(forward: Forward, site: RouterContext) -> Iterator[tuple[Hook, Rule]]:
+def _rules_of(forward: Forward, context: RouterContext) -> Iterator[tuple[Hook, Rule]]:
     """Yield them, one by one."""
-    router = site.address.ip
-    comment = f'-m comment --comment "{Tag(site.owner, forward.id)}"'
+    router = context.address.ip
+    comment = f'-m comment --comment "{Tag(context.owner, forward.id)}"'
     ports = _ports(forward.external)
     for transport in forward.protocol.transports:
         for source in forward.sources or (None,):
@@ -97,7 +97,7 @@ def _rules_of(forward: Forward, site: RouterContext) -> Iterator[tuple[Hook, Rul
         )
         snat = f"{flow} -j SNAT --to-source {router}"
         if forward.keep_client_address:
-            lan = site.address.network
+            lan = context.address.network
             yield POST, Rule.of(f"-s {lan} {snat}")
             yield POST, Rule.of(f"! -s {lan} {flow} -j ACCEPT")
         else:
@@ -130,15 +130,15 @@ def _destination(forward: Forward) -> str:
 
 
 def forward_of_rules(
-    tag: Tag, rules: Counter[tuple[Hook, Rule]], site: RouterContext
+    tag: Tag, rules: Counter[tuple[Hook, Rule]], context: RouterContext
 ) -> Forward | None:
     """Return the forward that exactly these rules translate, if there is one."""
-    return _carried_out(tag, frozenset(rules.items()), site)
+    return _carried_out(tag, frozenset(rules.items()), context)
 
 
 @lru_cache(_KEPT)
 def _carried_out(
-    tag: Tag, counted: frozenset[tuple[tuple[Hook, Rule], int]], site: RouterContext
+    tag: Tag, counted: frozenset[tuple[tuple[Hook, Rule], int]], context: RouterContext
 ) -> Forward | None:
     """Return the same, of what can be remembered."""
     rules = Counter(dict(counted))
@@ -146,7 +146,9 @@ def _carried_out(
         forward = _guess(tag, [rule for hook, rule in rules if hook is PRE], rules)
     except ValueError:
         return None
-    return forward if Counter(rules_of(forward, site, TRANSLATING)) == rules else None
+    return (
+        forward if Counter(rules_of(forward, context, TRANSLATING)) == rules else None
+    )
 
 
 def _guess(

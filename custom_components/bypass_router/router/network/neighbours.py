@@ -62,17 +62,17 @@ def neighbours_script() -> Script:
 
 
 def read_neighbours(
-    sections: Mapping[str, Result], site: IPv4Interface
+    sections: Mapping[str, Result], router: IPv4Interface
 ) -> list[Neighbour]:
     """Return the devices of the router's LAN, by address; the router is none.
 
     A device that has several names has that which was written last.
     """
     found: dict[IPv4Address, Neighbour] = {}
-    for entry in _entries(sections, ("neighbours",), site):
+    for entry in _entries(sections, ("neighbours",), router):
         found[entry.address] = entry
     there = {address: it.mac_address for address, it in found.items()}
-    for entry in _entries(sections, LEASES, site):
+    for entry in _entries(sections, LEASES, router):
         # What answers now is what is there; the lease of another device is an old one.
         mac = entry.mac_address
         known = found.get(entry.address, entry)
@@ -81,8 +81,10 @@ def read_neighbours(
             found[entry.address] = entry
         else:
             found[entry.address] = known
-    ranked = sorted(found.values(), key=lambda it: (not it.name, it.address))
-    return sorted(ranked[:_MOST], key=lambda it: it.address)
+    ranked = sorted(
+        found.values(), key=lambda device: (not device.name, device.address)
+    )
+    return sorted(ranked[:_MOST], key=lambda device: device.address)
 
 
 def mac_of(neighbours: Result, address: IPv4Address) -> str | None:
@@ -94,7 +96,7 @@ def mac_of(neighbours: Result, address: IPv4Address) -> str | None:
 
 
 def _entries(
-    sections: Mapping[str, Result], labels: Iterable[str], site: IPv4Interface
+    sections: Mapping[str, Result], labels: Iterable[str], router: IPv4Interface
 ) -> Iterator[Neighbour]:
     """Yield what these sections tell of devices of the LAN, in order."""
     for label in labels:
@@ -104,18 +106,18 @@ def _entries(
                 address = IPv4Address(text)
             except ValueError:
                 continue
-            if _is_device(address, site):
+            if _is_device(address, router):
                 shown = printable(name, _NAME_LENGTH)
                 yield Neighbour(address, shown, mac.lower())
 
 
-def _is_device(address: IPv4Address, site: IPv4Interface) -> bool:
+def _is_device(address: IPv4Address, router: IPv4Interface) -> bool:
     """Return whether a device of the LAN can have this address."""
-    lan = site.network
+    lan = router.network
     return (
         address in lan
         and is_host(address)
-        and address not in (site.ip, lan.network_address, lan.broadcast_address)
+        and address not in (router.ip, lan.network_address, lan.broadcast_address)
     )
 
 

@@ -25,7 +25,10 @@ async def ssh_servers(
         key=lambda listener: listener.port,
     )[:_MOST]
     async with asyncio.TaskGroup() as group:
-        answers = {it: group.create_task(_is_ssh(address, it.port)) for it in asked}
+        answers = {
+            listener: group.create_task(_is_ssh(address, listener.port))
+            for listener in asked
+        }
     return frozenset(listener for listener, task in answers.items() if task.result())
 
 

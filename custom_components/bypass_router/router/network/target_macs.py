@@ -24,16 +24,16 @@ ask() {
 for it; do ask "$it" & done; wait"""
 
 
-def whereabouts_script(targets: Collection[IPv4Address]) -> Script:
-    """Return the script whose output `read_whereabouts` understands."""
+def target_macs_script(targets: Collection[IPv4Address]) -> Script:
+    """Return the script whose output `read_target_macs` understands."""
     shell = " ".join(("sh -s", *map(str, targets)))
     script = Script().feed("ask", shell, _ASK.splitlines())
     return script.run("neighbours", "ip -4 neigh")
 
 
-def read_whereabouts(
+def read_target_macs(
     sections: Mapping[str, Result], targets: Collection[IPv4Address]
 ) -> Mapping[IPv4Address, str]:
     """Return the MAC addresses of the targets that were found."""
-    found = {it: mac_of(sections["neighbours"], it) for it in targets}
+    found = {target: mac_of(sections["neighbours"], target) for target in targets}
     return {target: mac for target, mac in found.items() if mac}

@@ -255,13 +255,13 @@ CHAINS = {"pre": ("prerouting", "dstnat - 5"), "post": ("postrouting", "srcnat -
 
 
 @lru_cache(16)
-def rules_of_table(site: RouterContext) -> dict[str, list[tuple[str, str]]]:
+def rules_of_table(context: RouterContext) -> dict[str, list[tuple[str, str]]]:
     """Return the rules of each chain of the table, and each rule's comment.
 
     The comment tells by a digest which rule this is, since versions of nft print one
     rule in different words.
     """
-    router, lan = site.address.ip, site.address.network
+    router, lan = context.address.ip, context.address.network
     both = f"ip daddr {router} meta l4proto {{ tcp, udp }} dnat ip to"
     key = "meta l4proto . th dport"
     pre = [
@@ -291,7 +291,7 @@ def rules_of_table(site: RouterContext) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def table_lines(site: RouterContext) -> list[str]:
+def table_lines(context: RouterContext) -> list[str]:
     """Return the lines that make the table, without a forward."""
     lines = [f"add table {TABLE}"]
     lines += [
@@ -307,6 +307,6 @@ def table_lines(site: RouterContext) -> list[str]:
         )
         lines += [
             f'add rule {TABLE} {chain} {rule} comment "{comment}"'
-            for rule, comment in rules_of_table(site)[chain]
+            for rule, comment in rules_of_table(context)[chain]
         ]
     return lines

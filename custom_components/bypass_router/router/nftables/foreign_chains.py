@@ -43,7 +43,7 @@ _PROBLEMS = {
 }
 _PRIORITY = re.compile(r"(-?[0-9]{1,10}|[a-z]+)(?: ([+-]) ([0-9]{1,10}))?")
 _NAMED = {"raw": -300, "mangle": -150, "dstnat": -100, "srcnat": 100}
-_GATE = re.compile(
+_ACCEPT = re.compile(
     r"meta l4proto (tcp|udp) (?:ct status dnat )?"
     r"ct original (?:ip )?daddr ([0-9.]+) ct original proto-dst ([0-9]+)(?:-([0-9]+))?"
     r"(?: counter(?: packets [0-9]+ bytes [0-9]+)?)? accept"
@@ -69,10 +69,10 @@ class ForeignChain:
     """Whether packets come by translated: at all hooks but `prerouting`."""
     needed: bool
     """Whether it might stop or take a forward's packets."""
-    gates: tuple[tuple[Tag, AcceptRule, int], ...]
+    accepts: tuple[tuple[Tag, AcceptRule, int], ...]
     """Those at the chain's top, each with its handle."""
     misplaced: tuple[tuple[Tag, int], ...]
-    """Rules with a tag that are no gates, or stand behind what is none."""
+    """Rules with a tag that are no accept rules, or stand behind what is none."""
     problem: Problem = Problem.DROPPED
     """What a forward lacks that does not pass here."""
 
@@ -81,17 +81,17 @@ class ForeignChain:
 class ForeignChainsState:
     """All the chains that matter."""
 
-    places: tuple[ForeignChain, ...] = ()
+    chains: tuple[ForeignChain, ...] = ()
 
     @cached_property
     def tags(self) -> frozenset[Tag]:
         """The tags in all of them."""
         return frozenset(
             tag
-            for place in self.places
+            for foreign in self.chains
             for tag in (
-                *(tag for tag, _, _ in place.gates),
-                *(tag for tag, _ in place.misplaced),
+                *(tag for tag, _, _ in foreign.accepts),
+                *(tag for tag, _ in foreign.misplaced),
             )
         )
 
@@ -101,17 +101,17 @@ class ForeignChains:
 
     def __init__(
         self,
-        site: RouterContext,
+        context: RouterContext,
         *,
         sudo: bool,
         iptables: bool,
         translated_there: bool = False,
     ) -> None:
-        """Take the site; `iptables` leaves to iptables what is its own.
+        """Take what the rules depend on; `iptables` leaves to iptables what is its own.
 
         `translated_there` is whether iptables translates, and not our table.
         """
-        self._site = site
+        self._context = context
         # What iptables leaves as it is, any later chain may still translate.
         self._after = (-100, 2**31) if translated_there else (-105, 95)
         self._nft = as_root("nft", sudo=sudo)
@@ -128,11 +128,11 @@ class ForeignChains:
             raise unreadable("nft list ruleset", result)
         return ForeignChainsState(
             tuple(
-                place
+                foreign
                 for table in read_tables(result.output)
                 if not self._is_left_out(table)
                 for chain in table.chains
-                if (place := self._place(chain, table))
+                if (foreign := self._foreign_chain(chain, table))
             )
         )
 
@@ -148,7 +148,7 @@ class ForeignChains:
             )
         )
 
-    def _place(self, chain: NftChain, table: NftTable) -> ForeignChain | None:
+    def _foreign_chain(self, chain: NftChain, table: NftTable) -> ForeignChain | None:
         """Return what matters of a chain; None if it is of no interest."""
         if chain.base is None:
             return None
@@ -156,7 +156,7 @@ class ForeignChains:
         if at != ("filter", "forward") and at not in _TAKING:
             return None
         translated = chain.base.hook != "prerouting"
-        gates: list[tuple[Tag, AcceptRule, int]] = []
+        accepts: list[tuple[Tag, AcceptRule, int]] = []
         misplaced: list[tuple[Tag, int]] = []
         others: list[NftRule] = []
         at_top = True
@@ -165,8 +165,8 @@ class ForeignChains:
             if not (tag and rule.handle):
                 others.append(rule)
                 at_top = False
-            elif at_top and (gate := _read_gate(rule, translated=translated)):
-                gates.append((tag, gate, rule.handle))
+            elif at_top and (accept := _read_accept(rule, translated=translated)):
+                accepts.append((tag, accept, rule.handle))
             else:
                 misplaced.append((tag, rule.handle))
                 at_top = False
@@ -174,13 +174,13 @@ class ForeignChains:
             needed = self._enters_first(chain.base) and _comes_to(taking, others, table)
         else:
             needed = chain.base.policy != "accept" or bool(others)
-        if not (needed or gates or misplaced):
+        if not (needed or accepts or misplaced):
             return None
         return ForeignChain(
             str(chain),
             translated,
             needed,
-            tuple(gates),
+            tuple(accepts),
             tuple(misplaced),
             _PROBLEMS[at],
         )
@@ -204,15 +204,17 @@ class ForeignChains:
         self, forward: Forward, state: ForeignChainsState
     ) -> AbstractSet[Problem]:
         """Return what the chains that do not let it pass would do to it."""
-        tag = Tag(self._site.owner, forward.id)
-        wanted = Counter(_gates_of(forward, self._site))
+        tag = Tag(self._context.owner, forward.id)
+        wanted = Counter(_accepts_of(forward, self._context))
         problems = set()
-        for place in state.places:
-            found = Counter(gate for owner, gate, _ in place.gates if owner == tag)
-            if ((place.needed or found) and found != wanted) or any(
-                owner == tag for owner, _ in place.misplaced
+        for foreign in state.chains:
+            found = Counter(
+                accept for owner, accept, _ in foreign.accepts if owner == tag
+            )
+            if ((foreign.needed or found) and found != wanted) or any(
+                owner == tag for owner, _ in foreign.misplaced
             ):
-                problems.add(place.problem)
+                problems.add(foreign.problem)
         return problems
 
     def steps(
@@ -221,30 +223,30 @@ class ForeignChains:
         """Return the smallest change after which exactly `desired` passes."""
         gains, losses = [], []
         wanted = Counter(
-            (Tag(self._site.owner, forward.id), gate)
+            (Tag(self._context.owner, forward.id), accept)
             for forward in desired
-            for gate in _gates_of(forward, self._site)
+            for accept in _accepts_of(forward, self._context)
         )
-        for place in state.places:
+        for foreign in state.chains:
             missing = (
-                Counter(wanted) if place.needed else Counter[tuple[Tag, AcceptRule]]()
+                Counter(wanted) if foreign.needed else Counter[tuple[Tag, AcceptRule]]()
             )
-            for tag, gate, handle in place.gates:
-                if tag.owner != self._site.owner:
+            for tag, accept, handle in foreign.accepts:
+                if tag.owner != self._context.owner:
                     continue
-                if missing[tag, gate]:
-                    missing[tag, gate] -= 1
+                if missing[tag, accept]:
+                    missing[tag, accept] -= 1
                 else:
-                    losses.append(f"delete rule {place.chain} handle {handle}")
+                    losses.append(f"delete rule {foreign.chain} handle {handle}")
             losses += [
-                f"delete rule {place.chain} handle {handle}"
-                for tag, handle in place.misplaced
-                if tag.owner == self._site.owner
+                f"delete rule {foreign.chain} handle {handle}"
+                for tag, handle in foreign.misplaced
+                if tag.owner == self._context.owner
             ]
             gains += [
-                f"insert rule {place.chain} {_text(gate, translated=place.translated)}"
-                f' comment "{tag}"'
-                for tag, gate in missing.elements()
+                f"insert rule {foreign.chain}"
+                f' {_text(accept, translated=foreign.translated)} comment "{tag}"'
+                for tag, accept in missing.elements()
             ]
         command = f"{self._nft} -f -"
         steps = [
@@ -255,10 +257,10 @@ class ForeignChains:
 
     def rules(self, forward: Forward) -> list[str]:
         """Return the rules that a forward may have here, for people to read."""
-        tag = Tag(self._site.owner, forward.id)
+        tag = Tag(self._context.owner, forward.id)
         return [
-            f'nft insert rule … {_text(gate, translated=True)} comment "{tag}"'
-            for gate in _gates_of(forward, self._site)
+            f'nft insert rule … {_text(accept, translated=True)} comment "{tag}"'
+            for accept in _accepts_of(forward, self._context)
         ]
 
     def looks(self, *, heard: bool) -> list[str]:
@@ -271,24 +273,24 @@ class ForeignChains:
         return f"{self._nft} -t -s -a list ruleset"
 
 
-def _gates_of(forward: Forward, site: RouterContext) -> Iterator[AcceptRule]:
+def _accepts_of(forward: Forward, context: RouterContext) -> Iterator[AcceptRule]:
     """Yield what must be let pass for a forward."""
     for transport in forward.protocol.transports:
-        yield AcceptRule(transport, str(site.address.ip), forward.external)
+        yield AcceptRule(transport, str(context.address.ip), forward.external)
 
 
-def _text(gate: AcceptRule, *, translated: bool) -> str:
-    """Return a gate's rule. Before NAT, the first packet has no status yet."""
+def _text(accept: AcceptRule, *, translated: bool) -> str:
+    """Return an accept's rule. Before NAT, the first packet has no status yet."""
     status = "ct status dnat " if translated else ""
     return (
-        f"meta l4proto {gate.transport} {status}ct original ip daddr {gate.address}"
-        f" ct original proto-dst {gate.ports} accept"
+        f"meta l4proto {accept.transport} {status}ct original ip daddr {accept.address}"
+        f" ct original proto-dst {accept.ports} accept"
     )
 
 
-def _read_gate(rule: NftRule, *, translated: bool) -> AcceptRule | None:
-    """Return what the rule lets pass, if it is a gate."""
-    if not (found := _GATE.fullmatch(rule.text)):
+def _read_accept(rule: NftRule, *, translated: bool) -> AcceptRule | None:
+    """Return what the rule lets pass, if it is an accept rule of ours."""
+    if not (found := _ACCEPT.fullmatch(rule.text)):
         return None
     if ("ct status dnat" in rule.text) != translated:
         return None

@@ -53,9 +53,9 @@ class NftState:
 class Nftables:
     """The table `ip ha_bypass`, on a router that has `nft`."""
 
-    def __init__(self, site: RouterContext, *, sudo: bool) -> None:
-        """Take the site, and whether the commands need `sudo -n` in front."""
-        self._site = site
+    def __init__(self, context: RouterContext, *, sudo: bool) -> None:
+        """Take the context, and whether the commands need `sudo -n` in front."""
+        self._context = context
         self._nft = as_root("nft", sudo=sudo)
 
     def add_read(self, script: Script) -> None:
@@ -92,7 +92,7 @@ class Nftables:
         chains = {chain.name: chain for chain in table.chains}
         if chains.keys() != CHAINS.keys() or not table.sets.keys() >= set(PLACES):
             return False
-        expected = rules_of_table(self._site)
+        expected = rules_of_table(self._context)
         for name, (hook, priority) in CHAINS.items():
             base = chains[name].base
             if (
@@ -122,7 +122,7 @@ class Nftables:
 
     def carries(self, forward: Forward, state: NftState) -> bool:
         """Return whether exactly this forward is translated here."""
-        tag = Tag(self._site.owner, forward.id)
+        tag = Tag(self._context.owner, forward.id)
         return state.sound and state.tagged.get(tag) == frozenset(elements_of(forward))
 
     def problems(self, forward: Forward, state: NftState) -> AbstractSet[Problem]:
@@ -136,7 +136,7 @@ class Nftables:
 
     def _lines(self, desired: Collection[Forward], state: NftState) -> Iterator[str]:
         """Yield the lines of the change."""
-        owner = self._site.owner
+        owner = self._context.owner
         wanted = Counter(
             (Tag(owner, forward.id), element)
             for forward in desired
@@ -155,7 +155,7 @@ class Nftables:
             # Made again as a whole, with the elements of others.
             yield f"delete table {TABLE}"
         if not state.sound:
-            yield from table_lines(self._site)
+            yield from table_lines(self._context)
             ours, wanted = Counter(), others + wanted
         # What goes comes first: another forward may get its ports.
         for _, element in (ours - wanted).elements():
@@ -184,7 +184,7 @@ class Nftables:
 
     def rules(self, forward: Forward) -> list[str]:
         """Return the elements that a forward has here, for people to read."""
-        tag = Tag(self._site.owner, forward.id)
+        tag = Tag(self._context.owner, forward.id)
         return [f"nft {add_line(tag, element)}" for element in elements_of(forward)]
 
     def removal_commands(self, forward: Forward) -> list[str]:
@@ -201,7 +201,7 @@ class Nftables:
         return f"{self._nft} list table {TABLE}"
 
 
-def check_lines(site: RouterContext) -> list[str]:
+def check_lines(context: RouterContext) -> list[str]:
     """Return lines that only a sufficient `nft -c` can take: all that we ever use."""
     sample = Forward.parse(
         "check",
@@ -214,12 +214,12 @@ def check_lines(site: RouterContext) -> list[str]:
     span = Forward.parse(
         "check", protocol="both", external_port="6000-6010", target="192.0.2.1"
     )
-    tag = Tag(site.owner, "check")
+    tag = Tag(context.owner, "check")
     # In a table of another name: ours may be there already.
     return [
         line.replace(TABLE, f"{TABLE}_check")
         for line in (
-            *table_lines(site),
+            *table_lines(context),
             *(
                 add_line(tag, element)
                 for forward in (sample, span)

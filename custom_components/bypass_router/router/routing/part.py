@@ -36,15 +36,17 @@ class RoutingState:
 class Routing:
     """Our rules of routing."""
 
-    def __init__(self, site: RouterContext, interface: str, *, sudo: bool) -> None:
-        """Take the site, and the interface that its address stands on."""
+    def __init__(self, context: RouterContext, interface: str, *, sudo: bool) -> None:
+        """Take the context, and the interface that its address stands on."""
         self._ip = as_root("ip", sudo=sudo)
-        self._preference = _FIRST_PREFERENCE + crc32(site.owner.encode()) % _PREFERENCES
+        self._preference = (
+            _FIRST_PREFERENCE + crc32(context.owner.encode()) % _PREFERENCES
+        )
         self._interface = interface
-        hosts = site.address.network
+        hosts = context.address.network
         # Any host of the LAN but the router; what it is routed by goes for all.
         last = hosts.broadcast_address - 1
-        self._host = last if last != site.address.ip else last - 1
+        self._host = last if last != context.address.ip else last - 1
 
     def add_read(self, script: Script) -> None:
         """Add the commands that print the rules, and the way that answers take."""

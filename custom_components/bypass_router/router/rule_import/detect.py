@@ -47,7 +47,7 @@ _FINAL = frozenset({"ACCEPT", "RETURN", "DROP", "DNAT", "REDIRECT", "NETMAP"})
 class Location:
     """Where rules stand: on which router, at which interface."""
 
-    site: RouterContext
+    context: RouterContext
     interface: str
 
 
@@ -97,7 +97,7 @@ def _translations(
 
 def _translated(rule: Rule, location: Location) -> Forward | None:
     """Return what a rule says, or None where a forward can't say the same."""
-    router = str(location.site.address.ip)
+    router = str(location.context.address.ip)
     words = {option[0]: option[-1] for option in rule.options}
     if (
         # An option that stands there twice, is negated, or bare.
@@ -127,10 +127,10 @@ def _translated(rule: Rule, location: Location) -> Forward | None:
         )
     except ValueError:
         return None
-    if forward.target == location.site.address.ip:
+    if forward.target == location.context.address.ip:
         return None
     # A range to whose first port none is named would go to one port altogether.
-    said = rules_of(forward, location.site, (PRE,))[0][1].value("--to-destination")
+    said = rules_of(forward, location.context, (PRE,))[0][1].value("--to-destination")
     same = len(external) == 1 and not forward.shifted and not first
     return forward if text == said or same else None
 
@@ -147,7 +147,7 @@ def _with_rewrites(
     belonging: list[OldRule] = []
     kept = True
     for rule in post:
-        bare = frozenset(it for it in rule.options if it[0] != "--comment")
+        bare = frozenset(option for option in rule.options if option[0] != "--comment")
         if bare in forms and rule.writable:
             belonging.append(OldRule(command, POST.builtin, rule))
             kept = kept and not forms[bare]
@@ -164,7 +164,7 @@ def _forms(
     forward: Forward, location: Location
 ) -> Mapping[frozenset[tuple[str, ...]], bool]:
     """Return the rules that belong to a translation: whether each rewrites clients."""
-    router, target = location.site.address.ip, forward.target
+    router, target = location.context.address.ip, forward.target
     match = f"-p {forward.protocol}"
     port = f"--dport {_written(forward.target_ports)}"
     forms = {f"{match} -d {router} {port} -j SNAT --to-source {target}": False}
@@ -177,7 +177,7 @@ def _forms(
             forms[f"{out}{flow} -j {act}"] = True
             forms[f"{out}{match} -d {target} {port} -j {act}"] = True
             # For those at home only, whom the target would answer directly.
-            lan = f"-s {location.site.address.network}"
+            lan = f"-s {location.context.address.network}"
             forms[f"{out}{lan} {match} -d {target} {port} -j {act}"] = False
     return {Rule.of(text).options: rewrites for text, rewrites in forms.items()}
 
@@ -185,7 +185,7 @@ def _forms(
 def _takes(rule: Rule, forward: Forward, location: Location) -> bool:
     """Return whether a rule may take packets before a translation sees them."""
     return rule.value("-j") in _FINAL and not _misses(
-        rule, forward, location, location.site.address.ip, forward.external
+        rule, forward, location, location.context.address.ip, forward.external
     )
 
 

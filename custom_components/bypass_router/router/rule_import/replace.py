@@ -85,7 +85,7 @@ class OldRule:
 
 @dataclass(frozen=True, slots=True)
 class ManualForward:
-    """A forward, and the rules that carry it out, which go when it is adopted."""
+    """A forward, and the rules that carry it out, which go when it is imported."""
 
     forward: Forward
     """Its id is made of the rules."""
@@ -101,7 +101,7 @@ class ManualForward:
 
 
 class Replaced:
-    """The rules of forwards that are adopted, as a part of the ruleset."""
+    """The rules of forwards that are imported, as a part of the ruleset."""
 
     def __init__(
         self, found: Sequence[Listing], replaced: Mapping[str, ManualForward]
@@ -166,7 +166,7 @@ def _removals(
     state: Mapping[Chain, tuple[Rule, ...]],
 ) -> Iterator[str]:
     """Yield a line for each rule that goes, as often as it stands."""
-    translations = {rule.rule for it in going for rule in it.translations}
+    translations = {rule.rule for forward in going for rule in forward.translations}
     pre, post = state[command, PRE.builtin], state[command, POST.builtin]
     for rule in pre:
         if rule in translations:
@@ -177,9 +177,11 @@ def _removals(
     ]
     rewrites = {
         rule.rule
-        for it in going
-        for rule in it.rewrites
-        if not any(text.partition(":")[0] == str(it.forward.target) for text in needed)
+        for forward in going
+        for rule in forward.rewrites
+        if not any(
+            text.partition(":")[0] == str(forward.forward.target) for text in needed
+        )
     }
     for rule in post:
         if rule in rewrites:

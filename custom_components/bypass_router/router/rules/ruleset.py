@@ -29,7 +29,7 @@ class Snapshot:
     @cached_property
     def live(self) -> Live:
         """What the rules amount to."""
-        owner = self.ruleset.site.owner
+        owner = self.ruleset.context.owner
         parts = list(zip(self.ruleset.parts, self.states, strict=True))
         tags = {tag for part, state in parts for tag in part.tags(state)}
         ours = {tag for tag in tags if tag.owner == owner}
@@ -72,7 +72,7 @@ class Snapshot:
             return self
         translators = [ruleset.translators[number] for number in kept]
         return Snapshot(
-            Ruleset(ruleset.site, translators, ruleset.parts[count:]),
+            Ruleset(ruleset.context, translators, ruleset.parts[count:]),
             (*(self.states[number] for number in kept), *self.states[count:]),
         )
 
@@ -165,12 +165,12 @@ class Ruleset:
 
     def __init__(
         self,
-        site: RouterContext,
+        context: RouterContext,
         translators: Sequence[Translator[Any]],
         others: Sequence[Part[Any]] = (),
     ) -> None:
         """Take the parts; the first translator is in use, further ones no longer."""
-        self.site = site
+        self.context = context
         self.translators = tuple(translators)
         self.parts: tuple[Part[Any], ...] = (*translators, *others)
 
@@ -203,7 +203,7 @@ class Ruleset:
     def read_counts(self, sections: Mapping[str, Result]) -> Mapping[str, int]:
         """Return that number for each forward, by its id, since its rules were set."""
         counts = self.translators[0].read_counts(sections)
-        owner = self.site.owner
+        owner = self.context.owner
         return {tag.forward: n for tag, n in counts.items() if tag.owner == owner}
 
     def removal_commands(self, forward: Forward) -> list[str]:

@@ -124,7 +124,7 @@ class StandbyShells:
     @property
     def ready(self) -> bool:
         """Whether a shell waits."""
-        return any(it.settled.is_set() for it in self._there())
+        return any(shell.settled.is_set() for shell in self._there())
 
     async def use_root(self, patience: float) -> None:
         """Have root's shells from now on, if `sudo` gives one within so many seconds.
@@ -193,9 +193,9 @@ class StandbyShells:
 
     def _there(self) -> list[_Waiting]:
         """Return those that wait or are on their way, and forget the others."""
-        self._waiting = [it for it in self._waiting if not it.task.done()]
-        there = [it for it in self._waiting if not it.taken]
-        return sorted(there, key=lambda it: not it.settled.is_set())
+        self._waiting = [shell for shell in self._waiting if not shell.task.done()]
+        there = [shell for shell in self._waiting if not shell.taken]
+        return sorted(there, key=lambda shell: not shell.settled.is_set())
 
     async def _open(self) -> Shell:
         """Open one, and have it wait."""
