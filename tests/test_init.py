@@ -9,12 +9,11 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 import pytest
 
-from custom_components.bypass_router import coordinator
 from custom_components.bypass_router.router.ssh.authorized_keys import (
     authorized_line,
     generate_key,
 )
-from custom_components.bypass_router.sync import connection
+from custom_components.bypass_router.sync import connection, lifecycle
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import until
@@ -163,7 +162,7 @@ async def test_a_router_that_says_nothing_is_given_up(
     hass: HomeAssistant, at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command of it hangs; the set-up does not."""
-    monkeypatch.setattr(coordinator, "_FIRST_LOOK", 1.0)
+    monkeypatch.setattr(lifecycle, "_FIRST_LOOK", 1.0)
     entry = add_entry(hass, at_home, WEB)
     at_home.bypass.commands.replace(
         "iptables",

@@ -29,29 +29,15 @@ from .router.errors import (
     ConnectionLost,
     HostKeyChanged,
     RouterError,
-    TimedOut,
     TooManyAttempts,
 )
 from .router.forward import Forward
-from .router.monitor import Change
 from .router.router import Router
 from .router.rules.base import Live
 from .subentry import read_forwards
-from .sync.closing import Closing
-from .sync.connection import UNMENDABLE, RouterConnection
-from .sync.desired_state import DesiredState, file_of
-from .sync.events import RulesEvents
-from .sync.history import History
-from .sync.interference import Interference
-from .sync.reconciler import Reconciler
-from .sync.retry import Retry
+from .sync.lifecycle import Lifecycle
 
 _LOGGER = logging.getLogger(__name__)
-
-# Seconds in which a router must have told what it does, once it is connected.
-_FIRST_LOOK = 60.0
-# Calls of `sudo` that a first look needs at the most, with all that is mended by it.
-_SUDOS = 40
 
 type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
 
@@ -79,6 +65,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.device_id = ""
         """Of the router's device, once it is connected."""
         self.forwards: dict[str, Forward] = {}
+        self._issues = Issues(hass, entry)
         self.counters = Counters(
             hass,
             entry,
@@ -91,31 +78,15 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             router=lambda: self.connection.router,
             forwards=lambda: self._reconciler.active,
         )
-        self.connection = RouterConnection(
-            hass,
-            entry,
-            on_open=self._opened,
-            on_change=self.async_reported,
-            on_loss=self._lost,
-            on_connection=self.counters.async_connected,
+        self._lifecycle = Lifecycle(
+            hass, entry, self, self._issues, self.counters.async_connected
         )
+        self.connection = self._lifecycle.connection
+        self.history = self._lifecycle.history
+        self.events = self._lifecycle.events
+        self._reconciler = self._lifecycle.reconciler
         self.findings: dict[str, Finding] = {}
         """What the doctor said of each forward, when it was asked last."""
-        self.history = History()
-        self.events = RulesEvents(self.history)
-        self._issues = Issues(hass, entry)
-        self._interference = Interference(self.events, self._issues)
-        self._retry = Retry(hass, lambda: self.async_reported(Change()))
-        self._reconciler = Reconciler(
-            self,
-            DesiredState(file_of(hass, entry.entry_id)),
-            Closing(
-                entry.title, self._issues, stopped=lambda: self._reconciler.stopped
-            ),
-            self._interference,
-            self.history,
-            self._retry,
-        )
         self._firewall = _firewall_of(entry)
 
     async def async_start(self) -> None:
@@ -130,18 +101,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         unload = self.config_entry.async_on_unload
         unload(self.async_add_listener(self.counters.async_read_soon))
         unload(self.async_add_listener(self._targets.async_learn_soon))
-        unload(self._retry.async_cancel)
-        # Also of a set-up that fails, and what came back just before the end.
-        unload(self.connection.close)
-        first_look = _FIRST_LOOK
         try:
-            router = await self.connection.open()
-            self._issues.host_key_accepted()
+            router = await self._lifecycle.open()
             self.device_id = async_register_router(self.hass, self.config_entry, router)
-            self.in_background(self._follow(router), "watch")
-            first_look += _SUDOS * router.probe.rights.patience
-            async with asyncio.timeout(first_look):
-                await self._reconciler.first()
+            await self._lifecycle.begin(router)
         except (AuthenticationFailed, TooManyAttempts) as err:
             # Not tried again without the user: a router bans who keeps failing.
             raise translated(ConfigEntryAuthFailed, err) from err
@@ -150,18 +113,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             raise translated(ConfigEntryError, err) from err
         except RouterError as err:
             raise translated(ConfigEntryNotReady, err) from err
-        except TimeoutError as err:
-            late = TimedOut(seconds=f"{first_look:g}")
-            raise translated(ConfigEntryNotReady, late) from err
 
     async def async_stop(self) -> None:
-        """End the connection; the rules stay live.
-
-        Requests that came before are saved, and whoever waits for them hears of it.
-        """
-        self._reconciler.stopped = True
-        await self.connection.close()
-        await self._reconciler.stop()
+        """End the connection; the rules stay live."""
+        await self._lifecycle.stop()
         await self.counters.async_stop()
 
     async def async_set_desired(self, forward_id: str, *, on: bool) -> None:
@@ -188,27 +143,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         await self._reconciler.reconcile()
 
     @callback
-    def async_reported(self, change: Change) -> None:
-        """Have the rules read, since the router reported a change."""
-        self._reconciler.reported(change)
-
-    @callback
     def async_forwards_changed(self) -> None:
         """Take note of forwards that were added, changed or removed, and of options."""
         self.forwards = read_forwards(self.config_entry)
-        if not self.closes:
-            self._issues.connections_end()
-        if self.connection.router is None and self.history.router:
-            # Their rules are removed when the router is back.
-            rules = self.history.router.rules
-            active = self._reconciler.active
-            self._issues.waiting(
-                [
-                    line
-                    for key in active.keys() - self.forwards.keys()
-                    for line in rules.removal_commands(active[key])
-                ]
-            )
+        self._lifecycle.forwards_changed()
         async_name_forwards(self.hass, self.config_entry, self.forwards)
         self.async_update_listeners()
         self.in_background(self._reconciler.reconcile_unasked(), "forwards")
@@ -241,41 +179,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Read the router because someone asked for it."""
         if self.connection.router is None:
             raise translated(UpdateFailed, ConnectionLost(message="closed"))
-        self.async_reported(Change())
+        self._lifecycle.refresh()
         try:
             return await self.connection.router.rules.read()
         except RouterError as err:
             raise translated(UpdateFailed, err) from err
-
-    async def _follow(self, router: Router) -> None:
-        """Stay connected."""
-        try:
-            await self.connection.follow(router)
-        except UNMENDABLE:
-            # The set-up says what is wrong, and does not try again.
-            self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
-
-    @callback
-    def _opened(self, router: Router) -> None:
-        """Take note of what the router is, and which boot of it this is."""
-        probe = router.probe
-        self._reconciler.boot_id = probe.boot_id
-        self.history.record_opened(router)
-        self._issues.forwarding(enabled=probe.ip_forward)
-        self._issues.sudo_waits(probe.rights)
-        both = probe.tools.both_translate
-        self._issues.both_variants(router.rules.firewall if both else None)
-        if probe.tools.conntrack or not self.closes:
-            self._issues.connections_end()
-        self._interference.async_forget()
-
-    @callback
-    def _lost(self) -> None:
-        """Show that nothing is known of the router."""
-        self.history.record_lost()
-        lost = ConnectionLost(message="closed")
-        if not self._reconciler.give_up_first(lost):
-            self.show_error(lost)
 
     # What the reconciler is given, and what it has shown.
 

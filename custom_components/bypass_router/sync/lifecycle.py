@@ -1,0 +1,149 @@
+"""From the first connection to a router until it is let go of."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+
+from ..issues import Issues
+from ..router.errors import ConnectionLost, TimedOut
+from ..router.monitor import Change, NewConnection
+from ..router.router import Router
+from .closing import Closing
+from .connection import UNMENDABLE, RouterConnection
+from .desired_state import DesiredState, file_of
+from .events import RulesEvents
+from .history import History
+from .interfaces import Face
+from .interference import Interference
+from .reconciler import Reconciler
+from .retry import Retry
+
+# Seconds in which a router must have told what it does, once it is connected.
+_FIRST_LOOK = 60.0
+# Calls of `sudo` that a first look needs at the most, with all that is mended by it.
+_SUDOS = 40
+
+
+class Lifecycle:
+    """Holds the connection to one router together with the reconciler."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry[Any],
+        face: Face,
+        issues: Issues,
+        on_connection: Callable[[NewConnection], None],
+    ) -> None:
+        """Take whom to show what; nothing is connected yet."""
+        self._hass = hass
+        self._entry = entry
+        self._face = face
+        self._issues = issues
+        self.history = History()
+        self.events = RulesEvents(self.history)
+        self._interference = Interference(self.events, issues)
+        self._retry = Retry(hass, self.refresh)
+        self.reconciler = Reconciler(
+            face,
+            DesiredState(file_of(hass, entry.entry_id)),
+            Closing(entry.title, issues, stopped=lambda: self.reconciler.stopped),
+            self._interference,
+            self.history,
+            self._retry,
+        )
+        self.connection = RouterConnection(
+            hass,
+            entry,
+            on_open=self._opened,
+            on_change=self.reconciler.reported,
+            on_loss=self._lost,
+            on_connection=on_connection,
+        )
+
+    async def open(self) -> Router:
+        """Connect for the first time. Raises RouterError."""
+        unload = self._entry.async_on_unload
+        unload(self._retry.async_cancel)
+        # Also of a set-up that fails, and what came back just before the end.
+        unload(self.connection.close)
+        router = await self.connection.open()
+        self._issues.host_key_accepted()
+        return router
+
+    async def begin(self, router: Router) -> None:
+        """Stay connected from now on, and wait until what is desired is applied.
+
+        Raises RouterError, TimedOut where the router never tells what it does.
+        """
+        self._face.in_background(self._follow(router), "watch")
+        seconds = _FIRST_LOOK + _SUDOS * router.probe.rights.patience
+        try:
+            async with asyncio.timeout(seconds):
+                await self.reconciler.first()
+        except TimeoutError:
+            raise TimedOut(seconds=f"{seconds:g}") from None
+
+    async def stop(self) -> None:
+        """End the connection; the rules stay live.
+
+        Requests that came before are saved, and whoever waits for them hears of it.
+        """
+        self.reconciler.stopped = True
+        await self.connection.close()
+        await self.reconciler.stop()
+
+    @callback
+    def refresh(self) -> None:
+        """Have the rules read, though the router has reported nothing."""
+        self.reconciler.reported(Change())
+
+    @callback
+    def forwards_changed(self) -> None:
+        """Take note of forwards that were removed, or options that were changed."""
+        if not self._face.closes:
+            self._issues.connections_end()
+        if self.connection.router is None and self.history.router:
+            # Their rules are removed when the router is back.
+            rules = self.history.router.rules
+            active = self.reconciler.active
+            self._issues.waiting(
+                [
+                    line
+                    for key in active.keys() - self._face.forwards.keys()
+                    for line in rules.removal_commands(active[key])
+                ]
+            )
+
+    async def _follow(self, router: Router) -> None:
+        """Stay connected."""
+        try:
+            await self.connection.follow(router)
+        except UNMENDABLE:
+            # The set-up says what is wrong, and does not try again.
+            self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
+
+    @callback
+    def _opened(self, router: Router) -> None:
+        """Take note of what the router is, and which boot of it this is."""
+        probe = router.probe
+        self.reconciler.boot_id = probe.boot_id
+        self.history.record_opened(router)
+        self._issues.forwarding(enabled=probe.ip_forward)
+        self._issues.sudo_waits(probe.rights)
+        both = probe.tools.both_translate
+        self._issues.both_variants(router.rules.firewall if both else None)
+        if probe.tools.conntrack or not self._face.closes:
+            self._issues.connections_end()
+        self._interference.async_forget()
+
+    @callback
+    def _lost(self) -> None:
+        """Show that nothing is known of the router."""
+        self.history.record_lost()
+        lost = ConnectionLost(message="closed")
+        if not self.reconciler.give_up_first(lost):
+            self._face.show_error(lost)
