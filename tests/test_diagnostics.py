@@ -172,7 +172,7 @@ async def test_a_stranger_finds_all_that_helps(
     assert router["kernel"] == at_home.bypass.run("uname", "-r").stdout.strip()
     assert found["firewall"].startswith("iptables 1.")
     assert found["forwards"][web]["name"] == "Web"
-    assert found["wished"] == {"on_disk": [web], "now": [web]}
+    assert found["desired"] == {"on_disk": [web], "now": [web]}
     assert found["live"]["forwards"].keys() == {web}
     assert found["live"]["damaged"] == []
     assert found["rules"]["entrance.HA-BYPASS-PRE"][1] == (
@@ -203,7 +203,7 @@ async def test_where_nftables_translates_its_table_is_told(
     source, _ = found["forward"]["sources"]
     key = f"{source} . tcp . 8443 "
     assert sum(key in line for line in found["rules"]["nft.table"]) == 1
-    assert sum(key in line for line in found["forward"]["rules_wished"]) == 1
+    assert sum(key in line for line in found["forward"]["rules_desired"]) == 1
     assert len(found["forward"]["rules_found"]) == 3
 
 
@@ -239,17 +239,17 @@ async def test_a_forwards_own_file_begins_with_it(
     assert next(iter(found)) == "forward"
     web = found["forward"]
     assert web["name"] == "Web"
-    assert (web["wished"], web["damaged"]) == (True, False)
+    assert (web["desired"], web["damaged"]) == (True, False)
     assert web["live"] == found["live"]["forwards"][web["id"]]
     assert len(web["rules_found"]) == 4
     # Each chain is printed by itself, with quotes that are not needed.
     for rule in web["rules_found"]:
         text = rule.replace('"', "")
-        assert any(wished.endswith(text) for wished in web["rules_wished"])
+        assert any(desired.endswith(text) for desired in web["rules_desired"])
     game = (await downloads.of(entry, "Game"))["forward"]
-    assert (game["wished"], game["live"], game["rules_found"]) == (False, None, [])
+    assert (game["desired"], game["live"], game["rules_found"]) == (False, None, [])
     # Those of iptables, and those that another firewall might make needed.
-    assert sum("HA-BYPASS" in rule for rule in game["rules_wished"]) == 8
+    assert sum("HA-BYPASS" in rule for rule in game["rules_desired"]) == 8
     assert (await downloads.of(entry, "router")).keys() == found.keys() - {"forward"}
 
 
@@ -324,7 +324,7 @@ async def test_a_router_that_went_away_is_told_of_as_it_was(
     assert found["rules"]["chain.HA-BYPASS-PRE"]
     assert found["watcher"]["since"] is None
     assert found["entities"]["switch.web"] == STATE_UNAVAILABLE
-    assert (await downloads.of(entry, "Web"))["forward"]["wished"]
+    assert (await downloads.of(entry, "Web"))["forward"]["desired"]
     entry.runtime_data.async_set_update_error(ValueError(at_home.bypass.root_password))
     error = (await downloads.of(entry))["link"]["error"]
     assert error == {"key": "ValueError", "placeholders": {}}
@@ -342,9 +342,9 @@ async def test_a_router_that_was_never_there_is_no_hindrance(
     for found in (await downloads.of(entry), await downloads.of(entry, "Web")):
         assert found["entry"]["state"] == "setup_retry"
         assert found["entry"]["reason"] == "port_closed"
-        assert found["wished"] == {"on_disk": [web], "now": None}
+        assert found["desired"] == {"on_disk": [web], "now": None}
         assert "router" not in found
-    assert found["forward"]["wished"]
+    assert found["forward"]["desired"]
 
 
 async def test_a_router_with_thousands_of_rules_fits_into_the_file(
