@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, override
 from unittest.mock import create_autospec
 
+from homeassistant.core import HomeAssistant
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -78,6 +79,25 @@ class Memory:
         self.stored = None
 
 
+# Made once: to make one takes as long as a whole sequence.
+_ISSUES: Final = create_autospec(Issues, instance=True)
+_HASS: Final = create_autospec(HomeAssistant, instance=True)
+
+
+class _SoonRetry(Retry):
+    """Plans a read for when all is quiet, however long it was to take."""
+
+    @override
+    def __init__(self, plan: Callable[[], None]) -> None:
+        """Take what plans it."""
+        super().__init__(_HASS, plan)
+
+    @override
+    def async_in(self, seconds: float) -> None:
+        """Plan it."""
+        self._act()
+
+
 class Home:
     """Home Assistant, as the reconciler knows it."""
 
@@ -97,17 +117,13 @@ class Home:
         history = History()
         events = RulesEvents(history)
         events.async_listen(self.events.append)
-        issues = create_autospec(Issues, instance=True)
-        retry = create_autospec(Retry, instance=True)
-        retry.async_back_off.side_effect = self._plan
-        retry.async_in.side_effect = lambda _: self._plan()
         self.reconciler = Reconciler(
             self,
             DesiredState(file),
-            Closing("router", issues),
-            Interference(events, issues),
+            Closing("router", _ISSUES),
+            Interference(events, _ISSUES),
             history,
-            retry,
+            _SoonRetry(self._plan),
         )
 
     def _plan(self) -> None:
@@ -361,7 +377,9 @@ class Anything(RuleBasedStateMachine):
         assert self.home.reconciler.active == wanted
 
 
+# A sequence takes some 20 ms: a thousand and more of them in half a minute.
 Anything.TestCase.settings = settings(
+    max_examples=20 * settings.default.max_examples,
     deadline=None,
     stateful_step_count=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
