@@ -1,10 +1,9 @@
 """Adding a port forward to a router, and changing one."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from homeassistant.config_entries import (
-    ConfigEntryState,
     ConfigSubentryFlow,
     SubentryFlowResult,
 )
@@ -29,6 +28,7 @@ from ..const import (
 from ..devices import async_devices
 from ..router.forward import Forward, InvalidForward, Protocol
 from ..subentry import fields_of, forward_or_none, parse_fields, placeholders_of
+from ..sync.connection import router_of
 from .forward_checks import (
     check_name,
     check_ports,
@@ -37,11 +37,6 @@ from .forward_checks import (
     conflicting_services,
     named,
 )
-
-if TYPE_CHECKING:
-    from ..coordinator import BypassRouterConfigEntry
-    from ..router.router import Router
-
 
 # Stands in for the id of a forward that has none yet.
 _NEW = "new"
@@ -150,7 +145,7 @@ class ForwardFlow(ConfigSubentryFlow):
             except InvalidForward as err:
                 errors |= err.errors
             else:
-                router = self._router()
+                router = router_of(self._get_entry())
                 before = self._before(forward_id)
                 conflicts = (
                     await conflicting_services(router, forward, before)
@@ -172,7 +167,7 @@ class ForwardFlow(ConfigSubentryFlow):
                         return await self.async_step_confirm()
                     return self._store(name, forward)
         if self._devices is None:
-            self._devices = await async_devices(self.hass, self._router())
+            self._devices = await async_devices(self.hass, router_of(self._get_entry()))
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(
@@ -187,7 +182,7 @@ class ForwardFlow(ConfigSubentryFlow):
 
         The last page says what comes of it, and what the main router needs.
         """
-        router = self._router()
+        router = router_of(self._get_entry())
         placeholders = {
             **placeholders_of(forward),
             "router": str(router.context.address.ip)
@@ -209,13 +204,6 @@ class ForwardFlow(ConfigSubentryFlow):
         return self.async_abort(
             reason="reconfigure_successful", description_placeholders=placeholders
         )
-
-    def _router(self) -> Router | None:
-        """Return the router while it is connected."""
-        entry: BypassRouterConfigEntry = self._get_entry()
-        if entry.state is not ConfigEntryState.LOADED:
-            return None
-        return entry.runtime_data.connection.router
 
     def _before(self, forward_id: str) -> Forward | None:
         """Return the forward as it was; None for a new one."""

@@ -3,7 +3,6 @@
 from typing import Any
 
 from homeassistant.config_entries import (
-    ConfigEntry,
     ConfigEntryState,
     ConfigFlowResult,
     OptionsFlow,
@@ -18,7 +17,7 @@ import voluptuous as vol
 
 from ..const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
 from ..router.backend import Backend, chosen_backend
-from ..router.router import Router
+from ..sync.connection import router_of
 from .text_input import Form
 
 OPTIONS_SCHEMA = vol.Schema(
@@ -47,7 +46,7 @@ class BypassRouterOptionsFlow(OptionsFlow):
         if user_input is not None:
             backend = Backend(user_input[CONF_FIREWALL])
             with form.told():
-                if router := _router(self.config_entry):
+                if router := router_of(self.config_entry):
                     chosen_backend(router.probe.tools, backend)
             if not form.errors:
                 return self._finish(user_input)
@@ -67,11 +66,3 @@ class BypassRouterOptionsFlow(OptionsFlow):
             # One that is loaded sees the change by itself.
             self.hass.config_entries.async_schedule_reload(entry.entry_id)
         return self.async_create_entry(data=options)
-
-
-def _router(entry: ConfigEntry[Any]) -> Router | None:
-    """Return the router while it is connected."""
-    if entry.state is not ConfigEntryState.LOADED:
-        return None
-    router: Router | None = entry.runtime_data.connection.router
-    return router

@@ -7,7 +7,7 @@ import logging
 import random
 from typing import Any
 
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNAME
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import instance_id
@@ -60,6 +60,14 @@ async def connect_router(
             await async_owner(hass),
             Backend((options or {}).get(CONF_FIREWALL, Backend.AUTO)),
         )
+
+
+def router_of(entry: ConfigEntry[Any]) -> Router | None:
+    """Return the router of an entry while it is connected."""
+    if entry.state is not ConfigEntryState.LOADED:
+        return None
+    router: Router | None = entry.runtime_data.connection.router
+    return router
 
 
 class RouterConnection:
