@@ -46,7 +46,7 @@ def _comment(owner: str) -> str:
 
 def generate_key(owner: str) -> str:
     """Return a new Ed25519 private key, in OpenSSH's format."""
-    key = asyncssh.generate_private_key("ssh-ed25519", comment=f"bypass_router:{owner}")
+    key = asyncssh.generate_private_key("ssh-ed25519", comment=_comment(owner))
     return key.export_private_key("openssh").decode()
 
 
