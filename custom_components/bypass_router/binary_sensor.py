@@ -42,5 +42,5 @@ class BypassRouterConnectivitySensor(BypassRouterEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool:
-        """Return whether the link is up."""
+        """Return whether the router is connected."""
         return self.coordinator.connection.router is not None

@@ -87,5 +87,5 @@ class BypassRouterForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):
     @property
     @override
     def available(self) -> bool:
-        """Return whether the link to the router is up."""
+        """Return whether the router is connected."""
         return super().available and self.forward is not None

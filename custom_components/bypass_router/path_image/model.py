@@ -143,7 +143,7 @@ def _whole(situation: Situation, labels: Labels) -> tuple[State, str]:
 
 
 def _segment(label: str, state: State, labels: Labels) -> Segment:
-    """Return a hop with the word for its state."""
+    """Return a segment with the word for its state."""
     word = {
         State.OK: labels.ok,
         State.FAILED: labels.failed,

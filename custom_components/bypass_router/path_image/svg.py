@@ -44,7 +44,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The way from one station to the next."""
+    """The way from one node to the next."""
 
     label: str
     state: State
@@ -62,7 +62,7 @@ class PathModel:
     """The state of the whole in the user's language."""
     nodes: tuple[Node, ...]
     segments: tuple[Segment, ...]
-    """One less than there are stations."""
+    """One less than there are nodes."""
     remark: str = ""
     """What is wrong, in one sentence, if anything is."""
     language: str = "en"
@@ -154,8 +154,8 @@ def _parts(
     tops = [header + number * (_CARD + _GAP) for number in range(len(model.nodes))]
     for segment, (above, below) in zip(model.segments, pairwise(tops), strict=True):
         yield from _segment(segment, above + _CARD, below)
-    for station, top in zip(model.nodes, tops, strict=True):
-        yield from _station(station, top)
+    for node, top in zip(model.nodes, tops, strict=True):
+        yield from _node(node, top)
     if remark:
         yield from _remark(remark, tops[-1] + _CARD + 14, model.state)
     yield "</svg>"
@@ -189,21 +189,21 @@ def _title_fits(model: PathModel) -> bool:
     return width_of(model.title, _TITLE_SIZE) <= room
 
 
-def _station(station: Node, top: int) -> Iterator[str]:
+def _node(node: Node, top: int) -> Iterator[str]:
     """Yield a card with an icon, a name and an address."""
     middle = top + _CARD / 2
     yield (
         f'<rect x="{_EDGE}" y="{top}" width="{_WIDTH - 2 * _EDGE}" height="{_CARD}"'
         ' rx="16" fill="#263548" stroke="#3a4d65"/>'
-        f'<circle cx="{_AXIS}" cy="{middle:g}" r="22" fill="{_SHADES[station.state]}"'
-        f' stroke="{_COLOURS[station.state]}" stroke-width="1.5"/>'
-        f'<path transform="translate({_AXIS} {middle:g})" d="{_ICONS[station.role]}"'
+        f'<circle cx="{_AXIS}" cy="{middle:g}" r="22" fill="{_SHADES[node.state]}"'
+        f' stroke="{_COLOURS[node.state]}" stroke-width="1.5"/>'
+        f'<path transform="translate({_AXIS} {middle:g})" d="{_ICONS[node.role]}"'
         ' fill="none" stroke="#fff" stroke-width="1.8" stroke-linecap="round"'
         ' stroke-linejoin="round"/>'
     )
     room = _RIGHT - _TEXT
-    yield _text(station.name, _TEXT, middle - 4, 16.5, room, weight=600)
-    yield _text(station.address, _TEXT, middle + 18, 15, room, colour="#c3d0df")
+    yield _text(node.name, _TEXT, middle - 4, 16.5, room, weight=600)
+    yield _text(node.address, _TEXT, middle + 18, 15, room, colour="#c3d0df")
 
 
 def _segment(segment: Segment, top: int, bottom: int) -> Iterator[str]:
