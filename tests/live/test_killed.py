@@ -177,7 +177,7 @@ def test_killed_amid_a_burst_of_toggles(home: Home, seed: int) -> None:
     confirmed = home.states()
     asked = dict(confirmed)
     plans = {port: chance.choices(("on", "off"), k=10_000) for port in PORTS}
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
 
     def toggle(port: int) -> int:
         """Toggle one forward until Home Assistant is gone; return how many times."""
@@ -189,11 +189,13 @@ def test_killed_amid_a_burst_of_toggles(home: Home, seed: int) -> None:
                 assert over.is_set()
                 return times
             confirmed[port] = wish
+            begun.set()
         raise AssertionError("it was never killed")
 
     with ThreadPoolExecutor(len(PORTS)) as pool:
         bursts = [pool.submit(toggle, port) for port in PORTS]
-        time.sleep(chance.uniform(0.1, 1.0))
+        wait_until(begun.is_set)
+        time.sleep(chance.uniform(0.0, 1.0))
         over.set()
         with home.killed():
             assert sum(burst.result() for burst in bursts) > 0
