@@ -26,7 +26,7 @@ from custom_components.bypass_router.router.errors import (
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.rules.base import Live
-from custom_components.bypass_router.sync import interference
+from custom_components.bypass_router.sync import interference, refusals
 from custom_components.bypass_router.sync.closing import Closing
 from custom_components.bypass_router.sync.desired_state import DesiredState, Stored
 from custom_components.bypass_router.sync.events import RulesEvent, RulesEvents
@@ -139,7 +139,7 @@ class Home:
         assert str(err)
         self.shown = None
 
-    def log(self, err: RouterError) -> None:
+    def log(self, err: RouterError, forward_id: str = "") -> None:
         """Log what failed."""
 
     def in_background[T](
@@ -168,11 +168,14 @@ class Home:
             self.shown = None
 
     async def quiet(self) -> None:
-        """Wait until nothing is under way, and nothing planned."""
-        while self.tasks or self.planned:
-            planned, self.planned = self.planned, []
-            for act in planned:
-                act()
+        """Wait until nothing is under way, and nothing planned but what is again."""
+        looks = 5
+        while self.tasks or (self.planned and looks):
+            if not self.tasks:
+                looks -= 1
+                planned, self.planned = self.planned, []
+                for act in planned:
+                    act()
             if self.tasks:
                 await asyncio.wait(self.tasks)
             # A task's end is noticed by the loop.
@@ -194,6 +197,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which forwards are put back only so often."""
     clock = Clock()
     monkeypatch.setattr(interference, "time", clock)
+    monkeypatch.setattr(refusals, "time", clock)
     return clock
 
 
@@ -206,6 +210,7 @@ class Anything(RuleBasedStateMachine):
         self.clock = Clock()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(interference, "time", self.clock)
+        self.patch.setattr(refusals, "time", self.clock)
         self.loop = asyncio.new_event_loop()
         self.kernel = Kernel()
         self.file = Memory()
@@ -250,7 +255,7 @@ class Anything(RuleBasedStateMachine):
 
         async def ask(key: str, *, on: bool) -> None:
             self.home.reconciler.request(key, on=on)
-            await self.home.reconciler.reconcile()
+            await self.home.reconciler.reconcile(key)
 
         loop = asyncio.get_running_loop()
         self.asked += [
@@ -281,6 +286,11 @@ class Anything(RuleBasedStateMachine):
     async def _report(self) -> None:
         """Report a change."""
         self.home.reconciler.reported(Change())
+
+    @rule(refuses=st.sets(st.sampled_from(IDS)), keeps=st.sets(st.sampled_from(IDS)))
+    def refuse(self, refuses: set[str], keeps: set[str]) -> None:
+        """The router takes some forwards no longer, and does not let others go."""
+        self.kernel.refuses, self.kernel.keeps = refuses, keeps
 
     @rule()
     def reboot(self) -> None:
@@ -361,7 +371,10 @@ class Anything(RuleBasedStateMachine):
             self.loop.run_until_complete(self._report())
         self.loop.run_until_complete(self._hear())
         self.loop.run_until_complete(self.home.quiet())
+        self._check_others()
+        self.kernel.refuses, self.kernel.keeps = set(), set()
         self.clock.now += 1000
+        self.loop.run_until_complete(self.home.quiet())
         wanted = {key: self.home.forwards[key] for key in self.wanted}
         # The id of a forward that was removed never comes back.
         there = self.home.forwards.keys()
@@ -375,6 +388,19 @@ class Anything(RuleBasedStateMachine):
         assert self.home.shown is not None
         assert self.home.shown.forwards == wanted
         assert self.home.reconciler.active == wanted
+
+    def _check_others(self) -> None:
+        """What the router refuses is in no one else's way, and is known."""
+        if self.home.connected is None:
+            return
+        refused = self.kernel.refuses | self.kernel.keeps
+        for key in self.home.forwards.keys() - refused:
+            wanted = self.home.forwards[key] if key in self.wanted else None
+            assert self.kernel.forwards.get(key) == wanted
+        for key, forward in self.home.forwards.items():
+            live = self.kernel.forwards.get(key)
+            if live != (forward if key in self.wanted else None):
+                assert key in self.home.reconciler.refused
 
 
 # A sequence takes some 20 ms: a thousand and more of them in half a minute.

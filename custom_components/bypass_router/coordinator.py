@@ -1,7 +1,7 @@
 """Home Assistant's face of one router: what it shows, and what is asked of it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 import logging
 from typing import Any, override
 
@@ -88,6 +88,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.findings: dict[str, Finding] = {}
         """What the doctor said of each forward, when it was asked last."""
         self._firewall = _firewall_of(entry)
+        self._refused: Mapping[str, RouterError] = {}
 
     async def async_start(self) -> None:
         """Connect, and apply what was desired before.
@@ -129,18 +130,21 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         if self._reconciler.stopped:
             raise translated(HomeAssistantError, ConnectionLost(message="closed"))
         self._reconciler.request(forward_id, on=on)
-        await self.async_reapply()
+        try:
+            await self._reconciler.reconcile(forward_id)
+        except RouterError as err:
+            raise translated(HomeAssistantError, err) from err
 
     async def async_reapply(self) -> None:
         """Apply what is desired; raises HomeAssistantError for the user."""
         try:
-            await self._reconciler.reconcile()
+            await self._reconciler.reconcile_all()
         except RouterError as err:
             raise translated(HomeAssistantError, err) from err
 
     async def async_reconcile(self) -> None:
         """Apply what is desired. Raises RouterError."""
-        await self._reconciler.reconcile()
+        await self._reconciler.reconcile_all()
 
     @callback
     def async_forwards_changed(self) -> None:
@@ -173,6 +177,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def desired(self) -> frozenset[str]:
         """The ids of the forwards that are to be live."""
         return self._reconciler.desired
+
+    @property
+    def refused(self) -> Mapping[str, RouterError]:
+        """Why forwards are not as desired that the router refuses, by id."""
+        return self._reconciler.refused
 
     @override
     async def _async_update_data(self) -> Live:
@@ -209,6 +218,17 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             _LOGGER.info("%s is back", self.name)
         self._issues.foreign(live.foreign)
         self._issues.waiting([])
+        subentries = self.config_entry.subentries
+        self._issues.refused(
+            {
+                subentries[key].title if key in subentries else key: err
+                for key, err in self.refused.items()
+            }
+        )
+        if self._refused != (refused := dict(self.refused)):
+            # The data tell only what is live.
+            self._refused = refused
+            self.async_update_listeners()
         self.async_set_updated_data(live)
 
     @callback
@@ -216,11 +236,13 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Show that it is not known what is live."""
         self.async_set_update_error(translated(HomeAssistantError, err))
 
-    def log(self, err: RouterError) -> None:
-        """Log what failed without anyone who waits for it."""
+    def log(self, err: RouterError, forward_id: str = "") -> None:
+        """Log what failed without anyone who waits for it, perhaps of one forward."""
+        subentry = self.config_entry.subentries.get(forward_id)
+        name = f"{self.name}, {subentry.title}" if subentry else self.name
         # One who removes a forward and then the router needs no warning.
         level = logging.DEBUG if self._reconciler.stopped else logging.WARNING
-        _LOGGER.log(level, "%s: %s", self.name, translated(HomeAssistantError, err))
+        _LOGGER.log(level, "%s: %s", name, translated(HomeAssistantError, err))
 
     def in_background[T](
         self, work: Coroutine[Any, Any, T], what: str, *, eager_start: bool = True

@@ -13,3 +13,8 @@ def translated[E: HomeAssistantError](kind: type[E], err: RouterError) -> E:
         translation_key=err.key,
         translation_placeholders=err.details,
     )
+
+
+def reason_of(error: RouterError) -> str:
+    """Return why something failed, in the router's own words where it has any."""
+    return error.details.get("message") or str(error)

@@ -10,8 +10,14 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
+from .errors import reason_of
 from .router.clean_up import CLEAN_UP
-from .router.errors import ClosingRefused, ConnectionsStay, HostKeyChanged
+from .router.errors import (
+    ClosingRefused,
+    ConnectionsStay,
+    HostKeyChanged,
+    RouterError,
+)
 from .router.rules.base import Tag
 from .router.ssh.rights import Rights
 
@@ -19,6 +25,8 @@ from .router.ssh.rights import Rights
 _OWNERS = 5
 # What a person may want to copy by hand.
 _COMMANDS = 40
+# Reasons that fit on a screen.
+_REFUSED = 10
 _ERROR = ir.IssueSeverity.ERROR
 _WARNING = ir.IssueSeverity.WARNING
 
@@ -85,6 +93,24 @@ class Issues:
             self._raise("hand_made", fix_with={}, placeholders={"count": str(count)})
         else:
             self._clear("hand_made")
+
+    def refused(self, errors: Mapping[str, RouterError]) -> None:
+        """The router refuses some forwards, by name; the others are as desired."""
+        if not errors:
+            self._clear("refused")
+            return
+        shown = [
+            f"- {name}: {_as_code(reason_of(err))}" for name, err in errors.items()
+        ]
+        self._raise(
+            "refused",
+            key="refused" if len(shown) <= _REFUSED else "refused_many",
+            severity=_ERROR,
+            placeholders={
+                "forwards": "\n".join(shown[:_REFUSED]),
+                "count": str(len(shown)),
+            },
+        )
 
     def conflict(self, cause: str | None) -> None:
         """Something on the router removes the rules again and again."""
@@ -196,3 +222,8 @@ class Issues:
     def _id(self, issue: str, part: str) -> str:
         """Return an issue's id in Home Assistant's registry."""
         return "_".join(filter(None, (issue, self._entry.entry_id, part)))
+
+
+def _as_code(text: str) -> str:
+    """Return a text of the router's in which nothing is a link."""
+    return f"`{text.replace('`', "'")}`"

@@ -10,6 +10,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import BypassRouterForwardEntity, async_add_to_forwards
+from .errors import reason_of
 
 # The coordinator joins what is desired at once into one change.
 PARALLEL_UPDATES = 0
@@ -43,6 +44,13 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
     def is_on(self) -> bool:
         """Return whether the rules were found in the router's kernel."""
         return self.coordinator.is_on(self._forward_id)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, str] | None:
+        """Return why the router does not take the forward, if it does not."""
+        err = self.coordinator.refused.get(self._forward_id)
+        return None if err is None else {"refused": reason_of(err)}
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:

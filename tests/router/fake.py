@@ -6,10 +6,12 @@
 from collections.abc import Collection, Iterable, Set as AbstractSet
 from dataclasses import dataclass, field
 
-from custom_components.bypass_router.router.errors import RouterError
+from custom_components.bypass_router.router.errors import FirewallFailed, RouterError
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.monitor import Change
-from custom_components.bypass_router.router.rules.base import Live
+from custom_components.bypass_router.router.rules.base import Applied, Live
+
+REFUSED = FirewallFailed(command="nft", message="not this one")
 
 
 @dataclass
@@ -18,6 +20,10 @@ class Kernel:
 
     forwards: dict[str, Forward] = field(default_factory=dict)
     boot_id: str = "boot 0"
+    refuses: set[str] = field(default_factory=set)
+    """The ids of forwards that it does not take."""
+    keeps: set[str] = field(default_factory=set)
+    """The ids of forwards that it does not let go."""
 
     def reboot(self) -> None:
         """Lose all."""
@@ -43,25 +49,37 @@ class FakeRules:
         self._read = dict(self._kernel.forwards)
         return Live(dict(self._read), frozenset(), frozenset())
 
-    async def apply(
+    async def apply(self, desired: Collection[Forward]) -> Live:
+        """Make exactly these forwards live, or raise why one of them is not."""
+        return (await self.apply_each(desired)).checked()
+
+    async def apply_each(
         self,
         desired: Collection[Forward],
         expected: AbstractSet[Forward] = frozenset(),
         given_up: AbstractSet[str] = frozenset(),
-    ) -> Live:
-        """Make exactly these forwards live, but for lost ones that are given up."""
+    ) -> Applied:
+        """Make these forwards live, but for lost ones that are given up.
+
+        And but for those that the kernel refuses; what it does not let go stays.
+        """
         live = self._kernel.forwards
         self._read = None
         if self.before:
             raise self.before.pop()
         lost = {f.id for f in desired if f in expected and live.get(f.id) != f}
         self._lost |= lost
+        target = {f.id: f for f in desired if f.id not in lost & given_up}
+        changed = {key for key in {*live, *target} if live.get(key) != target.get(key)}
+        kept = changed & live.keys() & self._kernel.keeps
+        refused = kept | changed & target.keys() & self._kernel.refuses
         self._kernel.forwards = {
-            f.id: f for f in desired if f.id not in lost & given_up
+            **{k: f for k, f in target.items() if k not in refused},
+            **{k: live[k] for k in kept},
         }
         if self.after:
             raise self.after.pop()
-        return await self.read()
+        return Applied(await self.read(), dict.fromkeys(refused, REFUSED))
 
     def differs(self, desired: Collection[Forward]) -> bool:
         """Return whether the rules that were read last are not what is desired."""

@@ -76,12 +76,12 @@ async def test_what_turns_out_to_be_lost_is_put_back_and_named_once(
     await rules.apply([WEB, GAME])
     await other.apply([GAME])
     await rules.read()
-    live = await rules.apply([WEB, GAME], {WEB, GAME})
+    live = (await rules.apply_each([WEB, GAME], {WEB, GAME})).live
     assert live.forwards == {WEB.id: WEB, GAME.id: GAME}
     assert rules.take_lost() == {WEB.id}
     assert rules.take_lost() == frozenset()
     await rules.apply([])
-    await rules.apply([WEB, GAME], {WEB})
+    await rules.apply_each([WEB, GAME], {WEB})
     assert rules.take_lost() == {WEB.id}
 
 
@@ -91,10 +91,10 @@ async def test_what_is_lost_and_given_up_stays_away(both: tuple[Rules, Rules]) -
     await rules.apply([WEB, GAME])
     await other.apply([GAME])
     await rules.read()
-    live = await rules.apply([WEB, GAME], {WEB, GAME}, {WEB.id, GAME.id})
+    live = (await rules.apply_each([WEB, GAME], {WEB, GAME}, {WEB.id, GAME.id})).live
     assert live.forwards == {GAME.id: GAME}
     assert rules.take_lost() == {WEB.id}
-    live = await rules.apply([WEB, GAME], {GAME}, {GAME.id})
+    live = (await rules.apply_each([WEB, GAME], {GAME}, {GAME.id})).live
     assert live.forwards == {WEB.id: WEB, GAME.id: GAME}
 
 
@@ -106,6 +106,6 @@ async def test_what_leads_elsewhere_by_now_is_lost_too(
     await rules.apply([WEB])
     await other.apply([ELSEWHERE])
     await rules.read()
-    live = await rules.apply([WEB], {WEB})
+    live = (await rules.apply_each([WEB], {WEB})).live
     assert live.forwards == {WEB.id: WEB}
     assert rules.take_lost() == {WEB.id}

@@ -1,7 +1,6 @@
 """The rules of ours on a router: read, planned, changed, and read back."""
 
 import asyncio
-from collections import deque
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -12,48 +11,25 @@ from collections.abc import (
     Set as AbstractSet,
 )
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-import re
-import sys
-import time
 from typing import Any
 
 from .backend import Backend, choose, chosen_backend
-from .errors import FirewallFailed, NotApplied, NotPrivileged, RouterError
+from .errors import FirewallFailed, NotPrivileged
 from .forward import Forward
+from .isolation import applied_in_part, apply_apart
 from .monitor import Change
 from .prefetch import Prefetch
 from .probe.probe import Probe
 from .rule_import.detect import Location, read_manual_forwards
 from .rule_import.replace import ManualForward, Replaced, listings
-from .rules.base import Live, Part, Problem, RouterContext, not_changed
-from .rules.ruleset import Plan, Ruleset, Snapshot
+from .rules.base import Applied, Live, Part, Problem, RouterContext
+from .rules.ruleset import Ruleset, Snapshot
 from .ssh.script import Result, Run, Script
-from .ssh.sudo import SUDO
+from .transactions import Transaction, Transactions
 
 # Another program may change the rules between our look and our change. The
 # change is refused whole then, and planned again on what is there now.
 _ATTEMPTS = 4
-# Lines of a transaction, where all are too much for one. In a container whose root is
-# not the host's, the kernel takes 208 KB at once: some 330 rules of iptables.
-_PART = 100
-# In the words of glibc, and of musl.
-_TOO_LONG = re.compile(r"Message too (?:long|large)")
-TRANSACTIONS_KEPT = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """A change that a router was asked for, and what came of it."""
-
-    started: float
-    """In Unix time."""
-    seconds: float
-    """For the change and its read-back."""
-    lines: int
-    """For the firewall's command."""
-    outcome: str
-    """`done`, or in the router's or our own words why not."""
 
 
 class LiveRules:
@@ -81,13 +57,11 @@ class LiveRules:
         self._prefetch = Prefetch(
             run, {"count": self._add_count, "manual": self._add_manual}
         )
-        self._most = sys.maxsize
-        self._own_reports: list[str] = []
         self._lost: set[str] = set()
         self.listing: Mapping[str, str] = {}
         """The rules as they were printed last, by the label of each section."""
-        self.transactions: deque[Transaction] = deque(maxlen=TRANSACTIONS_KEPT)
-        """The last changes that the router was asked for."""
+        self.changes = Transactions(self._run)
+        """The changes that the router was asked for."""
 
     async def read(self) -> Live:
         """Return what the router's kernel does now. One round trip."""
@@ -99,41 +73,43 @@ class LiveRules:
         async with self._lock:
             return (await self._read(self.ruleset)).problems(forward)
 
-    async def apply(
+    async def apply(self, desired: Collection[Forward]) -> Live:
+        """Make exactly these forwards live, as `apply_each` does.
+
+        Raises the error of one that could not be changed, when all others are.
+        """
+        return (await self.apply_each(desired)).checked()
+
+    async def apply_each(
         self,
         desired: Collection[Forward],
         expected: AbstractSet[Forward] = frozenset(),
         given_up: AbstractSet[str] = frozenset(),
-    ) -> Live:
-        """Make exactly these forwards live, and return what was read back.
+    ) -> Applied:
+        """Make exactly these forwards live, as far as the router takes them.
 
         Those that are `expected` to be live already, and turn out to be lost, are
         named by `take_lost`. They are put back, but for those whose ids say that they
         are to be `given_up` then.
 
-        One round trip, which is one transaction and its read-back; more only
-        if someone else changes the rules at the same time. Rules of other
-        owners and programs stay as they are. Raises FirewallFailed if the
-        router refuses the rules, NotPrivileged if sudo does, NotApplied if they do
-        not stay; what is so then, `read` tells.
+        One round trip, which is one transaction and its read-back; more if someone
+        else changes the rules at the same time, and where the router refuses some of
+        it: what it refuses is found then, and the rest is done. Rules of other owners
+        and programs stay as they are. Raises NotPrivileged if sudo refuses the
+        command, FirewallFailed and NotApplied for what belongs to no single forward;
+        what is live then, `read` tells.
         """
         async with self._lock:
             return await self._apply(desired, self.ruleset, expected, given_up)
 
-    def cause_of(self, changes: Iterable[Change]) -> str | None:
-        """Return which program made the first of these changes that we did not.
+    @property
+    def transactions(self) -> Sequence[Transaction]:
+        """The last changes that the router was asked for."""
+        return self.changes.log
 
-        Our own changes are reported like anyone else's. The process id in a
-        report does not tell them apart where the router is a container, so
-        they are counted.
-        """
-        own, self._own_reports = self._own_reports, []
-        for change in changes:
-            if change.cause in own:
-                own.remove(change.cause)
-            elif change.cause:
-                return change.cause
-        return None
+    def cause_of(self, changes: Iterable[Change]) -> str | None:
+        """Return which program made the first of these changes that we did not."""
+        return self.changes.cause_of(changes)
 
     def take_lost(self) -> frozenset[str]:
         """Return the ids of those that changes found to be lost, and forget them."""
@@ -159,7 +135,7 @@ class LiveRules:
                 ruleset = choose(
                     context, self._probe.interface, self._probe.tools, self._backend
                 )
-                await self._apply([], ruleset)
+                (await self._apply([], ruleset)).checked()
             finally:
                 self._snapshot = None
 
@@ -228,13 +204,11 @@ class LiveRules:
         ruleset: Ruleset,
         expected: AbstractSet[Forward] = frozenset(),
         given_up: AbstractSet[str] = frozenset(),
-    ) -> Live:
+    ) -> Applied:
         """Change the rules of the ruleset's owner until they are as desired."""
         snapshot = self._snapshot or await self._read(ruleset)
         refused: FirewallFailed | NotPrivileged | None = None
-        left = _ATTEMPTS
-        while left:
-            left -= 1
+        for _ in range(_ATTEMPTS):
             lost = {
                 forward.id
                 for forward in desired
@@ -244,48 +218,22 @@ class LiveRules:
             self._lost |= lost
             over = lost & given_up
             desired = [forward for forward in desired if forward.id not in over]
-            ruleset = snapshot.ruleset
-            plan = ruleset.plan(desired, snapshot).in_parts(self._most)
-            refused, snapshot = await self._carry_out(plan, ruleset)
+            before = snapshot
+            refused, snapshot = await self.changes.change(desired, snapshot)
             if not snapshot.ruleset.plan(desired, snapshot):
-                return snapshot.live
-            too_long = refused and _TOO_LONG.search(refused.details["message"])
-            if too_long and self._most > 1:
-                self._most = min(self._most // 2, _PART)
-                left = _ATTEMPTS
-        raise refused or NotApplied
-
-    async def _carry_out(
-        self, plan: Plan, ruleset: Ruleset
-    ) -> tuple[FirewallFailed | NotPrivileged | None, Snapshot]:
-        """Change the rules as planned, read them back, and take note of it.
-
-        Returns the error too that the router's firewall gave, if it gave one.
-        """
-        if not plan:
-            return None, await self._read(ruleset)
-        script = Script()
-        plan.add_to(script)
-        self._prefetch.forget()
-        started, clock = time.time(), time.monotonic()
-        outcome = "given up"
-        refused: FirewallFailed | NotPrivileged | None = None
-        try:
-            sections, snapshot = await self._run(script, ruleset)
-            outcome = "done"
-            if failed := plan.failed(sections):
-                command, result = failed
-                outcome = result.message
-                refused = not_changed(command.removeprefix(SUDO), result)
-            else:
-                self._own_reports += plan.reports
-        except RouterError as err:
-            outcome = str(err)
-            raise
-        finally:
-            seconds = time.monotonic() - clock
-            self.transactions.append(Transaction(started, seconds, plan.size, outcome))
-        return refused, snapshot
+                return Applied(snapshot.live, {})
+            if refused and snapshot.states == before.states:
+                # No one else's change was in the way.
+                break
+        match refused:
+            case None:
+                return applied_in_part(desired, snapshot.live)
+            case NotPrivileged():
+                raise refused
+            case _:
+                return await apply_apart(
+                    desired, snapshot, refused, self.changes.change
+                )
 
     def _add_count(self, script: Script) -> None:
         """Ask for the rules' counters."""
@@ -304,6 +252,9 @@ class LiveRules:
         self, script: Script, ruleset: Ruleset
     ) -> tuple[Mapping[str, Result], Snapshot]:
         """Run a script and read the rules back, in one round trip."""
+        if script.labels:
+            # A change, after which the counts may be others.
+            self._prefetch.forget()
         ruleset.add_read(script)
         of_rules = script.labels
         self._prefetch.add_to(script)

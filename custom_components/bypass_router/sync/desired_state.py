@@ -104,12 +104,12 @@ class DesiredState:
                 del self._pending[key]
         return frozenset(asked)
 
-    async def take_back(self, before: frozenset[str]) -> None:
-        """Return to what was saved before, since the router refused the change.
+    async def take_back(self, before: frozenset[str], keys: frozenset[str]) -> None:
+        """Return these to what was saved before, since the router refused the change.
 
         Requests that came in the meantime stand, also for the same once more.
         """
-        await self._save(before)
+        await self._save(self.saved - keys | before & keys)
 
     async def give_up(self, gone: frozenset[str]) -> None:
         """Desire no more what is gone.

@@ -4,8 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 import time
 
-from ..router.live_rules import TRANSACTIONS_KEPT, Transaction
 from ..router.router import Router
+from ..router.transactions import TRANSACTIONS_KEPT, Transaction
 
 _KEPT = 20
 
@@ -45,7 +45,7 @@ class History:
         self.router = router
         self.opened.append(time.time())
         # What was changed before a loss is worth knowing after it.
-        router.rules.transactions = self.transactions
+        router.rules.changes.log = self.transactions
 
     def record_lost(self) -> None:
         """Record that the connection is lost."""

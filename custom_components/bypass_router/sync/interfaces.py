@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.monitor import Change
-from ..router.rules.base import Live
+from ..router.rules.base import Applied, Live
 
 
 class Rules(Protocol):
@@ -16,13 +16,13 @@ class Rules(Protocol):
     async def read(self) -> Live:
         """Return what is live."""
 
-    async def apply(
+    async def apply_each(
         self,
         desired: Collection[Forward],
         expected: AbstractSet[Forward],
         given_up: AbstractSet[str],
-    ) -> Live:
-        """Make exactly these forwards live, and return what was read back."""
+    ) -> Applied:
+        """Make exactly these forwards live, as far as the router takes them."""
 
     def differs(self, desired: Collection[Forward]) -> bool:
         """Return whether the rules that were read last are not what is desired."""
@@ -78,8 +78,8 @@ class Face(Protocol):
     def show_error(self, err: RouterError) -> None:
         """Show that it is not known what is live."""
 
-    def log(self, err: RouterError) -> None:
-        """Log what failed without anyone who waits for it."""
+    def log(self, err: RouterError, forward_id: str = "") -> None:
+        """Log what failed without anyone who waits for it, perhaps of one forward."""
 
     def in_background[T](
         self, work: Coroutine[Any, Any, T], what: str, *, eager_start: bool = True

@@ -130,7 +130,7 @@ class Lifecycle:
     def _opened(self, router: Router) -> None:
         """Take note of what the router is, and which boot of it this is."""
         probe = router.probe
-        self.reconciler.boot_id = probe.boot_id
+        self.reconciler.opened(probe.boot_id)
         self.history.record_opened(router)
         self._issues.forwarding(enabled=probe.ip_forward)
         self._issues.sudo_waits(probe.rights)

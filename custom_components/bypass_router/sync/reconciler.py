@@ -1,19 +1,24 @@
 """Applies what is desired to one router, and keeps it so."""
 
 import asyncio
+from collections.abc import Mapping
 import time
 
 from ..router.errors import ConnectionFailed, ConnectionLost, RouterError, TimedOut
 from ..router.forward import Forward
 from ..router.monitor import Change
-from ..router.rules.base import Live
+from ..router.rules.base import Applied, Live
 from .closing import Closing
 from .comparison import compare, missing
 from .desired_state import DesiredState
 from .history import History
 from .interfaces import ConnectedRouter, Face
 from .interference import Interference
+from .refusals import Refusals
 from .retry import Retry
+
+type _Outcome = RouterError | Mapping[str, RouterError]
+"""Why a change failed, or what of it the router refused, by the forwards' ids."""
 
 # Seconds that a router is left alone at the most which reports changes all the time.
 _LONGEST_PAUSE = 1.0
@@ -51,7 +56,8 @@ class Reconciler:
         """Whether no more changes are begun."""
         self._live: Live | None = None
         self._changing = asyncio.Lock()
-        self._next_change: asyncio.Task[RouterError | None] | None = None
+        self._refusals = Refusals()
+        self._next_change: asyncio.Task[_Outcome] | None = None
         self._unread = False
         self._refreshing: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
@@ -85,16 +91,40 @@ class Reconciler:
         """Take a request for one forward, which `reconcile` applies."""
         self._desired.set(forward_id, on=on)
 
+    def opened(self, boot_id: str) -> None:
+        """Take note of a new connection, and of the boot of the router it is to."""
+        self.boot_id = boot_id
+        self._refusals.forget()
+
     @property
     def desired(self) -> frozenset[str]:
         """The ids of the forwards that are to be live."""
         return self._desired.desired
 
-    async def reconcile(self) -> None:
-        """Apply what is desired now. Raises RouterError.
+    @property
+    def refused(self) -> Mapping[str, RouterError]:
+        """Why forwards are not as desired that the router refuses, by id."""
+        return self._refusals.errors
+
+    async def reconcile(self, forward_id: str) -> None:
+        """Apply what is desired now, for whoever asked for one forward.
+
+        Raises RouterError, also where the router refuses just this one.
+        """
+        if err := (await self._reconcile()).get(forward_id):
+            raise err
+
+    async def reconcile_all(self) -> None:
+        """Apply what is desired now, also what was refused. Raises RouterError."""
+        self._refusals.forget()
+        for err in (await self._reconcile()).values():
+            raise err
+
+    async def _reconcile(self) -> Mapping[str, RouterError]:
+        """Apply what is desired now, and return what of it was refused.
 
         Whoever asks while a change is under way joins the one after it, so
-        that any number of requests at once are two changes at most.
+        that any number of requests at once are two changes at most. Raises RouterError.
         """
         if self.stopped:
             raise ConnectionLost(message="closed")
@@ -104,13 +134,15 @@ class Reconciler:
                 self._try_change(), "change", eager_start=False
             )
         # One caller who gives up does not take the change from the others.
-        if err := await asyncio.shield(self._next_change):
-            raise err
+        outcome = await asyncio.shield(self._next_change)
+        if isinstance(outcome, RouterError):
+            raise outcome
+        return outcome
 
     async def reconcile_unasked(self) -> None:
         """Apply what is desired where no caller waits for it."""
         try:
-            await self.reconcile()
+            await self._reconcile()
         except RouterError as err:
             self._face.log(err)
 
@@ -124,16 +156,18 @@ class Reconciler:
                 self._refresh(), "refresh", eager_start=False
             )
 
-    async def _try_change(self) -> RouterError | None:
+    async def _try_change(self) -> _Outcome:
         """Carry out a change; return its error, which no one may wait for any more."""
         try:
-            await self._change()
+            return await self._change()
         except RouterError as err:
             return err
-        return None
 
-    async def _change(self) -> None:
-        """Apply what is desired when the change before this one is done."""
+    async def _change(self) -> Mapping[str, RouterError]:
+        """Apply what is desired when the change before this one is done.
+
+        Returns what the router refused.
+        """
         async with self._changing:
             # From here on, whoever desires something else needs another change.
             self._next_change = None
@@ -143,8 +177,7 @@ class Reconciler:
             if (router := self._face.connected) is None:
                 raise ConnectionLost(message="closed")
             try:
-                live = await self._apply(router, desired, self._live, asked)
-                await self._show_change(router, live)
+                applied = await self._apply(router, desired, self._live, asked)
             except ConnectionFailed, TimedOut:
                 # No one knows how far the router came.
                 self.reported(Change())
@@ -155,16 +188,37 @@ class Reconciler:
                 except RouterError:
                     self.reported(Change())
                 raise
+            # Whoever asked for it hears of it, and it is as it was before.
+            turned = asked & (before ^ desired) & applied.refused.keys()
+            await self._desired.take_back(before, turned)
+            self._note_refused(applied, asked, turned)
+            await self._show_change(router, applied.live)
+            return applied.refused
 
     async def _take_back(self, router: ConnectedRouter, before: frozenset[str]) -> None:
         """Return to what was desired before the router refused a change."""
-        await self._desired.take_back(before)
+        await self._desired.take_back(before, self._desired.saved ^ before)
         try:
             # The router may have carried out a part.
-            live = await self._apply(router, before, self._live)
+            live = (await self._apply(router, before, self._live)).live
         except RouterError:
             live = await router.rules.read()
         await self._show_change(router, live)
+
+    def _note_refused(
+        self,
+        applied: Applied,
+        asked: frozenset[str] = frozenset(),
+        told: frozenset[str] = frozenset(),
+    ) -> None:
+        """Take note of what a change left undone, but for what a caller was told of."""
+        forwards = self._face.forwards
+        held = self._refusals.held(forwards) - asked
+        refused = {k: err for k, err in applied.refused.items() if k not in told}
+        for key, err in self._refusals.note(held, refused, forwards).items():
+            self._face.log(err, key)
+        if wait := self._refusals.wait():
+            self._retry.async_in(wait)
 
     async def _show_change(self, router: ConnectedRouter, live: Live) -> None:
         """Show what a change came to, and tell what others did meanwhile."""
@@ -236,11 +290,13 @@ class Reconciler:
         put_back = bool(lost & seen.desired)
         if put_back and (wait := self._interference.async_wait()):
             self._retry.async_in(wait)
-        elif router.rules.differs(self._chosen(seen.desired)):
+        elif router.rules.differs(self._chosen(seen.desired, live)):
             if put_back:
                 self._interference.async_put_back()
             live = await self._mend(router, seen.desired, live)
             lost |= await self._take_lost(router, live)
+        else:
+            self._note_refused(Applied(live, {}))
         self._show(router, live)
         # Some may have been removed or given up meanwhile.
         desired = seen.desired & self._due
@@ -256,13 +312,15 @@ class Reconciler:
     ) -> Live:
         """Apply what is desired without a request, and return what is live then."""
         try:
-            return await self._apply(router, desired, live)
+            applied = await self._apply(router, desired, live)
         except ConnectionFailed, TimedOut:
             raise
         except RouterError as err:
             self._face.log(err)
             self._retry.async_back_off()
             return await router.rules.read()
+        self._note_refused(applied)
+        return applied.live
 
     async def _apply(
         self,
@@ -270,18 +328,18 @@ class Reconciler:
         ids: frozenset[str],
         live: Live | None,
         asked: frozenset[str] = frozenset(),
-    ) -> Live:
+    ) -> Applied:
         """Make exactly these forwards live, where others were, and return what is.
 
         Whoever has `asked` for one by name gets it, also where it turns out to be lost,
         and lost ones are not to be put back. Raises RouterError.
         """
-        desired = self._chosen(ids)
+        desired = self._chosen(ids, live, asked)
         self._closing.expect(desired, live)
         expected = frozenset(self.active.values())
         restores = self._face.restores
         given_up = frozenset() if restores else self.active.keys() - asked
-        return await router.rules.apply(desired, expected, given_up)
+        return await router.rules.apply_each(desired, expected, given_up)
 
     async def _close(self, router: ConnectedRouter, gone: frozenset[Forward]) -> None:
         """End the connections of forwards that we have taken away."""
@@ -298,7 +356,7 @@ class Reconciler:
         desired = self._due
         there = desired - self._missing(desired, live)
         self.active = {key: self._face.forwards[key] for key in there}
-        if there == desired:
+        if there == desired - self._refusals.errors.keys():
             self._retry.async_reset()
         self._interference.async_calm()
         self._live = live
@@ -318,6 +376,19 @@ class Reconciler:
         """Return the forwards that are desired and not live."""
         return missing(self._face.forwards, desired, live.forwards)
 
-    def _chosen(self, ids: frozenset[str]) -> list[Forward]:
-        """Return the forwards of these ids."""
-        return [forward for key, forward in self._face.forwards.items() if key in ids]
+    def _chosen(
+        self,
+        ids: frozenset[str],
+        live: Live | None,
+        asked: frozenset[str] = frozenset(),
+    ) -> list[Forward]:
+        """Return the forwards of these ids; refused ones stay as they are for a while.
+
+        Unless they are asked for.
+        """
+        forwards = self._face.forwards
+        held = self._refusals.held(forwards) - asked
+        return [
+            *(forward for key, forward in forwards.items() if key in ids - held),
+            *(live.forwards[key] for key in held if live and key in live.forwards),
+        ]

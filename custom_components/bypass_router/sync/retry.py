@@ -9,8 +9,8 @@ from homeassistant.helpers.event import async_call_later
 
 # Seconds until a router that gave an odd answer, or refused a change unasked, is
 # read again: at first, and at the most.
-_FIRST: Final = 1.0
-_LAST: Final = 60.0
+FIRST_DELAY: Final = 1.0
+LAST_DELAY: Final = 60.0
 
 
 class Retry:
@@ -20,19 +20,19 @@ class Retry:
         """Take what reads; nothing is planned yet."""
         self._hass = hass
         self._act = act
-        self._delay = _FIRST
+        self._delay = FIRST_DELAY
         self._cancel: CALLBACK_TYPE | None = None
 
     @callback
     def async_back_off(self) -> None:
         """Read again, ever more seldom until all is as desired."""
         self.async_in(self._delay)
-        self._delay = min(self._delay * 2, _LAST)
+        self._delay = min(self._delay * 2, LAST_DELAY)
 
     @callback
     def async_reset(self) -> None:
         """Begin again with short delays."""
-        self._delay = _FIRST
+        self._delay = FIRST_DELAY
 
     @callback
     def async_in(self, seconds: float) -> None:

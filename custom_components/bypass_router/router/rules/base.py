@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 import re
 from typing import Protocol, Self, override
 
-from ..errors import FirewallFailed, NotPrivileged
+from ..errors import FirewallFailed, NotPrivileged, RouterError
 from ..forward import Forward
 from ..ssh.script import Result, Script
 from ..ssh.sudo import refused_by_sudo
@@ -56,6 +56,22 @@ class Live:
     """Forwards of this owner of which only a part, or something else, is there."""
     foreign: frozenset[Tag]
     """Forwards of another Home Assistant on the same router."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of a change."""
+
+    live: Live
+    """As it was read back."""
+    refused: Mapping[str, RouterError]
+    """By id, the forwards that could not be changed, and why; the others were."""
+
+    def checked(self) -> Live:
+        """Return what is live, if all is as desired; raise the first error else."""
+        for error in self.refused.values():
+            raise error
+        return self.live
 
 
 class Problem(StrEnum):

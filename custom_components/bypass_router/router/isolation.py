@@ -1,0 +1,111 @@
+"""Which of several changes a router refuses, found in few attempts."""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from .errors import NotApplied, RouterError
+from .forward import Forward
+from .rules.base import Applied, Live
+from .rules.ruleset import Snapshot
+
+# One that is refused among a thousand takes a dozen. Of many, the rest waits for the
+# next time, when those that are known by then are left out.
+MOST_ATTEMPTS = 48
+
+type Attempt = Callable[[Sequence[str]], Awaitable[RouterError | None]]
+"""Makes these changes at once, all or none of them, and returns why it can't."""
+
+type Change = Callable[
+    [Collection[Forward], Snapshot], Awaitable[tuple[RouterError | None, Snapshot]]
+]
+"""Asks the router once for exactly these forwards; see `Transactions.change`."""
+
+
+async def _make_apart(
+    keys: Sequence[str], error: RouterError, attempt: Attempt
+) -> dict[str, RouterError]:
+    """Make each change that can be made, where all at once were refused with an error.
+
+    Returns the error of each that can't. One that is refused among `n` takes about
+    log2(n) + 2 attempts.
+    """
+    refused: dict[str, RouterError] = {}
+    left = list(keys)
+    attempts = 0
+
+    async def fails(part: Sequence[str]) -> RouterError | None:
+        nonlocal attempts, error
+        attempts += 1
+        if found := await attempt(part):
+            error = found
+        return found
+
+    while left and attempts < MOST_ATTEMPTS:
+        suspects, untried = left, list[str]()
+        while len(suspects) > 1:
+            half = suspects[: len(suspects) // 2]
+            rest = suspects[len(half) :]
+            if await fails(half):
+                suspects, untried = half, rest + untried
+            else:
+                suspects = rest
+        # By itself, as the others may have been in its way, or someone else was.
+        if found := await fails(suspects):
+            refused[suspects[0]] = found
+        left = untried
+        if left and not await fails(left):
+            left = []
+    return refused | dict.fromkeys(left, error)
+
+
+async def apply_apart(
+    desired: Collection[Forward],
+    snapshot: Snapshot,
+    error: RouterError,
+    change: Change,
+) -> Applied:
+    """Make each change that the router takes, as it refuses all at once."""
+    wanted = {forward.id: forward for forward in desired}
+    goal = dict(snapshot.live.forwards)
+
+    async def remove(keys: Sequence[str]) -> RouterError | None:
+        return await reach({k: f for k, f in goal.items() if k not in keys})
+
+    async def add(keys: Sequence[str]) -> RouterError | None:
+        return await reach(goal | {key: wanted[key] for key in keys})
+
+    async def reach(target: dict[str, Forward]) -> RouterError | None:
+        nonlocal goal, snapshot
+        refused, snapshot = await change(target.values(), snapshot)
+        if snapshot.ruleset.plan(target.values(), snapshot):
+            return refused or NotApplied()
+        goal = target
+        return None
+
+    # No removal waits for what is to come.
+    going = [key for key in goal if wanted.get(key) != goal[key]]
+    refused: dict[str, RouterError] = {}
+    if going and (kept := await remove(going)):
+        refused = await _make_apart(going, kept, remove)
+    coming = [key for key in wanted if key not in goal]
+    if coming and (kept := await add(coming) if going else error):
+        refused |= await _make_apart(coming, kept, add)
+    left_over = snapshot.ruleset.plan(goal.values(), snapshot)
+    if left_over and (error_left := await reach(goal)):
+        raise error_left
+    return Applied(snapshot.live, refused)
+
+
+def applied_in_part(desired: Collection[Forward], live: Live) -> Applied:
+    """Return which forwards are not as desired, though no change was refused.
+
+    Raises NotApplied where it is none of them.
+    """
+    wanted = {forward.id: forward for forward in desired}
+    differ = [
+        key
+        for key in {*wanted, *live.forwards}
+        if wanted.get(key) != live.forwards.get(key)
+    ]
+    if not differ:
+        raise NotApplied
+    return Applied(live, dict.fromkeys(differ, NotApplied()))
