@@ -5,7 +5,7 @@ ones by `tests/router/test_live_rules.py`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, override
 from unittest.mock import create_autospec
 
@@ -26,9 +26,10 @@ from custom_components.bypass_router.router.errors import (
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.rules.base import Live
+from custom_components.bypass_router.storage import NotSaved
 from custom_components.bypass_router.sync import interference, refusals
 from custom_components.bypass_router.sync.closing import Closing
-from custom_components.bypass_router.sync.desired_state import DesiredState, Stored
+from custom_components.bypass_router.sync.desired_state import DesiredState
 from custom_components.bypass_router.sync.events import RulesEvent, RulesEvents
 from custom_components.bypass_router.sync.history import History
 from custom_components.bypass_router.sync.interference import Interference
@@ -61,17 +62,25 @@ class Memory:
 
     def __init__(self) -> None:
         """Begin without one."""
-        self.stored: Stored | None = None
+        self.stored: Mapping[str, Any] | None = None
+        self.full = False
 
-    async def async_load(self) -> Stored | None:
+    @property
+    def desired(self) -> frozenset[str]:
+        """What is to be live, going by the file."""
+        return frozenset(self.stored["wished"] if self.stored else ())
+
+    async def async_load(self) -> object:
         """Return what was saved last."""
         await asyncio.sleep(0)
         return self.stored
 
-    async def async_save(self, data: Stored) -> None:
+    async def async_save(self, data: Mapping[str, Any]) -> None:
         """Write all of it, in a while."""
         for _ in range(4):
             await asyncio.sleep(0)
+        if self.full:
+            raise NotSaved(message="No space left on device")
         self.stored = data
 
     async def async_remove(self) -> None:
@@ -216,6 +225,8 @@ class Anything(RuleBasedStateMachine):
         self.file = Memory()
         self.home = Home(self.kernel, self.file, (A, B, C))
         self.wanted: set[str] = set()
+        self.unsaved: set[str] = set()
+        """Whose last request was answered with: not saved."""
         self.asked: list[tuple[str, bool, asyncio.Task[None]]] = []
         self.loop.run_until_complete(self._start(restores=True))
 
@@ -270,7 +281,11 @@ class Anything(RuleBasedStateMachine):
             (outcome,) = await asyncio.gather(task, return_exceptions=True)
             if isinstance(outcome, FirewallFailed):
                 continue
-            assert outcome is None or isinstance(outcome, ConnectionLost)
+            assert outcome is None or isinstance(outcome, ConnectionLost | NotSaved)
+            if isinstance(outcome, NotSaved):
+                self.unsaved.add(key)
+            else:
+                self.unsaved.discard(key)
             self.wanted.discard(key)
             if on:
                 self.wanted.add(key)
@@ -291,6 +306,11 @@ class Anything(RuleBasedStateMachine):
     def refuse(self, refuses: set[str], keeps: set[str]) -> None:
         """The router takes some forwards no longer, and does not let others go."""
         self.kernel.refuses, self.kernel.keeps = refuses, keeps
+
+    @rule(full=st.booleans())
+    def fill_disk(self, *, full: bool) -> None:
+        """Home Assistant's disk is full, or has room again."""
+        self.file.full = full
 
     @rule()
     def reboot(self) -> None:
@@ -318,12 +338,12 @@ class Anything(RuleBasedStateMachine):
         for task in (*self.home.tasks, *(task for _, _, task in self.asked)):
             task.cancel()
         self.loop.run_until_complete(self.home.quiet())
-        stored = self.file.stored or {"wished": []}
-        for key, _, _ in self.asked:
+        for key in {*(key for key, _, _ in self.asked), *self.unsaved}:
             # What no one has heard of is as it was saved, or not.
             self.wanted.discard(key)
-            self.wanted |= {key}.intersection(stored["wished"])
+            self.wanted |= {key} & self.file.desired
         self.asked = []
+        self.unsaved = set()
         forwards = self.home.forwards.values()
         # What was asked for and never saved is not known any more.
         self.home = Home(self.kernel, self.file, forwards)
@@ -371,7 +391,9 @@ class Anything(RuleBasedStateMachine):
             self.loop.run_until_complete(self._report())
         self.loop.run_until_complete(self._hear())
         self.loop.run_until_complete(self.home.quiet())
-        self._check_others()
+        if not self.file.full:
+            self._check_others()
+        self.file.full = False
         self.kernel.refuses, self.kernel.keeps = set(), set()
         self.clock.now += 1000
         self.loop.run_until_complete(self.home.quiet())
@@ -379,8 +401,7 @@ class Anything(RuleBasedStateMachine):
         # The id of a forward that was removed never comes back.
         there = self.home.forwards.keys()
         assert self.home.reconciler.desired & there == wanted.keys()
-        stored = self.file.stored or {"wished": []}
-        assert there & stored["wished"] == wanted.keys()
+        assert there & self.file.desired == wanted.keys()
         if self.home.connected is None:
             assert self.home.shown is None
             return

@@ -97,12 +97,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         ConfigEntryError if it takes the user.
         """
         self.forwards = read_forwards(self.config_entry)
-        await self._reconciler.load()
-        await self.counters.async_start()
         unload = self.config_entry.async_on_unload
         unload(self.async_add_listener(self.counters.async_read_soon))
         unload(self.async_add_listener(self._targets.async_learn_soon))
         try:
+            await self._reconciler.load()
+            await self.counters.async_start()
             router = await self._lifecycle.open()
             self.device_id = async_register_router(self.hass, self.config_entry, router)
             await self._lifecycle.begin(router)

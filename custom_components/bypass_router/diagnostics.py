@@ -1,6 +1,7 @@
 """One file that lets a stranger help, and that tells the stranger no secret."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 import platform
 from typing import Any
@@ -26,6 +27,7 @@ from .redact import Redactor
 from .router.forward import Forward
 from .router.rules.base import Live, Tag
 from .router.ssh.credentials import HostKey
+from .storage import NotLoaded
 from .sync.connection import async_owner
 from .sync.desired_state import DesiredState, file_of
 
@@ -72,7 +74,8 @@ async def _everything(
     """Return all that is known, with the home's addresses still in it."""
     coordinator = _coordinator(entry)
     saved = DesiredState(file_of(hass, entry.entry_id))
-    await saved.load()
+    with suppress(NotLoaded):
+        await saved.load()
     return {
         "versions": {
             "integration": str((await async_get_integration(hass, DOMAIN)).version),

@@ -17,4 +17,4 @@ def translated[E: HomeAssistantError](kind: type[E], err: RouterError) -> E:
 
 def reason_of(error: RouterError) -> str:
     """Return why something failed, in the router's own words where it has any."""
-    return error.details.get("message") or str(error)
+    return error.details.get("message") or str(translated(HomeAssistantError, error))

@@ -94,14 +94,19 @@ class Issues:
         else:
             self._clear("hand_made")
 
+    def not_saved(self, err: RouterError | None) -> None:
+        """Home Assistant's disk does not take what is to be live; None: it does."""
+        if err:
+            self._raise("not_saved", severity=_ERROR, placeholders=err.details)
+        else:
+            self._clear("not_saved")
+
     def refused(self, errors: Mapping[str, RouterError]) -> None:
         """The router refuses some forwards, by name; the others are as desired."""
         if not errors:
             self._clear("refused")
             return
-        shown = [
-            f"- {name}: {_as_code(reason_of(err))}" for name, err in errors.items()
-        ]
+        shown = [f"- {name}: {_reason(err)}" for name, err in errors.items()]
         self._raise(
             "refused",
             key="refused" if len(shown) <= _REFUSED else "refused_many",
@@ -224,6 +229,7 @@ class Issues:
         return "_".join(filter(None, (issue, self._entry.entry_id, part)))
 
 
-def _as_code(text: str) -> str:
-    """Return a text of the router's in which nothing is a link."""
-    return f"`{text.replace('`', "'")}`"
+def _reason(err: RouterError) -> str:
+    """Return why a forward is refused; of the router's own words, none is a link."""
+    reason = reason_of(err)
+    return f"`{reason.replace('`', "'")}`" if "message" in err.details else reason

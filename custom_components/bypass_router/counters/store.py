@@ -8,15 +8,20 @@ it is away: then the connections since the last writing, of five minutes at the 
 """
 
 from collections.abc import Mapping
+from datetime import datetime
+import logging
 from typing import TypedDict
 
-from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.storage import Store
+from homeassistant.const import EVENT_HOMEASSISTANT_FINAL_WRITE
+from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
+from homeassistant.helpers.event import async_call_later
 
 from ..const import DOMAIN
+from ..storage import CheckedStore, NotSaved
 from .tally import Tally
 
-_VERSION = 1
+_LOGGER = logging.getLogger(__name__)
+
 # Seconds. A router's disk or Home Assistant's may be flash, which wears.
 _SAVE_DELAY = 300
 
@@ -35,49 +40,85 @@ class Totals:
 
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
         """Name the file; nothing is read yet."""
-        self._store = Store[dict[str, _StoredTally]](
-            hass, _VERSION, f"{DOMAIN}.{entry_id}.totals", atomic_writes=True
-        )
+        self._hass = hass
+        self._store = CheckedStore(hass, f"{DOMAIN}.{entry_id}.totals")
         self._tallies: Mapping[str, Tally] = {}
-        self._waiting = False
+        self._waiting: list[CALLBACK_TYPE] = []
 
     async def load(self) -> dict[str, Tally]:
-        """Return what the file holds; nothing where there is none."""
-        stored = await self._store.async_load() or {}
-        return {key: Tally(**tally) for key, tally in stored.items()}
+        """Return what the file holds; nothing where there is none, or makes no sense.
+
+        Raises NotLoaded.
+        """
+        stored = await self._store.async_load()
+        lines = stored.items() if isinstance(stored, dict) else ()
+        return {key: tally for key, line in lines if (tally := _tally_of(line))}
 
     @callback
     def save_soon(self, tallies: Mapping[str, Tally]) -> None:
         """Write the tallies before long, with whatever is to be written until then."""
         self._tallies = tallies
         if not self._waiting:
-            self._waiting = True
-            self._store.async_delay_save(self._written, _SAVE_DELAY)
+            self._waiting = [
+                async_call_later(self._hass, _SAVE_DELAY, self._save),
+                self._hass.bus.async_listen_once(
+                    EVENT_HOMEASSISTANT_FINAL_WRITE, self._save_last
+                ),
+            ]
 
     async def save_now(self, tallies: Mapping[str, Tally]) -> None:
-        """Write the tallies."""
+        """Write the tallies; where the disk does not take them, before long."""
         self._tallies = tallies
-        await self._store.async_save(self._written())
+        while self._waiting:
+            self._waiting.pop()()
+        try:
+            await self._store.async_save({k: _line_of(t) for k, t in tallies.items()})
+        except NotSaved as err:
+            _LOGGER.warning("The numbers of connections are not written: %s", err)
+            self.save_soon(tallies)
 
     async def flush(self) -> None:
         """Write what waits to be written."""
         if self._waiting:
             await self.save_now(self._tallies)
+        # What the disk does not take is lost.
+        while self._waiting:
+            self._waiting.pop()()
 
     async def remove(self) -> None:
         """Delete the file."""
         await self._store.async_remove()
 
-    @callback
-    def _written(self) -> dict[str, _StoredTally]:
-        """Return what is to be written, and take it for written."""
-        self._waiting = False
-        return {
-            key: {
-                "total": tally.total,
-                "seen": tally.seen,
-                "boot": tally.boot,
-                "last": tally.last,
-            }
-            for key, tally in self._tallies.items()
-        }
+    async def _save(self, _: datetime) -> None:
+        """Write them, as it is time."""
+        self._waiting.pop(0)
+        await self.save_now(self._tallies)
+
+    async def _save_last(self, _: Event) -> None:
+        """Write them, as Home Assistant ends."""
+        self._waiting.pop()
+        await self.flush()
+
+
+def _line_of(tally: Tally) -> _StoredTally:
+    """Return what is written of a forward."""
+    return {
+        "total": tally.total,
+        "seen": tally.seen,
+        "boot": tally.boot,
+        "last": tally.last,
+    }
+
+
+def _tally_of(line: object) -> Tally | None:
+    """Return what a line says, if it makes sense."""
+    match line:
+        case {
+            "total": int(total),
+            "seen": int(seen),
+            "boot": str(boot),
+            "last": float() | int() | None as last,
+        } if total >= 0 and seen >= 0:
+            return Tally(total, seen, boot, last)
+        case _:
+            return None

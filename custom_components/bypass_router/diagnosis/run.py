@@ -1,7 +1,7 @@
 """Has the doctor look at a forward, whatever state its router is in."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..router.doctor.report import Diagnosis
 from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.router import Router
+from ..storage import NotSaved
 from ..subentry import forward_or_none
 from ..sync.connection import connect_router
 from .target_store import TargetMacStore
@@ -60,7 +61,9 @@ async def async_diagnose(
         known = await remembered.of(forward)
         diagnosis = await _diagnosis(hass, entry, forward, known, watch, on_progress)
         if diagnosis.mac and not diagnosis.causes:
-            await remembered.remember({forward: diagnosis.mac})
+            # Else it is learnt another time.
+            with suppress(NotSaved):
+                await remembered.remember({forward: diagnosis.mac})
     finally:
         under_way.discard(forward_id)
     if coordinator := getattr(entry, "runtime_data", None):

@@ -17,6 +17,7 @@ from ..router.errors import ConnectionLost, RouterError
 from ..router.forward import Forward
 from ..router.network.target_macs import MOST, read_target_macs, target_macs_script
 from ..router.router import Router
+from ..storage import NotSaved
 from .target_store import TargetMacStore
 
 _LOGGER = logging.getLogger(__name__)
@@ -70,8 +71,8 @@ class TargetLearner:
                 self._asked |= asked
                 try:
                     await self._ask(router, new)
-                except ConnectionLost:
-                    # They are asked for when it is back.
+                except ConnectionLost, NotSaved:
+                    # They are asked for when it is back, or there is room.
                     self._asked -= asked
                     raise
         except RouterError as err:

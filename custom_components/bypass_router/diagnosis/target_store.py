@@ -5,16 +5,15 @@ By them, a device that got another address is found again.
 
 import asyncio
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import TypedDict, TypeGuard
 
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN
 from ..router.forward import Forward
+from ..storage import CheckedStore, NotLoaded
 
-_VERSION = 1
 _WRITING: HassKey[asyncio.Lock] = HassKey(f"{DOMAIN}.remembering")
 
 
@@ -32,9 +31,7 @@ class TargetMacStore:
         """Name the file; nothing is read yet."""
         self._hass = hass
         self._entry_id = entry_id
-        self._store = Store[dict[str, _StoredTarget]](
-            hass, _VERSION, f"{DOMAIN}.{entry_id}.targets", atomic_writes=True
-        )
+        self._store = CheckedStore(hass, f"{DOMAIN}.{entry_id}.targets")
         self._targets: dict[str, _StoredTarget] | None = None
 
     async def of(self, forward: Forward) -> str | None:
@@ -46,7 +43,10 @@ class TargetMacStore:
         return None
 
     async def remember(self, found: Mapping[Forward, str]) -> None:
-        """Take note of targets, and forget those of forwards that are no more."""
+        """Take note of targets, and forget those of forwards that are no more.
+
+        Raises NotSaved.
+        """
         async with self._writing():
             # To find them took a while, in which others may have written.
             self._targets = None
@@ -78,5 +78,19 @@ class TargetMacStore:
     async def _load(self) -> dict[str, _StoredTarget]:
         """Return what is known."""
         if self._targets is None:
-            self._targets = await self._store.async_load() or {}
+            try:
+                stored = await self._store.async_load()
+            except NotLoaded:
+                return {}
+            lines = stored.items() if isinstance(stored, dict) else ()
+            self._targets = {key: line for key, line in lines if _is_target(line)}
         return self._targets
+
+
+def _is_target(line: object) -> TypeGuard[_StoredTarget]:
+    """Return whether a line of the file makes sense."""
+    match line:
+        case {"address": str(), "hardware": str()}:
+            return True
+        case _:
+            return False

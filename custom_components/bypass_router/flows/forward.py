@@ -32,6 +32,7 @@ from ..sync.connection import router_of
 from .forward_checks import (
     check_name,
     check_ports,
+    check_rivals,
     check_size,
     check_target,
     conflicting_services,
@@ -153,6 +154,7 @@ class ForwardFlow(ConfigSubentryFlow):
                     else ()
                 )
                 for found, details in (
+                    check_rivals(forward, router),
                     check_ports(entry, forward, conflicts),
                     check_target(entry, forward.target, router),
                     check_size(forward),

@@ -70,6 +70,13 @@ def check_ports(
     return {}, {}
 
 
+def check_rivals(forward: Forward, router: Router | None) -> Found:
+    """Return whether another Home Assistant has the ports on the router."""
+    if router and (rival := router.rules.rival(forward)):
+        return {CONF_EXTERNAL_PORT: "port_taken_elsewhere"}, {"owner": rival.owner}
+    return {}, {}
+
+
 def check_size(forward: Forward) -> Found:
     """Return whether it is more than a router reads in a moment."""
     transports, sources = forward.protocol.transports, forward.sources or (None,)

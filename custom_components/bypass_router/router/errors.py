@@ -147,6 +147,12 @@ class FirewallFailed(RouterError):
     key = "firewall_failed"
 
 
+class PortTaken(RouterError):
+    """A forward of another Home Assistant has the port."""
+
+    key = "port_taken_elsewhere"
+
+
 class ConnectionsStay(RouterError):
     """A forward is off, and the router has no command to end its connections."""
 

@@ -11,10 +11,11 @@ from collections.abc import (
     Set as AbstractSet,
 )
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from .backend import Backend, choose, chosen_backend
-from .errors import FirewallFailed, NotPrivileged
+from .errors import FirewallFailed, NotPrivileged, PortTaken, RouterError
 from .forward import Forward
 from .isolation import applied_in_part, apply_apart
 from .monitor import Change
@@ -22,7 +23,7 @@ from .prefetch import Prefetch
 from .probe.probe import Probe
 from .rule_import.detect import Location, read_manual_forwards
 from .rule_import.replace import ManualForward, Replaced, listings
-from .rules.base import Applied, Live, Part, Problem, RouterContext
+from .rules.base import Applied, Live, Part, Problem, RouterContext, Tag
 from .rules.ruleset import Ruleset, Snapshot
 from .ssh.script import Result, Run, Script
 from .transactions import Transaction, Transactions
@@ -54,6 +55,7 @@ class LiveRules:
         """All places of the rules on this router."""
         self._lock = asyncio.Lock()
         self._snapshot: Snapshot | None = None
+        self._seen: Snapshot | None = None
         self._prefetch = Prefetch(
             run, {"count": self._add_count, "manual": self._add_manual}
         )
@@ -106,6 +108,13 @@ class LiveRules:
     def transactions(self) -> Sequence[Transaction]:
         """The last changes that the router was asked for."""
         return self.changes.log
+
+    def rival(self, forward: Forward) -> Tag | None:
+        """Return which forward of another Home Assistant has a port of this one.
+
+        As the rules were read last.
+        """
+        return self._seen.rival(forward) if self._seen else None
 
     def cause_of(self, changes: Iterable[Change]) -> str | None:
         """Return which program made the first of these changes that we did not."""
@@ -206,8 +215,12 @@ class LiveRules:
         given_up: AbstractSet[str] = frozenset(),
     ) -> Applied:
         """Change the rules of the ruleset's owner until they are as desired."""
-        snapshot = self._snapshot or await self._read(ruleset)
+        snapshot = self._snapshot
+        if snapshot is None or _taken(desired, snapshot):
+            # Whoever had the port may have let it go since.
+            snapshot = await self._read(ruleset)
         refused: FirewallFailed | NotPrivileged | None = None
+        taken: dict[str, RouterError] = {}
         for _ in range(_ATTEMPTS):
             lost = {
                 forward.id
@@ -218,22 +231,22 @@ class LiveRules:
             self._lost |= lost
             over = lost & given_up
             desired = [forward for forward in desired if forward.id not in over]
+            taken |= _taken(desired, snapshot)
+            desired = [forward for forward in desired if forward.id not in taken]
             before = snapshot
             refused, snapshot = await self.changes.change(desired, snapshot)
             if not snapshot.ruleset.plan(desired, snapshot):
-                return Applied(snapshot.live, {})
+                return Applied(snapshot.live, taken)
             if refused and snapshot.states == before.states:
                 # No one else's change was in the way.
                 break
-        match refused:
-            case None:
-                return applied_in_part(desired, snapshot.live)
-            case NotPrivileged():
-                raise refused
-            case _:
-                return await apply_apart(
-                    desired, snapshot, refused, self.changes.change
-                )
+        if isinstance(refused, NotPrivileged):
+            raise refused
+        if refused is None:
+            applied = applied_in_part(desired, snapshot.live)
+        else:
+            applied = await apply_apart(desired, snapshot, refused, self.changes.change)
+        return replace(applied, refused={**taken, **applied.refused})
 
     def _add_count(self, script: Script) -> None:
         """Ask for the rules' counters."""
@@ -270,5 +283,17 @@ class LiveRules:
         snapshot = ruleset.read(sections).without_stale()
         if ruleset is self.ruleset:
             self.ruleset = snapshot.ruleset
-        self._snapshot = snapshot
+        self._snapshot = self._seen = snapshot
         return sections, snapshot
+
+
+def _taken(
+    desired: Collection[Forward], snapshot: Snapshot
+) -> Mapping[str, RouterError]:
+    """Return which forwards another Home Assistant keeps from being live."""
+    live = snapshot.live.forwards
+    return {
+        forward.id: PortTaken(ports=str(forward.external), owner=rival.owner)
+        for forward in desired
+        if live.get(forward.id) != forward and (rival := snapshot.rival(forward))
+    }

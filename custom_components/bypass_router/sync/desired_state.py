@@ -1,32 +1,24 @@
 """Which forwards the user desires, on disk."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NotRequired, Protocol, TypedDict
+from typing import Any, Protocol
 
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.storage import Store
 
 from ..const import DOMAIN
-
-_VERSION = 1
-
-
-class Stored(TypedDict):
-    """What stands in the file."""
-
-    wished: list[str]
-    boot_id: NotRequired[str]
+from ..storage import CheckedStore, NotSaved
 
 
 class File(Protocol):
-    """Where it is kept, as Home Assistant's `Store` does."""
+    """Where it is kept, as `CheckedStore` does."""
 
-    async def async_load(self) -> Stored | None:
-        """Return what was saved last."""
+    async def async_load(self) -> object:
+        """Return what was saved last. Raises NotLoaded."""
 
-    async def async_save(self, data: Stored) -> None:
-        """Write all of it, or nothing."""
+    async def async_save(self, data: Mapping[str, Any]) -> None:
+        """Write all of it, or nothing. Raises NotSaved."""
 
     async def async_remove(self) -> None:
         """Delete the file."""
@@ -47,9 +39,9 @@ class _Request:
     on: bool
 
 
-def file_of(hass: HomeAssistant, entry_id: str) -> Store[Stored]:
+def file_of(hass: HomeAssistant, entry_id: str) -> CheckedStore:
     """Return the file of an entry's desired state."""
-    return Store(hass, _VERSION, f"{DOMAIN}.{entry_id}", atomic_writes=True)
+    return CheckedStore(hass, f"{DOMAIN}.{entry_id}")
 
 
 class DesiredState:
@@ -58,13 +50,22 @@ class DesiredState:
     A request counts when it is saved, and it is saved before the router is asked:
     whatever happens then, it is known afterwards. What no one asks for, such as to
     put lost forwards back, goes by what is saved.
+
+    A request that could not be saved waits, and does not count until it is. All else
+    counts at once, and is written as soon as the disk takes it.
     """
 
-    def __init__(self, file: File) -> None:
-        """Take the file; nothing is read yet."""
+    def __init__(
+        self, file: File, told: Callable[[NotSaved | None], None] = lambda _: None
+    ) -> None:
+        """Take the file, of which nothing is read yet, and who hears of its faults."""
         self._file = file
+        self._told = told
         self._saved = Saved()
+        self._on_disk: Saved | None = None
         self._pending: dict[str, _Request] = {}
+        self.known = True
+        """Whether the file told what was desired; else the router has to."""
 
     @property
     def desired(self) -> frozenset[str]:
@@ -74,12 +75,22 @@ class DesiredState:
 
     @property
     def saved(self) -> frozenset[str]:
-        """The forwards that the file names."""
+        """The forwards whose requests count."""
         return self._saved.forwards
 
     @property
+    def pending(self) -> frozenset[str]:
+        """The forwards with a request that does not count yet."""
+        return frozenset(self._pending)
+
+    @property
+    def written(self) -> bool:
+        """Whether all that counts is on disk."""
+        return self._on_disk == self._saved
+
+    @property
     def boot_id(self) -> str:
-        """The boot of the router that the file names; empty before the first."""
+        """The boot of the router that it was applied on; empty before the first."""
         return self._saved.boot_id
 
     def set(self, forward_id: str, *, on: bool) -> None:
@@ -87,29 +98,43 @@ class DesiredState:
         self._pending[forward_id] = _Request(on)
 
     async def load(self) -> None:
-        """Read the file; where there is none, nothing is desired."""
-        if stored := await self._file.async_load():
-            self._saved = Saved(frozenset(stored["wished"]), stored.get("boot_id", ""))
+        """Read the file; where there is none, nothing is known. Raises NotLoaded."""
+        saved = _parsed(await self._file.async_load())
+        self.known = saved is not None
+        self._on_disk = saved
+        self._saved = saved or Saved()
 
     async def save(self, among: Collection[str]) -> frozenset[str]:
         """Write which of the forwards that exist are desired, and forget the others.
 
-        Returns those that were asked for since the last time, on or off.
+        Returns those that were asked for since the last time, on or off. Raises
+        NotSaved; what was asked for waits then.
         """
         asked = dict(self._pending)
-        await self._save(self.desired.intersection(among))
+        before = self._saved
+        self._saved = replace(before, forwards=self.desired.intersection(among))
+        try:
+            await self._write()
+        except NotSaved:
+            self._saved = before
+            raise
         for key, request in asked.items():
             # One that came while the file was written is for the next time.
             if self._pending[key] is request:
                 del self._pending[key]
         return frozenset(asked)
 
+    async def take_over(self, live: Collection[str]) -> None:
+        """Desire what is live, where it is not known what was desired."""
+        self.known = True
+        await self._set(frozenset(live))
+
     async def take_back(self, before: frozenset[str], keys: frozenset[str]) -> None:
         """Return these to what was saved before, since the router refused the change.
 
         Requests that came in the meantime stand, also for the same once more.
         """
-        await self._save(self.saved - keys | before & keys)
+        await self._set(self.saved - keys | before & keys)
 
     async def give_up(self, gone: frozenset[str]) -> None:
         """Desire no more what is gone.
@@ -118,24 +143,50 @@ class DesiredState:
         still show it on; that is saved by its own change, which may have to take it
         back.
         """
-        await self._save(self.saved - gone)
+        await self._set(self.saved - gone)
 
     async def save_boot_id(self, boot_id: str) -> None:
         """Write on which boot of the router it was applied."""
-        await self._write(replace(self._saved, boot_id=boot_id))
+        self._saved = replace(self._saved, boot_id=boot_id)
+        await self._try_to_write()
 
     async def remove(self) -> None:
         """Delete the file."""
         await self._file.async_remove()
 
-    async def _save(self, desired: frozenset[str]) -> None:
-        """Write which forwards are desired."""
-        await self._write(replace(self._saved, forwards=desired))
+    async def _set(self, desired: frozenset[str]) -> None:
+        """Have these desired, and write it as soon as that can be."""
+        self._saved = replace(self._saved, forwards=desired)
+        await self._try_to_write()
 
-    async def _write(self, saved: Saved) -> None:
-        """Write the file, unless it says so already."""
-        if self._saved != saved:
+    async def _try_to_write(self) -> None:
+        """Write the file; what is not written is written with what comes next."""
+        with suppress(NotSaved):
+            await self._write()
+
+    async def _write(self) -> None:
+        """Write the file, unless it says so already. Raises NotSaved."""
+        saved = self._saved
+        if self._on_disk == saved:
+            return
+        # Until it is written, it may be the one or the other.
+        self._on_disk = None
+        try:
             await self._file.async_save(
                 {"wished": sorted(saved.forwards), "boot_id": saved.boot_id}
             )
-            self._saved = saved
+        except NotSaved as err:
+            self._told(err)
+            raise
+        self._on_disk = saved
+        self._told(None)
+
+
+def _parsed(stored: object) -> Saved | None:
+    """Return what a file says; None if it says nothing that makes sense."""
+    match stored:
+        case {"wished": [*ids], **others} if all(isinstance(key, str) for key in ids):
+            boot_id = others.get("boot_id")
+            return Saved(frozenset(ids), boot_id if isinstance(boot_id, str) else "")
+        case _:
+            return None

@@ -8,6 +8,7 @@ from ..router.errors import ConnectionFailed, ConnectionLost, RouterError, Timed
 from ..router.forward import Forward
 from ..router.monitor import Change
 from ..router.rules.base import Applied, Live
+from ..storage import NotSaved
 from .closing import Closing
 from .comparison import compare, missing
 from .desired_state import DesiredState
@@ -59,6 +60,7 @@ class Reconciler:
         self._refusals = Refusals()
         self._next_change: asyncio.Task[_Outcome] | None = None
         self._unread = False
+        self._unsaved: frozenset[str] = frozenset()
         self._refreshing: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
 
@@ -90,6 +92,7 @@ class Reconciler:
     def request(self, forward_id: str, *, on: bool) -> None:
         """Take a request for one forward, which `reconcile` applies."""
         self._desired.set(forward_id, on=on)
+        self._unsaved -= {forward_id}
 
     def opened(self, boot_id: str) -> None:
         """Take note of a new connection, and of the boot of the router it is to."""
@@ -171,10 +174,14 @@ class Reconciler:
         async with self._changing:
             # From here on, whoever desires something else needs another change.
             self._next_change = None
+            router = self._face.connected
+            if router and not self._desired.known:
+                await self._take_over(await router.rules.read())
             before = self._desired.saved
-            asked = await self._desired.save(self._face.forwards)
+            unsaved = self._unsaved
+            asked = await self._save()
             desired = self._desired.saved
-            if (router := self._face.connected) is None:
+            if router is None:
                 raise ConnectionLost(message="closed")
             try:
                 applied = await self._apply(router, desired, self._live, asked)
@@ -189,11 +196,33 @@ class Reconciler:
                     self.reported(Change())
                 raise
             # Whoever asked for it hears of it, and it is as it was before.
-            turned = asked & (before ^ desired) & applied.refused.keys()
+            turned = (asked - unsaved) & (before ^ desired) & applied.refused.keys()
             await self._desired.take_back(before, turned)
             self._note_refused(applied, asked, turned)
             await self._show_change(router, applied.live)
             return applied.refused
+
+    async def _save(self) -> frozenset[str]:
+        """Write the requests until now, and return for which forwards they are.
+
+        Raises NotSaved; they are tried again then.
+        """
+        if not self._desired.known:
+            # Whoever reads the file later would take it for all that was desired.
+            raise ConnectionLost(message="closed")
+        try:
+            asked = await self._desired.save(self._face.forwards)
+        except NotSaved:
+            # Whoever asks for them hears of it, and no one of what becomes of them.
+            self._unsaved = self._desired.pending
+            self._retry.async_back_off()
+            raise
+        self._unsaved -= asked
+        return asked
+
+    async def _take_over(self, live: Live) -> None:
+        """Desire what is live, since no file tells what was desired."""
+        await self._desired.take_over(self._face.forwards.keys() & live.forwards)
 
     async def _take_back(self, router: ConnectedRouter, before: frozenset[str]) -> None:
         """Return to what was desired before the router refused a change."""
@@ -275,6 +304,8 @@ class Reconciler:
         """Read what is live, and have it be what is desired."""
         reports = self._interference.take_reports()
         live = await router.rules.read()
+        if not self._desired.known:
+            await self._take_over(live)
         seen = compare(
             self._face.forwards,
             self._due,
@@ -298,6 +329,10 @@ class Reconciler:
         else:
             self._note_refused(Applied(live, {}))
         self._show(router, live)
+        if self._unsaved:
+            self._face.in_background(self.reconcile_unasked(), "requests")
+        elif not self._desired.written:
+            self._retry.async_back_off()
         # Some may have been removed or given up meanwhile.
         desired = seen.desired & self._due
         await self._interference.async_tell(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Set as AbstractSet
 from dataclasses import replace
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ..forward import Forward
 from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
@@ -40,6 +40,8 @@ class Chains:
     Of these hooks, `FWD` alone is used where something else translates, and only
     as long as the kernel's chain might drop packets.
     """
+
+    priority: ClassVar = -100
 
     def __init__(
         self,

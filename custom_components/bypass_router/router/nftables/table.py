@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from ..errors import BadOutput
 from ..forward import Forward
@@ -52,6 +53,8 @@ class NftState:
 
 class Nftables:
     """The table `ip ha_bypass`, on a router that has `nft`."""
+
+    priority: ClassVar = -105
 
     def __init__(self, context: RouterContext, *, sudo: bool) -> None:
         """Take the context, and whether the commands need `sudo -n` in front."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Interface
 import re
-from typing import Protocol, Self, override
+from typing import ClassVar, Protocol, Self, override
 
 from ..errors import FirewallFailed, NotPrivileged, RouterError
 from ..forward import Forward
@@ -156,10 +156,14 @@ class Part[S](Protocol):
 class Translator[S](Part[S], Protocol):
     """The part that sends packets elsewhere; the others only let them pass."""
 
+    priority: ClassVar[int]
+    """Of its chain at `prerouting`: the kernel asks the lowest first."""
+
     def forwards(self, state: S) -> Mapping[Tag, Forward]:
         """Return what is translated, whoever's it is: each as one forward.
 
-        Leaves out of what only a part, or something else, is there.
+        In the order in which the kernel asks. Leaves out of what only a part, or
+        something else, is there.
         """
 
     def add_count(self, script: Script) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import batched, groupby
 from typing import Any
 
-from ..forward import Forward
+from ..forward import Forward, Transport
 from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO
 from .base import Live, Part, Phase, PlanStep, Problem, RouterContext, Tag, Translator
@@ -35,8 +35,9 @@ class Snapshot:
         ours = {tag for tag in tags if tag.owner == owner}
         forwards = {
             tag.forward: forward
-            for tag, forward in self._translated().items()
+            for tag, forward in self._translated.items()
             if tag in ours
+            and not self._is_behind(tag)
             and all(
                 part.carries(forward, state)
                 for part, state in parts
@@ -76,13 +77,51 @@ class Snapshot:
             (*(self.states[number] for number in kept), *self.states[count:]),
         )
 
-    def _translated(self) -> dict[Tag, Forward]:
-        """Return what is translated by any part that does so."""
+    def rival(self, forward: Forward) -> Tag | None:
+        """Return which forward of another Home Assistant has a port of this one."""
+        for transport in forward.protocol.transports if self._rivals else ():
+            for port in range(forward.external.first, forward.external.last + 1):
+                if rival := self._rivals.get((transport, port)):
+                    return rival
+        return None
+
+    def _is_behind(self, tag: Tag) -> bool:
+        """Return whether the kernel asks another Home Assistant's forward first."""
+        rival = self.rival(self._translated[tag])
+        return rival is not None and self._order[rival] < self._order[tag]
+
+    @cached_property
+    def _rivals(self) -> Mapping[tuple[Transport, int], Tag]:
+        """Others' forwards, by each port that they have; of several, the first."""
+        rivals: dict[tuple[Transport, int], Tag] = {}
+        for tag in self._order:
+            if tag.owner == self.ruleset.context.owner:
+                continue
+            forward = self._translated[tag]
+            for transport in forward.protocol.transports:
+                for port in range(forward.external.first, forward.external.last + 1):
+                    rivals.setdefault((transport, port), tag)
+        return rivals
+
+    @cached_property
+    def _order(self) -> Mapping[Tag, int]:
+        """The place of each in the order in which the kernel asks."""
+        return {tag: place for place, tag in enumerate(self._translated)}
+
+    @cached_property
+    def _translated(self) -> Mapping[Tag, Forward]:
+        """What is translated by any part that does so, in the kernel's order."""
+        found = sorted(
+            zip(self.ruleset.translators, self.states, strict=False),
+            key=lambda pair: pair[0].priority,
+        )
         translated: dict[Tag, Forward] = {}
-        for translator, state in zip(
-            self.ruleset.translators, self.states, strict=False
-        ):
-            translated = {**translator.forwards(state), **translated}
+        for translator, state in found:
+            translated |= {
+                tag: forward
+                for tag, forward in translator.forwards(state).items()
+                if tag not in translated
+            }
         return translated
 
 
