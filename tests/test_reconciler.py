@@ -179,6 +179,8 @@ class Home:
     async def quiet(self) -> None:
         """Wait until nothing is under way, and nothing planned but what is again."""
         looks = 5
+        if router := self.connected:
+            looks += len(router.rules.before) + len(router.rules.after)
         while self.tasks or (self.planned and looks):
             if not self.tasks:
                 looks -= 1
@@ -227,6 +229,8 @@ class Anything(RuleBasedStateMachine):
         self.wanted: set[str] = set()
         self.unsaved: set[str] = set()
         """Whose last request was answered with: not saved."""
+        self.refused: set[str] = set()
+        """Which the router may have refused, and which may wait for another try."""
         self.asked: list[tuple[str, bool, asyncio.Task[None]]] = []
         self.loop.run_until_complete(self._start(restores=True))
 
@@ -306,6 +310,7 @@ class Anything(RuleBasedStateMachine):
     def refuse(self, refuses: set[str], keeps: set[str]) -> None:
         """The router takes some forwards no longer, and does not let others go."""
         self.kernel.refuses, self.kernel.keeps = refuses, keeps
+        self.refused |= refuses | keeps
 
     @rule(full=st.booleans())
     def fill_disk(self, *, full: bool) -> None:
@@ -394,7 +399,7 @@ class Anything(RuleBasedStateMachine):
         if not self.file.full:
             self._check_others()
         self.file.full = False
-        self.kernel.refuses, self.kernel.keeps = set(), set()
+        self.kernel.refuses, self.kernel.keeps, self.refused = set(), set(), set()
         self.clock.now += 1000
         self.loop.run_until_complete(self.home.quiet())
         wanted = {key: self.home.forwards[key] for key in self.wanted}
@@ -414,8 +419,7 @@ class Anything(RuleBasedStateMachine):
         """What the router refuses is in no one else's way, and is known."""
         if self.home.connected is None:
             return
-        refused = self.kernel.refuses | self.kernel.keeps
-        for key in self.home.forwards.keys() - refused:
+        for key in self.home.forwards.keys() - self.refused:
             wanted = self.home.forwards[key] if key in self.wanted else None
             assert self.kernel.forwards.get(key) == wanted
         for key, forward in self.home.forwards.items():

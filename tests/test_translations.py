@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 import re
 from string import Formatter
+from typing import Final
 
 import pytest
 
@@ -43,6 +44,10 @@ def faults(kind: type[RouterError] = RouterError) -> Iterator[type[RouterError]]
     yield kind
     for narrower in kind.__subclasses__():
         yield from faults(narrower)
+
+
+# Met when there are forwards, and no form of a router's is open.
+LATER: Final = {"PortTaken", "NotSaved", "NotLoaded"}
 
 
 @cache
@@ -121,9 +126,12 @@ def test_the_texts_are_plain(language: str) -> None:
 def test_each_fault_has_its_sentence(fault: type[RouterError]) -> None:
     """In the form and after it, and only with words that the fault always has."""
     have = given().get(fault.__name__, set())
-    in_form = translations()[f"config.error.{fault.key}"]
     later = translations()[f"exceptions.{fault.key}.message"]
-    assert words(in_form) <= have
+    assert words(later) <= have
+    if fault.__name__ in LATER:
+        assert f"config.error.{fault.key}" not in translations()
+        return
+    in_form = translations()[f"config.error.{fault.key}"]
     assert words(later) == words(in_form)
     assert in_form != later
 
@@ -133,8 +141,15 @@ def test_no_two_kinds_of_fault_share_a_sentence() -> None:
     kinds = [fault for fault in faults() if not fault.__subclasses__()]
     assert len({fault.key for fault in kinds}) == len(kinds)
     english = list(translations().values())
-    in_forms = [translations()[f"config.error.{fault.key}"] for fault in kinds]
-    assert all(english.count(text) == 1 for text in in_forms)
+    sentences = [
+        translations()[
+            f"exceptions.{fault.key}.message"
+            if fault.__name__ in LATER
+            else f"config.error.{fault.key}"
+        ]
+        for fault in kinds
+    ]
+    assert all(english.count(text) == 1 for text in sentences)
 
 
 @pytest.mark.parametrize("step", FORMS)

@@ -77,7 +77,9 @@ class CheckedStore:
             "key": self._key,
             "data": data,
         }
-        save_json(self._store.path, whole, atomic_writes=True)
+        path = Path(self._store.path)
+        path.parent.mkdir(exist_ok=True)
+        save_json(str(path), whole, atomic_writes=True)
 
 
 def _reason(err: BaseException) -> str:

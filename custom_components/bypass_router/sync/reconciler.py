@@ -177,10 +177,11 @@ class Reconciler:
             router = self._face.connected
             if router and not self._desired.known:
                 await self._take_over(await router.rules.read())
-            before = self._desired.saved
-            unsaved = self._unsaved
+            before, unsaved = self._desired.saved, self._unsaved
             asked = await self._save()
             desired = self._desired.saved
+            # No one hears of what was told to come later; it stays desired.
+            before = before - unsaved | desired & unsaved
             if router is None:
                 raise ConnectionLost(message="closed")
             try:
@@ -196,7 +197,7 @@ class Reconciler:
                     self.reported(Change())
                 raise
             # Whoever asked for it hears of it, and it is as it was before.
-            turned = (asked - unsaved) & (before ^ desired) & applied.refused.keys()
+            turned = asked & (before ^ desired) & applied.refused.keys()
             await self._desired.take_back(before, turned)
             self._note_refused(applied, asked, turned)
             await self._show_change(router, applied.live)
@@ -229,9 +230,12 @@ class Reconciler:
         await self._desired.take_back(before, self._desired.saved ^ before)
         try:
             # The router may have carried out a part.
-            live = (await self._apply(router, before, self._live)).live
+            applied = await self._apply(router, before, self._live)
+            self._note_refused(applied)
+            live = applied.live
         except RouterError:
             live = await router.rules.read()
+            self._retry.async_back_off()
         await self._show_change(router, live)
 
     def _note_refused(
@@ -286,6 +290,9 @@ class Reconciler:
 
     async def _refresh_once(self) -> None:
         """Settle, or show that the router can't be read."""
+        if self._unsaved:
+            # Its change waits for this one, and needs no router to be written.
+            self._face.in_background(self.reconcile_unasked(), "requests")
         if (router := self._face.connected) is None:
             return
         self._history.refreshes += 1
@@ -329,9 +336,7 @@ class Reconciler:
         else:
             self._note_refused(Applied(live, {}))
         self._show(router, live)
-        if self._unsaved:
-            self._face.in_background(self.reconcile_unasked(), "requests")
-        elif not self._desired.written:
+        if not self._desired.written:
             self._retry.async_back_off()
         # Some may have been removed or given up meanwhile.
         desired = seen.desired & self._due
