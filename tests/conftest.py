@@ -2,6 +2,7 @@
 
 from importlib import import_module
 import os
+from pathlib import Path
 
 from hypothesis import settings
 import pytest
@@ -67,6 +68,12 @@ def runs_tests(config: pytest.Config) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes minutes, so that no one waits for it alone in the end."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture
+def hass_config_dir(tmp_path: Path) -> str:
+    """Let Home Assistant write into a folder of the test's own."""
+    return str(tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -128,7 +128,7 @@ class Home:
         events.async_listen(self.events.append)
         self.reconciler = Reconciler(
             self,
-            DesiredState(file),
+            DesiredState(file, _ISSUES),
             Closing("router", _ISSUES),
             Interference(events, _ISSUES),
             history,

@@ -101,6 +101,13 @@ class Issues:
         else:
             self._clear("not_saved")
 
+    def state_lost(self, *, lost: bool) -> None:
+        """It is not known any more which forwards were to be on."""
+        if lost:
+            self._raise("state_lost", severity=_ERROR)
+        else:
+            self._clear("state_lost")
+
     def refused(self, errors: Mapping[str, RouterError]) -> None:
         """The router refuses some forwards, by name; the others are as desired."""
         if not errors:

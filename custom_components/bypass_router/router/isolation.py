@@ -26,7 +26,7 @@ async def _make_apart(
     """Make each change that can be made, where all at once were refused with an error.
 
     Returns the error of each that can't. One that is refused among `n` takes about
-    log2(n) + 2 attempts.
+    log2(n) + 2 attempts at the most.
     """
     refused: dict[str, RouterError] = {}
     left = list(keys)
@@ -41,15 +41,16 @@ async def _make_apart(
 
     while left and attempts < MOST_ATTEMPTS:
         suspects, untried = left, list[str]()
+        found: RouterError | None = None
         while len(suspects) > 1:
             half = suspects[: len(suspects) // 2]
             rest = suspects[len(half) :]
-            if await fails(half):
+            if found := await fails(half):
                 suspects, untried = half, rest + untried
             else:
                 suspects = rest
         # By itself, as the others may have been in its way, or someone else was.
-        if found := await fails(suspects):
+        if found := found or await fails(suspects):
             refused[suspects[0]] = found
         left = untried
         if left and not await fails(left):

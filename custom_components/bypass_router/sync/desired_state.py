@@ -1,6 +1,6 @@
 """Which forwards the user desires, on disk."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -22,6 +22,16 @@ class File(Protocol):
 
     async def async_remove(self) -> None:
         """Delete the file."""
+
+
+class Told(Protocol):
+    """Who tells the user what is wrong with the file."""
+
+    def not_saved(self, err: NotSaved | None) -> None:
+        """It can't be written; None: it can."""
+
+    def state_lost(self, *, lost: bool) -> None:
+        """What it says makes no sense, or does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +65,7 @@ class DesiredState:
     counts at once, and is written as soon as the disk takes it.
     """
 
-    def __init__(
-        self, file: File, told: Callable[[NotSaved | None], None] = lambda _: None
-    ) -> None:
+    def __init__(self, file: File, told: Told) -> None:
         """Take the file, of which nothing is read yet, and who hears of its faults."""
         self._file = file
         self._told = told
@@ -99,8 +107,10 @@ class DesiredState:
 
     async def load(self) -> None:
         """Read the file; where there is none, nothing is known. Raises NotLoaded."""
-        saved = _parsed(await self._file.async_load())
+        stored = await self._file.async_load()
+        saved = _parsed(stored)
         self.known = saved is not None
+        self._told.state_lost(lost=stored is not None and not self.known)
         self._on_disk = saved
         self._saved = saved or Saved()
 
@@ -176,10 +186,10 @@ class DesiredState:
                 {"wished": sorted(saved.forwards), "boot_id": saved.boot_id}
             )
         except NotSaved as err:
-            self._told(err)
+            self._told.not_saved(err)
             raise
         self._on_disk = saved
-        self._told(None)
+        self._told.not_saved(None)
 
 
 def _parsed(stored: object) -> Saved | None:

@@ -49,7 +49,7 @@ class Lifecycle:
         self._retry = Retry(hass, self.refresh)
         self.reconciler = Reconciler(
             face,
-            DesiredState(file_of(hass, entry.entry_id), issues.not_saved),
+            DesiredState(file_of(hass, entry.entry_id), issues),
             Closing(entry.title, issues, stopped=lambda: self.reconciler.stopped),
             self._interference,
             self.history,

@@ -1,0 +1,257 @@
+"""What is confirmed is on Home Assistant's disk, whatever that disk is like."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+import json
+from pathlib import Path
+import subprocess
+from typing import Any, Final
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_OFF, STATE_ON
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.bypass_router.const import DOMAIN
+from tests.lab.disk import REAL_COMMANDS
+from tests.lab.network import Lab
+from tests.lab.waiting import until
+
+from .setup import (
+    GAME,
+    WEB,
+    forward_id,
+    issue,
+    lose_rules,
+    passes,
+    set_up,
+    switch_of,
+    turn,
+)
+
+# Of a disk that is soon full.
+_SIZE: Final = 256 * 1024
+# The plugin keeps all that is stored in memory, by others in their place.
+_REAL: Final = {
+    name: getattr(Store, name)
+    for name in ("_async_load", "_async_write_data", "async_remove")
+}
+
+
+class SmallDisk:
+    """A disk of Home Assistant's own, which can be full, or read-only."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Mount it where it goes away with the lab."""
+        self._lab = lab
+        self._mount("-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", "/var/tmp")
+        self.path = lab.bypass.disk.path("/var/tmp")
+        self.storage.mkdir()
+
+    @property
+    def storage(self) -> Path:
+        """The folder of all that is stored."""
+        return self.path / ".storage"
+
+    def stored(self, entry: MockConfigEntry, suffix: str = "") -> Path:
+        """Return a file of an entry."""
+        return self.storage / f"{DOMAIN}.{entry.entry_id}{suffix}"
+
+    def wished(self, entry: MockConfigEntry) -> list[str]:
+        """Return which forwards are to be on, going by the file."""
+        wished: list[str] = json.loads(self.stored(entry).read_text())["data"]["wished"]
+        return wished
+
+    def fill(self) -> None:
+        """Leave no room at all."""
+        with suppress(OSError), (self.path / "filling").open("wb", 0) as file:
+            while file.write(bytes(4096)) == 4096:
+                pass
+
+    def empty(self) -> None:
+        """Make room again."""
+        (self.path / "filling").unlink()
+
+    def forbid(self) -> None:
+        """Take no writing any more."""
+        self._mount("-o", "remount,ro", "/var/tmp")
+
+    def permit(self) -> None:
+        """Take it again."""
+        self._mount("-o", "remount,rw", "/var/tmp")
+
+    def _mount(self, *argv: str) -> None:
+        """Run `mount` where the disk is."""
+        pid = self._lab.bypass.disk.namespaces.pid
+        enter = ("nsenter", f"--target={pid}", "--mount", "--pid")
+        subprocess.run([*enter, f"{REAL_COMMANDS}/bin/mount", *argv], check=True)
+
+
+@pytest.fixture
+def disk(at_home: Lab, hass: HomeAssistant) -> Iterator[SmallDisk]:
+    """Home Assistant's disk, to which it really writes."""
+    disk = SmallDisk(at_home)
+    # One that is undone before what it replaces is.
+    with pytest.MonkeyPatch.context() as patch:
+        for name, method in _REAL.items():
+            patch.setattr(Store, name, method)
+        patch.setattr(hass.config, "config_dir", str(disk.path))
+        yield disk
+
+
+FAULTS: Mapping[str, tuple[Callable[[SmallDisk], None], Callable[[SmallDisk], None]]] = {
+    "full": (SmallDisk.fill, SmallDisk.empty),
+    "read-only": (SmallDisk.forbid, SmallDisk.permit),
+}
+
+
+def state(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> str:
+    """Return the state of a forward's switch."""
+    found = hass.states.get(switch_of(hass, entry, name))
+    assert found
+    return found.state
+
+
+async def restart(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Have the entry begin anew, from what is on the disk."""
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("before", "to"), [("on", "off"), ("off", "on")])
+async def test_what_could_not_be_saved_is_told_and_comes_when_it_can(
+    hass: HomeAssistant, at_home: Lab, disk: SmallDisk, fault: str, before: str, to: str
+) -> None:
+    """No restart turns round what was answered with success."""
+    begin, end = FAULTS[fault]
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB, GAME)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    await turn(hass, before, web)
+    begin(disk)
+    with pytest.raises(HomeAssistantError) as raised:
+        await turn(hass, to, web)
+    assert raised.value.translation_key == "not_saved"
+    assert (told := issue(hass, "not_saved"))
+    assert told.translation_placeholders
+    assert str(disk.path) not in str(told.translation_placeholders)
+    # Nothing was done behind the answer's back.
+    assert state(hass, entry, "Web") == before
+    assert await passes(at_home) is (before == "on")
+    end(disk)
+    await until(lambda: state(hass, entry, "Web") == to)
+    assert await passes(at_home) is (to == "on")
+    assert disk.wished(entry) == ([forward_id(entry, "Web")] if to == "on" else [])
+    assert not issue(hass, "not_saved")
+    await restart(hass, entry)
+    assert state(hass, entry, "Web") == to
+    assert await passes(at_home) is (to == "on")
+
+
+async def test_a_restart_with_the_disk_full_is_as_what_was_confirmed(
+    hass: HomeAssistant, at_home: Lab, disk: SmallDisk
+) -> None:
+    """What was answered with an error is as it was before."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB, GAME)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    disk.fill()
+    with pytest.raises(HomeAssistantError):
+        await turn(hass, "on", switch_of(hass, entry, "Game"))
+    await restart(hass, entry)
+    assert state(hass, entry, "Web") == STATE_ON
+    assert state(hass, entry, "Game") == STATE_OFF
+    # What is lost meanwhile comes back all the same.
+    lose_rules(at_home)
+    await until(lambda: "8443" in nft(at_home))
+    assert await passes(at_home)
+
+
+def nft(lab: Lab) -> str:
+    """Return the router's rules."""
+    return lab.bypass.real("nft", "list", "ruleset").stdout
+
+
+NONSENSE: Final = {
+    "nothing": b"",
+    "half": b'{"version": 1, "minor_version": 1, "key": "x", "data": {"wish',
+    "no JSON": b"\x00\xff\xfe" * 100,
+    "no object": b"[]",
+    "no data": b'{"version": 1}',
+    "other data": b'{"version": 1, "minor_version": 1, "key": "x", "data": [1]}',
+    "other types": b'{"version": 1, "minor_version": 1, "key": "x",'
+    b' "data": {"wished": "all", "boot_id": 3}}',
+}
+
+
+@pytest.mark.parametrize("text", NONSENSE.values(), ids=NONSENSE.keys())
+async def test_a_file_that_makes_no_sense_changes_nothing_on_the_router(
+    hass: HomeAssistant, at_home: Lab, disk: SmallDisk, text: bytes
+) -> None:
+    """What is live stays so, and is desired from then on: nothing opens or closes."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB, GAME)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    for suffix in ("", ".totals", ".targets"):
+        disk.stored(entry, suffix).write_bytes(text)
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert await passes(at_home)
+    assert state(hass, entry, "Web") == STATE_ON
+    assert state(hass, entry, "Game") == STATE_OFF
+    # Of what is no JSON, Home Assistant itself tells.
+    told = issue(hass, "state_lost") or issue(hass, "storage_corruption")
+    assert told
+    await turn(hass, "on", switch_of(hass, entry, "Game"))
+    await turn(hass, "off", switch_of(hass, entry, "Web"))
+    assert not await passes(at_home)
+    assert disk.wished(entry) == [forward_id(entry, "Game")]
+
+
+async def test_a_file_that_can_not_be_read_is_no_reason_to_close_anything(
+    hass: HomeAssistant, at_home: Lab, disk: SmallDisk
+) -> None:
+    """Nothing is shown or done until it can; then all is as it was to be."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB, GAME)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    file = disk.stored(entry)
+    kept = file.rename(file.with_suffix(".kept"))
+    file.mkdir()
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert "disk" in str(entry.reason)
+    assert await passes(at_home)
+    file.rmdir()
+    kept.rename(file)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert state(hass, entry, "Web") == STATE_ON
+    assert await passes(at_home)
+
+
+async def test_other_files_that_can_not_be_written_stop_nothing(
+    hass: HomeAssistant, at_home: Lab, disk: SmallDisk
+) -> None:
+    """Totals and learnt devices are written when there is room."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB, GAME)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    disk.fill()
+    disk.stored(entry, ".totals").unlink(missing_ok=True)
+    disk.fill()
+    assert await passes(at_home)
+    await restart(hass, entry)
+    assert await passes(at_home)
+    assert state(hass, entry, "Web") == STATE_ON
+    disk.empty()
+    await turn(hass, "on", switch_of(hass, entry, "Game"))
