@@ -5,7 +5,7 @@ from contextlib import suppress
 import json
 from pathlib import Path
 import subprocess
-from typing import Any, Final
+from typing import Final
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_OFF, STATE_ON
@@ -102,7 +102,9 @@ def disk(at_home: Lab, hass: HomeAssistant) -> Iterator[SmallDisk]:
         yield disk
 
 
-FAULTS: Mapping[str, tuple[Callable[[SmallDisk], None], Callable[[SmallDisk], None]]] = {
+FAULTS: Mapping[
+    str, tuple[Callable[[SmallDisk], None], Callable[[SmallDisk], None]]
+] = {
     "full": (SmallDisk.fill, SmallDisk.empty),
     "read-only": (SmallDisk.forbid, SmallDisk.permit),
 }

@@ -129,7 +129,7 @@ async def test_all_others_come_back_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is told by its switch and by a repair, logged once, and comes in the end."""
-    monkeypatch.setattr(refusals, "LAST_DELAY", refusals.FIRST_DELAY)
+    monkeypatch.setattr(refusals, "LAST_DELAY", 1.0)
     home = await at_work(hass, at_home, options, "Web", "Game", "Nine")
     refuse(at_home.bypass, 9001)
     if loss == "reboot":
@@ -191,7 +191,9 @@ async def test_one_that_was_changed_to_it_keeps_no_other_open(
     await home.turn("on", "New")
     await home.is_on("New", 8444)
     hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
-    await until(lambda: "8443" not in at_home.bypass.real("nft", "list", "ruleset").stdout)
+    await until(
+        lambda: "8443" not in at_home.bypass.real("nft", "list", "ruleset").stdout
+    )
     assert not await passes(at_home)
     await home.is_on("New", 8444)
     # Removed, it is no one's business any more.

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router import transactions
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.isolation import MOST_ATTEMPTS
 from custom_components.bypass_router.router.live_rules import LiveRules

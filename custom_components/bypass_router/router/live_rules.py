@@ -236,7 +236,10 @@ class LiveRules:
             before = snapshot
             refused, snapshot = await self.changes.change(desired, snapshot)
             if not snapshot.ruleset.plan(desired, snapshot):
-                return Applied(snapshot.live, taken)
+                if not _taken(desired, snapshot):
+                    return Applied(snapshot.live, taken)
+                # Someone came first meanwhile; nothing of ours is to lie in wait there.
+                continue
             if refused and snapshot.states == before.states:
                 # No one else's change was in the way.
                 break

@@ -65,7 +65,7 @@ class DesiredState:
     counts at once, and is written as soon as the disk takes it.
     """
 
-    def __init__(self, file: File, told: Told) -> None:
+    def __init__(self, file: File, told: Told | None = None) -> None:
         """Take the file, of which nothing is read yet, and who hears of its faults."""
         self._file = file
         self._told = told
@@ -110,7 +110,8 @@ class DesiredState:
         stored = await self._file.async_load()
         saved = _parsed(stored)
         self.known = saved is not None
-        self._told.state_lost(lost=stored is not None and not self.known)
+        if self._told:
+            self._told.state_lost(lost=stored is not None and not self.known)
         self._on_disk = saved
         self._saved = saved or Saved()
 
@@ -186,10 +187,12 @@ class DesiredState:
                 {"wished": sorted(saved.forwards), "boot_id": saved.boot_id}
             )
         except NotSaved as err:
-            self._told.not_saved(err)
+            if self._told:
+                self._told.not_saved(err)
             raise
         self._on_disk = saved
-        self._told.not_saved(None)
+        if self._told:
+            self._told.not_saved(None)
 
 
 def _parsed(stored: object) -> Saved | None:

@@ -1,13 +1,21 @@
 """Our chains in one variant of iptables: read, judged, and changed."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import replace
 import re
 from typing import ClassVar, Literal
 
 from ..forward import Forward
-from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
+from ..rules.base import (
+    Claim,
+    Phase,
+    PlanStep,
+    Problem,
+    RouterContext,
+    Tag,
+    unreadable,
+)
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .changes import blocks_of, changes_of, leftovers_of
@@ -15,7 +23,16 @@ from .created_chains import LISTING, Traces
 from .empty_table import removal_of
 from .legacy import NAMES, NO_TABLE, guarded
 from .rule import Rule, listed
-from .rules import FWD, HOOKS, MANGLE, PRE, Hook, forward_of_rules, rules_of
+from .rules import (
+    FWD,
+    HOOKS,
+    MANGLE,
+    PRE,
+    Hook,
+    claims_of,
+    forward_of_rules,
+    rules_of,
+)
 from .state import (
     Entrance,
     IptablesState,
@@ -124,7 +141,7 @@ class Chains:
             tag: forward_of_rules(
                 tag,
                 Counter({item: n for item, n in rules.items() if item[0] in _NAT}),
-                self._context,
+                replace(self._context, owner=tag.owner),
             )
             for tag, rules in state.tagged.items()
         }
@@ -133,6 +150,12 @@ class Chains:
             for tag, forward in found.items()
             if forward and state.enters(tag) and self._holds(forward, tag, state)
         }
+
+    def claims(self, state: IptablesState) -> Iterator[Claim]:
+        """Yield what each rule leads away, in the order in which the kernel asks."""
+        for rule in state.chains.get(PRE) or ():
+            if tag := tag_of(rule):
+                yield from claims_of(tag, rule, self._context)
 
     def carries(self, forward: Forward, state: IptablesState) -> bool:
         """Return whether all that the forward needs here is active, and no more."""

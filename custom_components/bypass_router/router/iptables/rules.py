@@ -21,6 +21,7 @@ catch-all of a proxy stands before them.
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address
@@ -34,7 +35,7 @@ from ..forward import (
     normal_sources,
     parse_sources,
 )
-from ..rules.base import RouterContext, Tag
+from ..rules.base import Claim, RouterContext, Tag
 from .rule import Rule
 
 # Forwards whose rules are kept as values, so that a look costs little.
@@ -134,6 +135,16 @@ def forward_of_rules(
 ) -> Forward | None:
     """Return the forward that exactly these rules translate, if there is one."""
     return _carried_out(tag, frozenset(rules.items()), context)
+
+
+def claims_of(tag: Tag, rule: Rule, context: RouterContext) -> Iterator[Claim]:
+    """Yield what a DNAT rule leads away of what is addressed to the router."""
+    if rule.value("-d") != str(context.address.ip):
+        return
+    with suppress(ValueError):
+        match rule.value("-p"):
+            case "tcp" | "udp" as transport:
+                yield Claim(tag, transport, _read_ports(rule.value("--dport")))
 
 
 @lru_cache(_KEPT)

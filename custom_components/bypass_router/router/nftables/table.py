@@ -8,7 +8,15 @@ from typing import ClassVar
 
 from ..errors import BadOutput
 from ..forward import Forward
-from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
+from ..rules.base import (
+    Claim,
+    Phase,
+    PlanStep,
+    Problem,
+    RouterContext,
+    Tag,
+    unreadable,
+)
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import (
@@ -17,6 +25,7 @@ from .elements import (
     PLACES,
     TABLE,
     Element,
+    Translation,
     add_line,
     delete_line,
     elements_of,
@@ -122,6 +131,13 @@ class Nftables:
             for tag, tagged in state.tagged.items()
         }
         return {tag: forward for tag, forward in found.items() if forward}
+
+    def claims(self, state: NftState) -> Iterator[Claim]:
+        """Yield what each element leads away; no two of the same."""
+        for tag, elements in state.tagged.items():
+            for element in elements:
+                if isinstance(element, Translation):
+                    yield Claim(tag, element.transport, element.ports)
 
     def carries(self, forward: Forward, state: NftState) -> bool:
         """Return whether exactly this forward is translated here."""

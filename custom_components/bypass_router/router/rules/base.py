@@ -1,6 +1,6 @@
 """What every firewall backend can do."""
 
-from collections.abc import Collection, Mapping, Set as AbstractSet
+from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Interface
@@ -8,7 +8,7 @@ import re
 from typing import ClassVar, Protocol, Self, override
 
 from ..errors import FirewallFailed, NotPrivileged, RouterError
-from ..forward import Forward
+from ..forward import Forward, PortRange, Transport
 from ..ssh.script import Result, Script
 from ..ssh.sudo import refused_by_sudo
 
@@ -72,6 +72,16 @@ class Applied:
         for error in self.refused.values():
             raise error
         return self.live
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a rule leads away, whether the rest of its forward is there or not."""
+
+    tag: Tag
+    transport: Transport
+    ports: PortRange
+    """The external ones."""
 
 
 class Problem(StrEnum):
@@ -162,9 +172,11 @@ class Translator[S](Part[S], Protocol):
     def forwards(self, state: S) -> Mapping[Tag, Forward]:
         """Return what is translated, whoever's it is: each as one forward.
 
-        In the order in which the kernel asks. Leaves out of what only a part, or
-        something else, is there.
+        Leaves out of what only a part, or something else, is there.
         """
+
+    def claims(self, state: S) -> Iterator[Claim]:
+        """Yield what each rule leads away, in the order in which the kernel asks."""
 
     def add_count(self, script: Script) -> None:
         """Add the command that prints how many connections were translated."""

@@ -10,10 +10,11 @@ from functools import cached_property
 from itertools import batched, groupby
 from typing import Any
 
-from ..forward import Forward, Transport
+from ..forward import Forward
 from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO
 from .base import Live, Part, Phase, PlanStep, Problem, RouterContext, Tag, Translator
+from .claims import Claims
 
 # The kernel cuts a process's name after 15 characters.
 _NAME_LENGTH = 15
@@ -37,7 +38,7 @@ class Snapshot:
             tag.forward: forward
             for tag, forward in self._translated.items()
             if tag in ours
-            and not self._is_behind(tag)
+            and not self._claims.is_behind(tag, forward)
             and all(
                 part.carries(forward, state)
                 for part, state in parts
@@ -79,44 +80,29 @@ class Snapshot:
 
     def rival(self, forward: Forward) -> Tag | None:
         """Return which forward of another Home Assistant has a port of this one."""
-        for transport in forward.protocol.transports if self._rivals else ():
-            for port in range(forward.external.first, forward.external.last + 1):
-                if rival := self._rivals.get((transport, port)):
-                    return rival
-        return None
-
-    def _is_behind(self, tag: Tag) -> bool:
-        """Return whether the kernel asks another Home Assistant's forward first."""
-        rival = self.rival(self._translated[tag])
-        return rival is not None and self._order[rival] < self._order[tag]
+        return self._claims.rival(forward)
 
     @cached_property
-    def _rivals(self) -> Mapping[tuple[Transport, int], Tag]:
-        """Others' forwards, by each port that they have; of several, the first."""
-        rivals: dict[tuple[Transport, int], Tag] = {}
-        for tag in self._order:
-            if tag.owner == self.ruleset.context.owner:
-                continue
-            forward = self._translated[tag]
-            for transport in forward.protocol.transports:
-                for port in range(forward.external.first, forward.external.last + 1):
-                    rivals.setdefault((transport, port), tag)
-        return rivals
+    def _claims(self) -> Claims:
+        """Who has which port."""
+        claims = (
+            claim
+            for translator, state in self._in_order
+            for claim in translator.claims(state)
+        )
+        return Claims(claims, self.ruleset.context.owner)
 
-    @cached_property
-    def _order(self) -> Mapping[Tag, int]:
-        """The place of each in the order in which the kernel asks."""
-        return {tag: place for place, tag in enumerate(self._translated)}
+    @property
+    def _in_order(self) -> list[tuple[Translator[Any], Any]]:
+        """What translates, and what it holds, in the order in which the kernel asks."""
+        found = zip(self.ruleset.translators, self.states, strict=False)
+        return sorted(found, key=lambda pair: pair[0].priority)
 
     @cached_property
     def _translated(self) -> Mapping[Tag, Forward]:
-        """What is translated by any part that does so, in the kernel's order."""
-        found = sorted(
-            zip(self.ruleset.translators, self.states, strict=False),
-            key=lambda pair: pair[0].priority,
-        )
+        """What is translated by any part that does so."""
         translated: dict[Tag, Forward] = {}
-        for translator, state in found:
+        for translator, state in self._in_order:
             translated |= {
                 tag: forward
                 for tag, forward in translator.forwards(state).items()
