@@ -7,29 +7,35 @@ and what others have put into the firewall is there to the letter.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 import random
 from types import MappingProxyType
 from typing import Any, Final
 
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.router.backend import Backend
+from custom_components.bypass_router.router.errors import FirewallFailed, PortTaken
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
+from custom_components.bypass_router.storage import NotSaved
 from custom_components.bypass_router.sync import rate_limit
 from custom_components.bypass_router.sync.connection import async_owner
 from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Transport
 from tests.lab.network import Lab
+from tests.lab.refusing import refuse, take_all
 from tests.lab.waiting import NeverCame, soon, until, until_told
 from tests.router.client import connect
 
-from .setup import set_up, subentry, switch_of, turn
+from .setup import issue, set_up, subentry, switch_of, turn
+from .small_disk import SmallDisk, small_disk
 
 PAYLOAD_EVERY: Final = 20
 MOST_FORWARDS: Final = 8
@@ -62,14 +68,26 @@ table inet others {
 """
 
 
+@pytest.fixture
+def disk(at_home: Lab, hass: HomeAssistant) -> Iterator[SmallDisk]:
+    """Home Assistant's disk, which may be full."""
+    with small_disk(at_home, hass) as disk:
+        yield disk
+
+
 class Walker:
     """Takes steps, and knows what has to be so after each of them."""
 
     def __init__(
-        self, hass: HomeAssistant, lab: Lab, entry: MockConfigEntry, seed: int
+        self,
+        hass: HomeAssistant,
+        lab: Lab,
+        entry: MockConfigEntry,
+        seed: int,
+        disk: SmallDisk | None = None,
     ) -> None:
         """Begin with no forward."""
-        self.hass, self.lab, self.entry = hass, lab, entry
+        self.hass, self.lab, self.entry, self.disk = hass, lab, entry, disk
         self.firewall = Backend(entry.options["firewall"])
         self.chance = random.Random(seed)
         self.forwards: dict[str, Mapping[str, Any]] = {}
@@ -90,6 +108,11 @@ class Walker:
             self.cut: 1,
             self.reboot: 1,
             self.restart: 3,
+            self.refuse: 3 if self.forwards else 0,
+            self.rival: 3 if self.forwards else 0,
+            self.fill_disk: 3 if self.forwards and self.disk else 0,
+            self.undo: 4 if self.forwards else 0,
+            self.kill_watcher: 4,
         }
         (step,) = self.chance.choices(list(steps), list(steps.values()))
         return await step()
@@ -234,6 +257,88 @@ class Walker:
         await self.hass.async_block_till_done()
         return "restart"
 
+    async def refuse(self) -> str:
+        """Let the router refuse one forward for a while, in which all are lost."""
+        name = self.chance.choice(sorted(self.forwards))
+        port = str(self.forwards[name]["external_port"]).partition("-")[0]
+        others = [other for other in sorted(self.forwards) if other != name]
+        refuse(self.lab.bypass, port)
+        try:
+            if name not in self.on:
+                await self._turn_in_vain("on", FirewallFailed.key, name, *others)
+                self.on |= set(others)
+            await self.check(f"refuse {name}", payload=False)
+            await self._on_router("nft flush ruleset; iptables -t nat -F; iptables -F")
+            await self.put_foreign()
+            wished = name in self.on
+            self.on.discard(name)
+            await self.check(f"lose all, refusing {name}", payload=False)
+            if wished:
+                await until(lambda: issue(self.hass, "refused"))
+                self.on.add(name)
+        finally:
+            take_all(self.lab.bypass)
+        return f"take {name} again"
+
+    async def _turn_in_vain(self, state: str, why: str, *names: str) -> None:
+        """Turn these on or off, and hear that one of them can't be."""
+        with pytest.raises(HomeAssistantError) as raised:
+            await self.turn(state, *names)
+        assert raised.value.translation_key == why
+
+    async def rival(self) -> str:
+        """Let another Home Assistant want the port of one."""
+        name = self.chance.choice(sorted(self.forwards))
+        theirs = replace(self._forward(name), id="01THEIRS")
+        rival = await connect(self.lab, "cd34", firewall=self.firewall)
+        try:
+            if name in self.on:
+                with pytest.raises(PortTaken):
+                    await rival.rules.apply([theirs])
+                return f"keep {name}"
+            await rival.rules.apply([theirs])
+            await self._turn_in_vain("on", PortTaken.key, name)
+            await self.check(f"leave {name} to another", payload=False)
+            await rival.rules.apply([])
+        finally:
+            await rival.close()
+        return await self.turn("on", name)
+
+    async def fill_disk(self) -> str:
+        """Let Home Assistant's disk be full while someone turns a switch."""
+        name = self.chance.choice(sorted(self.forwards))
+        state = "off" if name in self.on else "on"
+        assert self.disk
+        self.disk.fill()
+        try:
+            await self._turn_in_vain(state, NotSaved.key, name)
+            await self.check(f"turn {name} {state}, with a full disk", payload=False)
+        finally:
+            self.disk.empty()
+        self.on ^= {name}
+        return f"save {name} {state} at last"
+
+    async def undo(self) -> str:
+        """Let someone put back the rules of just before, at once."""
+        name = self.chance.choice(sorted(self.forwards))
+        await self._on_router(
+            "iptables-save >/root/saved; nft list table ip ha_bypass >/root/saved.nft"
+        )
+        done = await self.turn("off" if name in self.on else "on", name)
+        await self._on_router(
+            "iptables-restore </root/saved; if [ -s /root/saved.nft ]; then"
+            " nft delete table ip ha_bypass; nft -f /root/saved.nft; fi"
+        )
+        return f"{done}, undone"
+
+    async def kill_watcher(self) -> str:
+        """Let a part of what watches the router die."""
+        command = self.chance.choice(
+            ("nft monitor", "conntrack -E", "ip -4 monitor rule", "sleep 1")
+        )
+        await self._on_router(f"pkill -f '^{command}'; true")
+        return f"kill {command}, {await self.harm()}"
+
     async def put_foreign(self) -> None:
         """Have others' rules there, and only once."""
 
@@ -303,12 +408,16 @@ class Walker:
         )
         return found
 
+    def _forward(self, name: str) -> Forward:
+        """Return a forward as it is set up."""
+        fields = {k: v for k, v in self.forwards[name].items() if k != "name"}
+        return Forward.parse(self._id(name), **fields)
+
     async def check(self, done: str, *, payload: bool) -> None:
         """See that all is as desired, within the time that the network needs."""
         desired = {}
         for name in self.on:
-            fields = {k: v for k, v in self.forwards[name].items() if k != "name"}
-            forward = Forward.parse(self._id(name), **fields)
+            forward = self._forward(name)
             desired[forward.id] = forward
         expected = {
             switch_of(self.hass, self.entry, name): "on" if name in self.on else "off"
@@ -374,14 +483,14 @@ class Walker:
 
 
 async def test_who_turns_a_switch_after_a_restart_of_the_router_has_waited_for_it(
-    at_home: Lab, hass: HomeAssistant
+    at_home: Lab, hass: HomeAssistant, disk: SmallDisk
 ) -> None:
     """However early on a walk: what it asks for would be dropped in silence.
 
     While nothing is on, nothing but the lost connection tells of a restart.
     """
     entry = await set_up(hass, at_home, firewall="nftables")
-    walker = Walker(hass, at_home, entry, 0)
+    walker = Walker(hass, at_home, entry, 0, disk)
     await walker.put_foreign()
     for _ in range(3):
         await walker.add()
@@ -408,6 +517,7 @@ async def test_whatever_happens_what_is_desired_is_live(
     hass: HomeAssistant,
     monkeypatch: pytest.MonkeyPatch,
     journey: Journey,
+    disk: SmallDisk,
     firewall: str,
     seed: int,
 ) -> None:
@@ -415,7 +525,7 @@ async def test_whatever_happens_what_is_desired_is_live(
     # A walk meets more harm in a minute than patience is made for.
     monkeypatch.setattr(rate_limit, "SECONDS", 0.0)
     entry = await set_up(hass, at_home, firewall=firewall)
-    walker = Walker(hass, at_home, entry, journey.seed + seed)
+    walker = Walker(hass, at_home, entry, journey.seed + seed, disk)
     await walker.put_foreign()
     for number in journey.steps():
         done = await walker.step()
