@@ -2,7 +2,7 @@
 
 import pytest
 
-from custom_components.bypass_router.router import monitor
+from custom_components.bypass_router.router import watch_script
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
@@ -33,7 +33,7 @@ iptables-legacy then runs the program that a rule names to load it by.
 
 def give_up_after(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     """Let what waits on the router end after so many seconds of silence."""
-    for module in (monitor, shell):
+    for module in (watch_script, shell):
         monkeypatch.setattr(module, "HEARTBEAT_LIMIT", seconds)
 
 

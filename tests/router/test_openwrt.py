@@ -1,12 +1,13 @@
 """All that we run on an OpenWrt works there, with busybox's applets and little else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 import re
 import shlex
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -177,9 +178,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                     assert complaint not in result.output, (label, result)
         return sections
 
-    def note_stream(self: Session, text: str, heartbeat: float) -> object:
+    def note_stream(
+        self: Session, text: str, heartbeat: float, **more: Any
+    ) -> AsyncGenerator[str]:
         texts.append(text)
-        return stream(self, text, heartbeat)
+        return stream(self, text, heartbeat, **more)
 
     monkeypatch.setattr(Session, "run", note_run)
     monkeypatch.setattr(Session, "stream", note_stream)

@@ -2,9 +2,9 @@
 
 A router with `conntrack` tells of each connection that it translates. That is a hint,
 after which the counters are read, every few seconds at the most; nothing is asked while
-nothing comes. Without it, they are read once a minute, which is one round trip and one
-process on the router: a forward's rules tell no one when they are used. That is done
-only while someone wants to know and a forward is on.
+nothing comes. Where it can't be heard, they are read once a minute, which is one round
+trip and one process on the router: a forward's rules tell no one when they are used.
+That is done only while someone wants to know and a forward is on.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from homeassistant.helpers.event import async_track_time_interval
 
 from ..router.errors import RouterError
 from ..router.forward import Forward
-from ..router.monitor import NewConnection
+from ..router.monitor import NewConnection, Unheard
 from ..router.router import Router
 from .store import Totals
 from .tally import Tally
@@ -84,8 +84,11 @@ class Counters:
         return lambda: self._listeners.remove(update)
 
     @callback
-    def async_connected(self, connection: NewConnection) -> None:
+    def async_connected(self, connection: NewConnection | Unheard) -> None:
         """Take the hint that a connection came, perhaps by one of our forwards."""
+        if isinstance(connection, Unheard):
+            self.async_read_soon()
+            return
         for forward in self._forwards().values():
             if (
                 forward.external.first <= connection.port <= forward.external.last
@@ -110,7 +113,7 @@ class Counters:
     def _poll(self, _: datetime) -> None:
         """Read the counters of a router that does not tell when they change."""
         router = self._router()
-        if router and not router.probe.tools.conntrack and self._forwards():
+        if router and not router.hears_connections and self._forwards():
             self.async_read_soon()
 
     async def _read(self) -> None:

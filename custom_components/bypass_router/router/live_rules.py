@@ -62,6 +62,10 @@ class LiveRules:
         self._lost: set[str] = set()
         self.listing: Mapping[str, str] = {}
         """The rules as they were printed last, by the label of each section."""
+        self.printed: dict[str, str] = {}
+        """What each command has printed that was run last for a look at the rules."""
+        self.on_read: Callable[[], None] | None = None
+        """Called when the rules were read."""
         self.changes = Transactions(self._run)
         """The changes that the router was asked for."""
 
@@ -283,6 +287,12 @@ class LiveRules:
             for label, result in sections.items()
             if label in of_rules and not label.startswith("apply")
         }
+        self.printed |= {
+            command: sections[label].output
+            for label, command in script.commands.items()
+        }
+        if self.on_read:
+            self.on_read()
         snapshot = ruleset.read(sections).without_stale()
         if ruleset is self.ruleset:
             self.ruleset = snapshot.ruleset

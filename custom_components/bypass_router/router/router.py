@@ -1,10 +1,9 @@
 """A router that is connected: what it is, what it tells, and our rules on it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-import time
 from typing import Self
 
 from .backend import Backend
@@ -12,7 +11,7 @@ from .conntrack import close_connections
 from .errors import ClosingRefused, ConnectionsStay, NotPrivileged
 from .forward import Forward
 from .live_rules import LiveRules
-from .monitor import Change, Monitor, NewConnection
+from .monitor import Change, NewConnection, Unheard
 from .network.listeners import Listener, listeners_script, read_listeners
 from .network.neighbours import Neighbour, neighbours_script, read_neighbours
 from .probe.probe import Probe, probe_script, read_probe
@@ -22,8 +21,8 @@ from .ssh.credentials import Credentials, HostKey
 from .ssh.rights import Rights, read_rights, rights_script
 from .ssh.script import Result, Script
 from .ssh.session import PATIENCE, SCRIPT_TIMEOUT, Session
-from .ssh.shell import HEARTBEAT_INTERVAL
 from .ssh.sudo import as_root
+from .watch import Watch
 
 # Of the ten sessions that a server allows at once, most are for what matters more.
 _VISITS = 2
@@ -52,10 +51,7 @@ class Router:
         """The rules of ours on it."""
         self.visits = asyncio.Semaphore(_VISITS)
         """Held by whoever runs scripts beside those of this class, for a while."""
-        self.reports = probe.tools.listens
-        """Whether changes are reported with the program that made them."""
-        self.watched_since: float | None = None
-        """When the watcher on the router began, in Unix time; None without one."""
+        self._watch = Watch(session, self.rules, probe, self.context)
 
     @classmethod
     async def connect(
@@ -101,41 +97,35 @@ class Router:
         """Run a script that stays; see `Session.stream`."""
         return self._session.stream(text, heartbeat)
 
-    async def watch(self) -> AsyncIterator[Change | NewConnection]:
+    async def watch(self) -> AsyncGenerator[Change | NewConnection | Unheard]:
         """Yield whenever the rules may have changed, for others or through us.
 
-        And whenever a connection was translated, where the router has `conntrack`.
+        And whenever a connection was translated, where the router has `conntrack`, or
+        may have been while no one listened.
 
         The first change comes at once, as soon as no other can be missed:
-        `read` then, and after each further one. Ends when the watcher on the
-        router ends, which may be watched again; raises ConnectionLost.
+        `read` then, and after each further one. Ends when the watcher on the router
+        ends, or a part of it, and nothing of it is left there; the router may be
+        watched again. Raises ConnectionLost.
         """
-        while True:
-            watch = Monitor(
-                self.rules.ruleset.looks(heard=self.reports),
-                sudo=self.probe.sudo,
-                patience=self._session.patience,
-                by_report=self.reports,
-                connections_at=self.context.address.ip
-                if self.probe.tools.conntrack
-                else None,
-            )
-            stream = self._session.stream(watch.text, HEARTBEAT_INTERVAL)
-            try:
-                async with aclosing(stream) as lines:
-                    async for line in lines:
-                        for heard in watch.heard(line):
-                            self.watched_since = self.watched_since or time.time()
-                            yield heard
-                        if watch.unavailable:
-                            # What it has started may keep the channel open.
-                            break
-            finally:
-                self.watched_since = None
-            if not watch.unavailable:
-                return
-            # The account may use `nft`, and not listen to it.
-            self.reports = False
+        async with aclosing(self._watch.events()) as all_told:
+            async for told in all_told:
+                yield told
+
+    @property
+    def reports(self) -> bool:
+        """Whether changes are reported with the program that made them."""
+        return self._watch.reports
+
+    @property
+    def hears_connections(self) -> bool:
+        """Whether the router tells of each connection that is translated."""
+        return self._watch.hears_connections
+
+    @property
+    def watched_since(self) -> float | None:
+        """When the watcher on the router began, in Unix time; None without one."""
+        return self._watch.since
 
     async def close_connections(self, forwards: Collection[Forward]) -> int:
         """End what is still connected by these forwards, which are no longer live.

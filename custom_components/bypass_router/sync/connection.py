@@ -20,7 +20,7 @@ from ..router.errors import (
     RouterError,
     TooManyAttempts,
 )
-from ..router.monitor import Change, NewConnection
+from ..router.monitor import Change, NewConnection, Unheard
 from ..router.router import Router
 from ..router.ssh.credentials import Credentials, HostKey
 from .login_limit import one_attempt
@@ -81,7 +81,7 @@ class RouterConnection:
         on_open: Callable[[Router], None],
         on_change: Callable[[Change], None],
         on_loss: Callable[[], None],
-        on_connection: Callable[[NewConnection], None] = lambda _: None,
+        on_connection: Callable[[NewConnection | Unheard], None] = lambda _: None,
     ) -> None:
         """Take whom to tell; nothing is connected yet."""
         self._hass = hass
@@ -129,10 +129,10 @@ class RouterConnection:
             try:
                 async for told in router.watch():
                     heard = True
-                    if isinstance(told, NewConnection):
-                        self._on_connection(told)
-                    else:
+                    if isinstance(told, Change):
                         self._on_change(told)
+                    else:
+                        self._on_connection(told)
             except RouterError as err:
                 _LOGGER.debug("%s can't be watched: %s", self._entry.title, err)
             if not router.closed:

@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant, callback
 
 from ..issues import Issues
 from ..router.errors import ConnectionLost, TimedOut
-from ..router.monitor import Change, NewConnection
+from ..router.monitor import Change, NewConnection, Unheard
 from ..router.router import Router
 from .closing import Closing
 from .connection import UNMENDABLE, RouterConnection
@@ -36,7 +36,7 @@ class Lifecycle:
         entry: ConfigEntry[Any],
         face: Face,
         issues: Issues,
-        on_connection: Callable[[NewConnection], None],
+        on_connection: Callable[[NewConnection | Unheard], None],
     ) -> None:
         """Take whom to show what; nothing is connected yet."""
         self._hass = hass

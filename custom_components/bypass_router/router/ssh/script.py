@@ -77,11 +77,13 @@ class Script:
         self._body: list[str] = []
         # Each label; and the one that it waits for, and whether for its success.
         self._labels: dict[str, tuple[str, bool] | None] = {}
+        self._commands: dict[str, str] = {}
 
     def run(self, label: str, command: str) -> Self:
         """Add a command: shell words, the varying ones quoted by the caller."""
         self._body.append(f"run {self._checked(label)} {command}")
         self._labels[label] = None
+        self._commands[label] = command
         return self
 
     def otherwise(self, label: str, command: str) -> Self:
@@ -123,6 +125,11 @@ class Script:
     def labels(self) -> frozenset[str]:
         """The labels of all commands so far."""
         return frozenset(self._labels)
+
+    @property
+    def commands(self) -> Mapping[str, str]:
+        """The commands that are run in any case and read nothing, by label."""
+        return self._commands
 
     @property
     def _last(self) -> str:

@@ -29,7 +29,10 @@ PATIENCE = 30.0
 # Ten thousand rules are 2 MB; what is longer is no answer to our scripts.
 OUTPUT_LIMIT = 8 * 1024 * 1024
 
-_LINE_LIMIT = 1024 * 1024
+# Of a line that tells of a change, the beginning is enough; one that does not end at
+# all tells nothing.
+_LINE_KEPT = 64 * 1024
+_LINE_LIMIT = 8 * 1024 * 1024
 # Letters a second that are heard of a script that stays. A router that has more to
 # say waits for us; 10,000 rules that change at once do not make it.
 _HEARD = 2 * 1024 * 1024
@@ -170,31 +173,37 @@ class Session:
             self._standby.give_back(shell)
         return output
 
-    async def stream(self, text: str, heartbeat: float) -> AsyncGenerator[str]:
-        """Run a script that stays, and yield each line that it prints.
+    async def stream(
+        self,
+        text: str,
+        heartbeat: float,
+        *,
+        root: bool = False,
+        asks: asyncio.Queue[str] | None = None,
+    ) -> AsyncGenerator[str]:
+        """Run a script that stays, by `sudo` if it is to be `root`; yield its lines.
 
-        Its stdin gets an empty line every `heartbeat` seconds, and ends when
-        the caller stops listening. Ends when the script does; raises
+        Of a line that is too long, only the beginning. Its stdin gets a line each
+        `heartbeat` seconds, which is empty, and those that are put into `asks`; it ends
+        when the caller stops listening. Ends when the script does; raises
         ConnectionLost, TimedOut if it does not begin, and BadOutput.
         """
         try:
-            standby = await self._standby.take()
-            shell = standby or await self._open(root=self._standby.root)
-            if self._standby.root:
-                self._standby.prepare(self.patience)
-            beating = asyncio.create_task(_beat(shell, text, heartbeat))
+            shell = await self._shell_of(root=root)
+            beating = asyncio.create_task(
+                _beat(shell, text, heartbeat, asks or asyncio.Queue())
+            )
             try:
-                begun: list[str] = []
-                size = 0
+                begun, size = "", 0
                 while part := await shell.stdout.read(65536):
                     *lines, rest = part.split("\n")
                     if lines:
-                        lines[0] = "".join((*begun, lines[0]))
-                        begun, size = [], 0
-                    begun.append(rest)
+                        lines[0] = begun + lines[0]
+                        begun, size = "", 0
+                    begun += rest[: _LINE_KEPT - len(begun)]
                     size += len(rest)
                     if size > _LINE_LIMIT:
-                        raise BadOutput(output=printable(begun[0]))
+                        raise BadOutput(output=printable(begun))
                     for line in lines:
                         yield line
                     await asyncio.sleep(len(part) / _HEARD)
@@ -205,6 +214,17 @@ class Session:
             raise ConnectionLost(message=printable(str(err))) from None
         if self.closed:
             raise ConnectionLost(message="closed")
+
+    async def _shell_of(self, *, root: bool) -> Shell:
+        """Return a shell for a script that stays."""
+        if root and not self._standby.root:
+            # No shell of the account's is of use.
+            return await self._open(root=True)
+        standby = await self._standby.take()
+        shell = standby or await self._open(root=self._standby.root)
+        if self._standby.root:
+            self._standby.prepare(self.patience)
+        return shell
 
     async def _open(self, *, root: bool) -> Shell:
         """Start a shell on the router that reads its script from stdin."""
@@ -262,11 +282,16 @@ async def _feed(shell: Shell, text: str, end: str = "") -> str:
             shell.close()
 
 
-async def _beat(shell: Shell, text: str, heartbeat: float) -> None:
-    """Feed a script to a shell, and then show it that we are still there."""
+async def _beat(
+    shell: Shell, text: str, heartbeat: float, asks: asyncio.Queue[str]
+) -> None:
+    """Feed a script to a shell, ask what is to be asked, and show that we are there."""
     # One that has ended just now is nothing to say here: whoever reads hears of it.
     with suppress(BrokenPipeError):
         shell.stdin.write(text)
         while True:
-            await asyncio.sleep(heartbeat)
-            shell.stdin.write("\n")
+            line = ""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(heartbeat):
+                    line = await asks.get()
+            shell.stdin.write(f"{line}\n")

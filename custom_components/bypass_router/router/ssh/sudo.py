@@ -46,6 +46,11 @@ def as_root(command: str, *, sudo: bool) -> str:
     return f"{SUDO}{command}" if sudo else command
 
 
+def without_sudo(command: str) -> str:
+    """Return how a shell of root's runs a command that the account runs by sudo."""
+    return command.replace(SUDO, "")
+
+
 def refused_by_sudo(result: Result) -> bool:
     """Return whether a command has failed because the account may not run it."""
     match result.status:

@@ -1,0 +1,177 @@
+"""A router is watched, and so is what watches it.
+
+When a part of the watcher has ended, or nothing answers there any more, all of it is to
+be begun again. A part that ends again and again is replaced by looking.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+import time
+
+from .live_rules import LiveRules
+from .looks import Looks
+from .monitor import Change, Ended, Monitor, NewConnection, Seen, There, Unheard
+from .probe.probe import Probe
+from .rules.base import RouterContext
+from .ssh.session import Session
+from .watch_script import LOOK, LOOKS_BETWEEN
+
+HEARTBEAT = 5.0
+"""Seconds between the lines that the watcher answers."""
+SILENCE = 20.0
+"""Seconds without any word after which there is no watcher."""
+
+# Seconds without an answer, or a word of the loop's, amid what else is said: they stand
+# behind all that. A look may wait for a lock.
+_UNANSWERED = 60.0
+_UNSEEN = 9.0 * LOOKS_BETWEEN
+# A part that ends so often within so many seconds is done without.
+_ENDS = 3
+_WITHIN = 600.0
+_NFT, _ROUTES, _CONNECTIONS, _LOOKS = "nft", "routes", "connections", "looks"
+# Of the watcher itself; by `sudo`, and at all.
+_ROOT, _SHELL = "root", "shell"
+_ROUTES_LOOK = "ip -4 rule show"
+
+
+class Watch:
+    """Watches one router, as often as that has to be begun."""
+
+    def __init__(
+        self, session: Session, rules: LiveRules, probe: Probe, context: RouterContext
+    ) -> None:
+        """Take the connection, what is watched, and what the router is."""
+        self._session = session
+        self._rules = rules
+        self._probe = probe
+        self._address = context.address.ip
+        self._without: set[str] = set() if probe.tools.listens else {_NFT}
+        self._ends: defaultdict[str, list[float]] = defaultdict(list)
+        self._begun = False
+        self.since: float | None = None
+        """When the watcher on the router began, in Unix time; None without one."""
+
+    @property
+    def reports(self) -> bool:
+        """Whether changes are reported with the program that made them."""
+        return _NFT not in self._without
+
+    @property
+    def hears_connections(self) -> bool:
+        """Whether the router tells of each connection that is translated."""
+        return self._probe.tools.conntrack and _CONNECTIONS not in self._without
+
+    async def events(self) -> AsyncGenerator[Change | NewConnection | Unheard]:
+        """Yield what the router tells; see `Router.watch`."""
+        again = True
+        while again:
+            again = False
+            async with aclosing(self._watcher()) as all_told:
+                async for told in all_told:
+                    if isinstance(told, Ended):
+                        again = self._without_it(told)
+                        break
+                    yield told
+
+    def _without_it(self, end: Ended) -> bool:
+        """Take note of a part's end; return whether to go on at once without it."""
+        now = time.monotonic()
+        ends = [then for then in self._ends[end.part] if then > now - _WITHIN]
+        self._ends[end.part] = [*ends, now]
+        if not end.hears or len(ends) + 1 >= _ENDS:
+            self._without.add(end.part)
+        return not end.hears
+
+    async def _watcher(
+        self,
+    ) -> AsyncGenerator[Change | NewConnection | Unheard | Ended]:
+        """Begin a watcher, and yield what it tells until it ends, or a part of it."""
+        # Root can end what it has started, whatever its sudo makes of signals.
+        root = self._probe.sudo and self._probe.rights.all
+        root = root and _ROOT not in self._without
+        looks = self._looks()
+        monitor = Monitor(
+            looks,
+            sudo=self._probe.sudo and not root,
+            patience=self._session.patience,
+            by_report=self.reports,
+            routes=_ROUTES not in self._without,
+            connections_at=self._address if self.hears_connections else None,
+        )
+        patience = self._session.patience_with(monitor.text)
+        watcher = _Watcher(monitor, Looks(looks), patience)
+
+        def compare() -> None:
+            """Ask what the loop sees now, if it is not what was read."""
+            if watcher.looks.read(self._rules.printed):
+                asks.put_nowait(LOOK)
+
+        asks = asyncio.Queue[str]()
+        lines = self._session.stream(monitor.text, HEARTBEAT, root=root, asks=asks)
+        self._rules.on_read = compare
+        try:
+            async with aclosing(lines):
+                while (line := await _next(lines, SILENCE + patience)) is not None:
+                    for told in watcher.heard(line):
+                        if isinstance(told, Change) and self.since is None:
+                            self.since = time.time()
+                            if self._begun and self._probe.tools.conntrack:
+                                yield Unheard()
+                            self._begun = True
+                        yield told
+            if root and self.since is None:
+                # Its sudo has refused.
+                yield Ended(_ROOT, hears=False)
+            else:
+                yield Ended(_SHELL)
+        except TimeoutError:
+            yield Ended(_SHELL)
+        finally:
+            self.since = None
+            self._rules.on_read = None
+
+    def _looks(self) -> list[str]:
+        """Return the commands to look by."""
+        looks = self._rules.ruleset.looks(heard=self.reports)
+        if _ROUTES in self._without and _ROUTES_LOOK not in looks:
+            looks.append(_ROUTES_LOOK)
+        return looks
+
+
+class _Watcher:
+    """One watcher, and when its parts gave a sign of life."""
+
+    def __init__(self, monitor: Monitor, looks: Looks, patience: float) -> None:
+        """Take what reads its lines, and the seconds that it may take beside."""
+        self._monitor = monitor
+        self.looks = looks
+        self._answered = self._seen = time.monotonic() + patience
+        self._patience = patience
+
+    def heard(self, line: str) -> Iterator[Change | NewConnection | Ended]:
+        """Yield what a line tells, and what it tells nothing of any more."""
+        now = time.monotonic()
+        for told in self._monitor.heard(line):
+            if isinstance(told, There):
+                self._answered = now
+            elif isinstance(told, Seen):
+                self._seen = now
+                if self.looks.saw(told):
+                    yield Change()
+            else:
+                yield told
+        if now > self._answered + _UNANSWERED + self._patience:
+            yield Ended(_SHELL)
+        elif (
+            self.looks.commands
+            and now > self._seen + _UNSEEN + self._patience * LOOKS_BETWEEN
+        ):
+            yield Ended(_LOOKS)
+
+
+async def _next(lines: AsyncGenerator[str], seconds: float) -> str | None:
+    """Return the next line; None at the end. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        return await anext(lines, None)
