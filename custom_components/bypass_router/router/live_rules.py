@@ -220,8 +220,14 @@ class LiveRules:
     ) -> Applied:
         """Change the rules of the ruleset's owner until they are as desired."""
         snapshot = self._snapshot
-        if snapshot is None or _taken(desired, snapshot):
+        fresh = (
+            snapshot is None
             # Whoever had the port may have let it go since.
+            or bool(_taken(desired, snapshot))
+            # Nor were all places read with the last change.
+            or not snapshot.ruleset.plan(desired, snapshot)
+        )
+        if snapshot is None or fresh:
             snapshot = await self._read(ruleset)
         refused: FirewallFailed | NotPrivileged | None = None
         taken: dict[str, RouterError] = {}
@@ -237,7 +243,9 @@ class LiveRules:
             desired = [forward for forward in desired if forward.id not in over]
             taken |= _taken(desired, snapshot)
             desired = [forward for forward in desired if forward.id not in taken]
-            before = snapshot
+            if fresh and not snapshot.ruleset.plan(desired, snapshot):
+                return Applied(snapshot.live, taken)
+            before, fresh = snapshot, False
             refused, snapshot = await self.changes.change(desired, snapshot)
             if not snapshot.ruleset.plan(desired, snapshot):
                 if not _taken(desired, snapshot):
@@ -294,8 +302,6 @@ class LiveRules:
         if self.on_read:
             self.on_read()
         snapshot = ruleset.read(sections).without_stale()
-        if ruleset is self.ruleset:
-            self.ruleset = snapshot.ruleset
         self._snapshot = self._seen = snapshot
         return sections, snapshot
 
