@@ -60,14 +60,13 @@ for part; do
   kill "${{part#*=}}"
   kill -CONT "${{part#*=}}"
 done'
-shell=sh norc= limit='-t {limit}' own=
+shell=sh norc= limit='-t {limit}'
 (read -r -t 1 _ </dev/null) 2>/dev/null
 if [ "$?" = 2 ]; then
   # Under sshd, bash would read a `.bashrc` first.
   if command -v bash >/dev/null; then shell=bash norc=--norc; else limit=; fi
 fi
-if command -v setsid >/dev/null; then own=setsid; fi
-$own "$shell" $norc -c "$guard" "$shell" {word} "$looker" "$limit" $parts main=$$ \
+{own}"$shell" $norc -c "$guard" "$shell" {word} "$looker" "$limit" $parts main=$$ \
 <&3 2>/dev/null &
 guard=$!
 exec 3<&-
@@ -84,6 +83,7 @@ _PART = """\
 {run}
 }} </dev/null 2>&1 3<&- &
 {variable}=$! parts="$parts {name}=$!\""""
+_OWN_GROUP = "$(command -v setsid) "
 # Of busybox's `ip`, nothing can be heard.
 _ROUTES = """\
 case $(ip -V 2>/dev/null) in *iproute2*)
@@ -198,6 +198,7 @@ def watch_script(
         word=word,
         limit=HEARTBEAT_LIMIT,
         look=LOOK,
+        own=_OWN_GROUP if sudo else "",
     )
 
 
