@@ -86,7 +86,8 @@ async def test_who_comes_later_is_refused_and_told_who_has_it(
     await theirs.rules.apply([])
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     assert await passes(at_home)
-    # And the other way round.
+    # And the other way round, as the router has told them.
+    await theirs.rules.read()
     with pytest.raises(PortTaken):
         await theirs.rules.apply([THEIRS])
     assert await passes(at_home)

@@ -5,6 +5,7 @@ import asyncio
 from homeassistant.const import STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
@@ -97,6 +98,7 @@ async def test_rules_in_a_place_that_is_no_longer_chosen_are_seen(
     """Someone loads what was saved when the firewall was another."""
     switch = await with_web(hass, at_home, firewall=before)
     (entry,) = hass.config_entries.async_entries("bypass_router")
+    assert isinstance(entry, MockConfigEntry)
     await turn(hass, STATE_ON, switch)
     saved = at_home.bypass.run(*save.split()).stdout
     await choose(hass, entry, firewall=after)

@@ -220,10 +220,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._issues.waiting([])
         subentries = self.config_entry.subentries
         self._issues.refused(
-            {
-                subentries[key].title if key in subentries else key: err
+            [
+                (subentries[key].title if key in subentries else key, err)
                 for key, err in self.refused.items()
-            }
+            ]
         )
         if self._refused != (refused := dict(self.refused)):
             # The data tell only what is live.

@@ -108,12 +108,12 @@ class Issues:
         else:
             self._clear("state_lost")
 
-    def refused(self, errors: Mapping[str, RouterError]) -> None:
+    def refused(self, errors: Sequence[tuple[str, RouterError]]) -> None:
         """The router refuses some forwards, by name; the others are as desired."""
         if not errors:
             self._clear("refused")
             return
-        shown = [f"- {name}: {_reason(err)}" for name, err in errors.items()]
+        shown = [f"- {name}: {_reason(err)}" for name, err in errors]
         self._raise(
             "refused",
             key="refused" if len(shown) <= _REFUSED else "refused_many",

@@ -3,7 +3,7 @@
 `test_live_rules.py` holds it against the real backends, by the same cases.
 """
 
-from collections.abc import Collection, Iterable, Set as AbstractSet
+from collections.abc import Collection, Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 
 from custom_components.bypass_router.router.errors import FirewallFailed, RouterError
@@ -58,12 +58,14 @@ class FakeRules:
         desired: Collection[Forward],
         expected: AbstractSet[Forward] = frozenset(),
         given_up: AbstractSet[str] = frozenset(),
+        untouched: AbstractSet[str] = frozenset(),
     ) -> Applied:
         """Make these forwards live, but for lost ones that are given up.
 
         And but for those that the kernel refuses; what it does not let go stays.
         """
         live = self._kernel.forwards
+        desired = self._target(desired, untouched, live)
         self._read = None
         if self.before:
             raise self.before.pop()
@@ -81,9 +83,26 @@ class FakeRules:
             raise self.after.pop()
         return Applied(await self.read(), dict.fromkeys(refused, REFUSED))
 
-    def differs(self, desired: Collection[Forward]) -> bool:
+    def differs(
+        self,
+        desired: Collection[Forward],
+        untouched: AbstractSet[str] = frozenset(),
+    ) -> bool:
         """Return whether the rules that were read last are not what is desired."""
-        return self._read != {forward.id: forward for forward in desired}
+        target = self._target(desired, untouched, self._read or {})
+        return self._read != {forward.id: forward for forward in target}
+
+    @staticmethod
+    def _target(
+        desired: Collection[Forward],
+        untouched: AbstractSet[str],
+        live: Mapping[str, Forward],
+    ) -> list[Forward]:
+        """Return what is to be live, with what is to be left as it is."""
+        return [
+            *(forward for forward in desired if forward.id not in untouched),
+            *(live[key] for key in untouched if key in live),
+        ]
 
     def take_lost(self) -> frozenset[str]:
         """Return the ids of those that changes found to be lost, and forget them."""

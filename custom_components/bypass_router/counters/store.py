@@ -17,7 +17,7 @@ from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 
 from ..const import DOMAIN
-from ..storage import CheckedStore, NotSaved
+from ..storage import CheckedStore, NotLoaded, NotSaved
 from .tally import Tally
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,13 +44,19 @@ class Totals:
         self._store = CheckedStore(hass, f"{DOMAIN}.{entry_id}.totals")
         self._tallies: Mapping[str, Tally] = {}
         self._waiting: list[CALLBACK_TYPE] = []
+        self._readable = True
 
     async def load(self) -> dict[str, Tally]:
         """Return what the file holds; nothing where there is none, or makes no sense.
 
-        Raises NotLoaded.
+        One that can't be read is let be: what it holds may be of use another time.
         """
-        stored = await self._store.async_load()
+        try:
+            stored = await self._store.async_load()
+        except NotLoaded as err:
+            _LOGGER.warning("The numbers of connections can't be read: %s", err)
+            self._readable = False
+            return {}
         lines = stored.items() if isinstance(stored, dict) else ()
         return {key: tally for key, line in lines if (tally := _tally_of(line))}
 
@@ -58,7 +64,7 @@ class Totals:
     def save_soon(self, tallies: Mapping[str, Tally]) -> None:
         """Write the tallies before long, with whatever is to be written until then."""
         self._tallies = tallies
-        if not self._waiting:
+        if not self._waiting and self._readable:
             self._waiting = [
                 async_call_later(self._hass, _SAVE_DELAY, self._save),
                 self._hass.bus.async_listen_once(
@@ -71,6 +77,8 @@ class Totals:
         self._tallies = tallies
         while self._waiting:
             self._waiting.pop()()
+        if not self._readable:
+            return
         try:
             await self._store.async_save({k: _line_of(t) for k, t in tallies.items()})
         except NotSaved as err:

@@ -91,8 +91,11 @@ class LiveRules:
         desired: Collection[Forward],
         expected: AbstractSet[Forward] = frozenset(),
         given_up: AbstractSet[str] = frozenset(),
+        untouched: AbstractSet[str] = frozenset(),
     ) -> Applied:
         """Make exactly these forwards live, as far as the router takes them.
+
+        Those whose ids are to be left `untouched` stay as they are, or away.
 
         Those that are `expected` to be live already, and turn out to be lost, are
         named by `take_lost`. They are put back, but for those whose ids say that they
@@ -106,7 +109,9 @@ class LiveRules:
         what is live then, `read` tells.
         """
         async with self._lock:
-            return await self._apply(desired, self.ruleset, expected, given_up)
+            return await self._apply(
+                desired, self.ruleset, expected, given_up, untouched
+            )
 
     @property
     def transactions(self) -> Sequence[Transaction]:
@@ -129,11 +134,19 @@ class LiveRules:
         lost, self._lost = frozenset(self._lost), set()
         return lost
 
-    def differs(self, desired: Collection[Forward]) -> bool:
-        """Return whether the rules that were read last are not what is desired."""
-        return self._snapshot is None or bool(
-            self._snapshot.ruleset.plan(desired, self._snapshot)
-        )
+    def differs(
+        self,
+        desired: Collection[Forward],
+        untouched: AbstractSet[str] = frozenset(),
+    ) -> bool:
+        """Return whether the rules that were read last are not what is desired.
+
+        But for those that are to be left `untouched`.
+        """
+        if (snapshot := self._snapshot) is None:
+            return True
+        target = _target(desired, untouched, snapshot)
+        return bool(snapshot.ruleset.plan(target, snapshot) or _taken(target, snapshot))
 
     async def remove_owner(self, owner: str) -> None:
         """Remove the rules of another Home Assistant, which is no more.
@@ -217,21 +230,23 @@ class LiveRules:
         ruleset: Ruleset,
         expected: AbstractSet[Forward] = frozenset(),
         given_up: AbstractSet[str] = frozenset(),
+        untouched: AbstractSet[str] = frozenset(),
     ) -> Applied:
         """Change the rules of the ruleset's owner until they are as desired."""
-        snapshot = self._snapshot
+        wanted, snapshot = desired, self._snapshot
         fresh = (
             snapshot is None
             # Whoever had the port may have let it go since.
-            or bool(_taken(desired, snapshot))
+            or bool(_taken(wanted, snapshot))
             # Nor were all places read with the last change.
-            or not snapshot.ruleset.plan(desired, snapshot)
+            or not self.differs(wanted, untouched)
         )
         if snapshot is None or fresh:
             snapshot = await self._read(ruleset)
         refused: FirewallFailed | NotPrivileged | None = None
         taken: dict[str, RouterError] = {}
         for _ in range(_ATTEMPTS):
+            desired = _target(wanted, untouched, snapshot)
             lost = {
                 forward.id
                 for forward in desired
@@ -304,6 +319,17 @@ class LiveRules:
         snapshot = ruleset.read(sections).without_stale()
         self._snapshot = self._seen = snapshot
         return sections, snapshot
+
+
+def _target(
+    desired: Collection[Forward], untouched: AbstractSet[str], snapshot: Snapshot
+) -> list[Forward]:
+    """Return what is to be live, with what is to be left as it is."""
+    live = snapshot.live.forwards
+    return [
+        *(forward for forward in desired if forward.id not in untouched),
+        *(live[key] for key in untouched if key in live),
+    ]
 
 
 def _taken(

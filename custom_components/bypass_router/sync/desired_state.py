@@ -92,11 +92,6 @@ class DesiredState:
         return frozenset(self._pending)
 
     @property
-    def written(self) -> bool:
-        """Whether all that counts is on disk."""
-        return self._on_disk == self._saved
-
-    @property
     def boot_id(self) -> str:
         """The boot of the router that it was applied on; empty before the first."""
         return self._saved.boot_id
@@ -160,6 +155,11 @@ class DesiredState:
         """Write on which boot of the router it was applied."""
         self._saved = replace(self._saved, boot_id=boot_id)
         await self._try_to_write()
+
+    async def write(self) -> bool:
+        """Write what is not written yet; return whether all that counts is on disk."""
+        await self._try_to_write()
+        return self._on_disk == self._saved
 
     async def remove(self) -> None:
         """Delete the file."""

@@ -21,10 +21,13 @@ class Rules(Protocol):
         desired: Collection[Forward],
         expected: AbstractSet[Forward],
         given_up: AbstractSet[str],
+        untouched: AbstractSet[str],
     ) -> Applied:
         """Make exactly these forwards live, as far as the router takes them."""
 
-    def differs(self, desired: Collection[Forward]) -> bool:
+    def differs(
+        self, desired: Collection[Forward], untouched: AbstractSet[str]
+    ) -> bool:
         """Return whether the rules that were read last are not what is desired."""
 
     def take_lost(self) -> frozenset[str]:

@@ -16,7 +16,7 @@ from .history import History
 from .interfaces import ConnectedRouter, Face
 from .interference import Interference
 from .refusals import Refusals
-from .retry import Retry
+from .retry import FIRST_DELAY, Retry
 
 type _Outcome = RouterError | Mapping[str, RouterError]
 """Why a change failed, or what of it the router refused, by the forwards' ids."""
@@ -58,6 +58,7 @@ class Reconciler:
         self._live: Live | None = None
         self._changing = asyncio.Lock()
         self._refusals = Refusals()
+        self._held: frozenset[str] = frozenset()
         self._next_change: asyncio.Task[_Outcome] | None = None
         self._unread = False
         self._unsaved: frozenset[str] = frozenset()
@@ -146,6 +147,9 @@ class Reconciler:
         """Apply what is desired where no caller waits for it."""
         try:
             await self._reconcile()
+        except NotSaved:
+            # That is told as long as it is so, and Home Assistant logs it.
+            pass
         except RouterError as err:
             self._face.log(err)
 
@@ -164,6 +168,8 @@ class Reconciler:
         try:
             return await self._change()
         except RouterError as err:
+            # It may have been taken back.
+            await self._write_again()
             return err
 
     async def _change(self) -> Mapping[str, RouterError]:
@@ -199,7 +205,7 @@ class Reconciler:
             # Whoever asked for it hears of it, and it is as it was before.
             turned = asked & (before ^ desired) & applied.refused.keys()
             await self._desired.take_back(before, turned)
-            self._note_refused(applied, asked, turned)
+            self._note_refused(applied, turned)
             await self._show_change(router, applied.live)
             return applied.refused
 
@@ -221,6 +227,11 @@ class Reconciler:
         self._unsaved -= asked
         return asked
 
+    async def _write_again(self) -> None:
+        """Write what is desired where it could not be written; else try later."""
+        if self._desired.known and not await self._desired.write():
+            self._retry.async_back_off()
+
     async def _take_over(self, live: Live) -> None:
         """Desire what is live, since no file tells what was desired."""
         await self._desired.take_over(self._face.forwards.keys() & live.forwards)
@@ -239,18 +250,19 @@ class Reconciler:
         await self._show_change(router, live)
 
     def _note_refused(
-        self,
-        applied: Applied,
-        asked: frozenset[str] = frozenset(),
-        told: frozenset[str] = frozenset(),
+        self, applied: Applied, told: frozenset[str] = frozenset()
     ) -> None:
         """Take note of what a change left undone, but for what a caller was told of."""
-        forwards = self._face.forwards
-        held = self._refusals.held(forwards) - asked
-        refused = {k: err for k, err in applied.refused.items() if k not in told}
-        for key, err in self._refusals.note(held, refused, forwards).items():
+        known = told | applied.untried
+        refused = {k: err for k, err in applied.refused.items() if k not in known}
+        for key, err in self._refusals.note(
+            self._held, refused, self._face.forwards
+        ).items():
             self._face.log(err, key)
-        if wait := self._refusals.wait():
+        if applied.untried - told:
+            # The others will not be in their way.
+            self._retry.async_in(FIRST_DELAY)
+        elif wait := self._refusals.wait():
             self._retry.async_in(wait)
 
     async def _show_change(self, router: ConnectedRouter, live: Live) -> None:
@@ -293,6 +305,7 @@ class Reconciler:
         if self._unsaved:
             # Its change waits for this one, and needs no router to be written.
             self._face.in_background(self.reconcile_unasked(), "requests")
+        await self._write_again()
         if (router := self._face.connected) is None:
             return
         self._history.refreshes += 1
@@ -328,7 +341,7 @@ class Reconciler:
         put_back = bool(lost & seen.desired)
         if put_back and (wait := self._interference.async_wait()):
             self._retry.async_in(wait)
-        elif router.rules.differs(self._chosen(seen.desired, live)):
+        elif router.rules.differs(self._chosen(seen.desired), self._held):
             if put_back:
                 self._interference.async_put_back()
             live = await self._mend(router, seen.desired, live)
@@ -336,8 +349,7 @@ class Reconciler:
         else:
             self._note_refused(Applied(live, {}))
         self._show(router, live)
-        if not self._desired.written:
-            self._retry.async_back_off()
+        await self._write_again()
         # Some may have been removed or given up meanwhile.
         desired = seen.desired & self._due
         await self._interference.async_tell(
@@ -374,12 +386,17 @@ class Reconciler:
         Whoever has `asked` for one by name gets it, also where it turns out to be lost,
         and lost ones are not to be put back. Raises RouterError.
         """
-        desired = self._chosen(ids, live, asked)
-        self._closing.expect(desired, live)
+        desired = self._chosen(ids, asked)
+        self._closing.expect(
+            [*desired, *(live.forwards[k] for k in self._held if k in live.forwards)]
+            if live
+            else desired,
+            live,
+        )
         expected = frozenset(self.active.values())
         restores = self._face.restores
         given_up = frozenset() if restores else self.active.keys() - asked
-        return await router.rules.apply_each(desired, expected, given_up)
+        return await router.rules.apply_each(desired, expected, given_up, self._held)
 
     async def _close(self, router: ConnectedRouter, gone: frozenset[Forward]) -> None:
         """End the connections of forwards that we have taken away."""
@@ -396,7 +413,7 @@ class Reconciler:
         desired = self._due
         there = desired - self._missing(desired, live)
         self.active = {key: self._face.forwards[key] for key in there}
-        if there == desired - self._refusals.errors.keys():
+        if desired - there <= self._refusals.errors.keys():
             self._retry.async_reset()
         self._interference.async_calm()
         self._live = live
@@ -417,18 +434,12 @@ class Reconciler:
         return missing(self._face.forwards, desired, live.forwards)
 
     def _chosen(
-        self,
-        ids: frozenset[str],
-        live: Live | None,
-        asked: frozenset[str] = frozenset(),
+        self, ids: frozenset[str], asked: frozenset[str] = frozenset()
     ) -> list[Forward]:
-        """Return the forwards of these ids; refused ones stay as they are for a while.
+        """Return the forwards of these ids that are not held.
 
-        Unless they are asked for.
+        Refused ones are to stay as they are for a while, unless they are asked for.
         """
         forwards = self._face.forwards
-        held = self._refusals.held(forwards) - asked
-        return [
-            *(forward for key, forward in forwards.items() if key in ids - held),
-            *(live.forwards[key] for key in held if live and key in live.forwards),
-        ]
+        self._held = self._refusals.held(forwards) - asked
+        return [forward for k, forward in forwards.items() if k in ids - self._held]

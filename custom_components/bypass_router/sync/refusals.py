@@ -60,12 +60,15 @@ class Refusals:
         refused: Mapping[str, RouterError],
         forwards: Mapping[str, Forward],
     ) -> Mapping[str, RouterError]:
-        """Take note of what became of all but those held; return what is new."""
+        """Take note of what became of all but those held; return what is new.
+
+        The router's words may name a line, which is another one each time.
+        """
         before = self.errors
         new = {
             key: err
             for key, err in refused.items()
-            if key not in before or str(before[key]) != str(err)
+            if key not in before or before[key].key != err.key
         }
         self._refusals = {
             key: refusal for key, refusal in self._refusals.items() if key in held

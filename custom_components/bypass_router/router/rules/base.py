@@ -66,6 +66,8 @@ class Applied:
     """As it was read back."""
     refused: Mapping[str, RouterError]
     """By id, the forwards that could not be changed, and why; the others were."""
+    untried: AbstractSet[str] = frozenset()
+    """Those of them that were not tried by themselves, as that took too long."""
 
     def checked(self) -> Live:
         """Return what is live, if all is as desired; raise the first error else."""
