@@ -658,6 +658,72 @@ async def test_no_process_of_roots_stays_on_the_router(
         own.bypass.restore_link()
 
 
+# It passes nothing on, and is out of the reach of a terminal's hang-up.
+DEAF_SUDO = """#!/bin/sh
+trap '' HUP INT QUIT TERM USR1 USR2
+exec setsid --wait /usr/bin/real-sudo "$@"
+"""
+
+
+@BOTH_VARIANTS
+@pytest.mark.parametrize("end", ["closed", "dropped", "cut", "part"])
+async def test_a_sudo_that_heeds_no_signal_leaves_no_process_behind(
+    own: Lab, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the account may do all: root itself ends what is root's."""
+    if end == "cut":
+        give_up_after(monkeypatch, 5)
+    allow(own, f"{NAME} ALL = (ALL) NOPASSWD: ALL\n")
+    real = own.bypass.disk.path("/usr/bin/sudo").read_bytes()
+    own.bypass.disk.write("/usr/bin/real-sudo", real, 0o4755)
+    own.bypass.disk.write("/usr/bin/sudo", DEAF_SUDO, 0o755)
+    before = processes(own)
+    async with connected(own) as router, listening(router) as listener:
+        assert router.reports
+        if end == "dropped":
+            own.bypass.drop_logins(NAME)
+        elif end == "cut":
+            own.bypass.cut_link()
+        else:
+            if end == "part":
+                # The others go with it, though no one else is to close anything.
+                own.bypass.run("pkill", "-KILL", "-f", "conntrack -E")
+                while await listener.next() is not None:
+                    pass
+                await until(lambda: "monitor" not in " ".join(processes(own)))
+            await router.close()
+        await until(lambda: processes(own) == before)
+        own.bypass.restore_link()
+
+
+@BOTH_VARIANTS
+async def test_what_ends_the_watchers_parts_is_in_no_process_group_with_them(
+    own: Lab,
+) -> None:
+    """Sudo before 1.9.13 takes no signal from a process of its own group."""
+    allow(own, SUDOERS)
+    async with connected(own) as router, listening(router):
+        listing = own.bypass.run("ps", "-eo", "pgid=,args=").stdout.splitlines()
+        groups = {
+            part: [line.split()[0] for line in listing if part in line]
+            for part in (" main=", "sudo -n nft monitor", "sudo -n conntrack -E")
+        }
+        guard, *_ = groups.pop(" main=")
+        assert all(found and guard not in found for found in groups.values())
+
+
+async def test_a_sudo_that_gives_no_shell_of_roots_watches_all_the_same(
+    own: Lab,
+) -> None:
+    """Though it says that the account may do all."""
+    allow(own, f"{NAME} ALL = (ALL) NOPASSWD: ALL\n")
+    async with connected(own) as router:
+        assert router.probe.rights.all
+        allow(own, f"{NAME} ALL = (ALL) NOPASSWD: ALL, !/usr/bin/sh, !/bin/sh\n")
+        await hears(own, router)
+        assert router.reports
+
+
 async def test_a_key_comes_and_goes_without_a_privilege(own: Lab) -> None:
     """It is the account's own file; and then the password can be taken back."""
     allow(own, SUDOERS)

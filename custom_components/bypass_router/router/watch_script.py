@@ -57,7 +57,7 @@ while read -r $limit line; do
   printf "\\n%s there\\n" "$word"
 done
 for part; do
-  kill "${{part#*=}}"
+  kill -{end} "${{part#*=}}"
   kill -CONT "${{part#*=}}"
 done'
 shell=sh norc= limit='-t {limit}'
@@ -199,6 +199,8 @@ def watch_script(
         limit=HEARTBEAT_LIMIT,
         look=LOOK,
         own=_OWN_GROUP if sudo else "",
+        # sudo passes on what it can take note of.
+        end="TERM" if sudo else "KILL",
     )
 
 
