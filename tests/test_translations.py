@@ -10,11 +10,12 @@ from typing import Final
 
 import pytest
 
-from custom_components.bypass_router import config_flow
 from custom_components.bypass_router.flows import (
     forward as forward_flow,
     options as options_flow,
 )
+from custom_components.bypass_router.flows.address import ROUTER_SCHEMA
+from custom_components.bypass_router.flows.sign_in import CREDENTIALS_SCHEMA
 from custom_components.bypass_router.router import errors
 from custom_components.bypass_router.router.errors import RouterError
 
@@ -26,8 +27,8 @@ OTHERS = [language for language in LANGUAGES if language != "en"]
 SAME: dict[str, set[str]] = {}
 INTEGRATION = Path(errors.__file__).parents[1]
 FORMS = {
-    "config.step.user": config_flow.ROUTER_SCHEMA,
-    "config.step.credentials": config_flow.CREDENTIALS_SCHEMA,
+    "config.step.user": ROUTER_SCHEMA,
+    "config.step.credentials": CREDENTIALS_SCHEMA,
     "config_subentries.forward.step.user": forward_flow.SCHEMA,
     "config_subentries.forward.step.reconfigure": forward_flow.SCHEMA,
     "options.step.init": options_flow.OPTIONS_SCHEMA,

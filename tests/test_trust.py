@@ -184,21 +184,49 @@ async def test_another_address_of_the_same_router_is_taken(
     assert await passes(at_home)
 
 
+async def new_address(hass: HomeAssistant, entry: MockConfigEntry, host: str) -> Any:
+    """Give an entry's form another address, and return what comes next."""
+    form = await entry.start_reconfigure_flow(hass)
+    return await give(hass, form, host=host, port=22, username="root")
+
+
 async def test_an_entry_can_not_be_moved_onto_another_router(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
     """Its forwards would open ports there. Nothing is changed on either."""
     entry = await set_up(hass, at_home, WEB)
+    await hass.config_entries.async_unload(entry.entry_id)
     hass.config_entries.async_update_entry(entry, unique_id="02:00:00:00:99:99")
+    at_home.bypass.renew_host_keys()
+    at_home.bypass.ssh.stop()
+    at_home.bypass.ssh.start()
     before = dict(entry.data)
-    form = await entry.start_reconfigure_flow(hass)
-    form = await give(hass, form, host=at_home.bypass.address, port=22, username="root")
+    form = await new_address(hass, entry, at_home.bypass.address)
+    form = await give(hass, form, next_step_id="new_host_key")
     done = await give(
         hass, form, password=at_home.bypass.root_password, install_key=True
     )
     assert (done["type"], done["reason"]) == ("abort", "another_router")
     assert entry.data == before
     assert at_home.bypass.users.authorized_keys() == ""
+
+
+async def test_a_router_that_was_installed_anew_keeps_its_entry(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """The key is another one, the network card the same."""
+    entry = await set_up(hass, at_home, WEB)
+    await hass.config_entries.async_unload(entry.entry_id)
+    at_home.bypass.renew_host_keys()
+    at_home.bypass.ssh.stop()
+    at_home.bypass.ssh.start()
+    form = await new_address(hass, entry, at_home.bypass.address)
+    form = await give(hass, form, next_step_id="new_host_key")
+    password = at_home.bypass.root_password
+    done = await give(hass, form, password=password, install_key=False)
+    assert done["reason"] == "reconfigure_successful"
+    await until(lambda: entry.state is ConfigEntryState.LOADED)
+    assert entry.data["host_key"] == at_home.bypass.host_key("ed25519")
 
 
 async def test_a_key_of_ours_that_is_replaced_is_taken_off_the_router(

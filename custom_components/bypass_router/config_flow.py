@@ -5,7 +5,7 @@ from typing import Any, override
 
 from homeassistant.config_entries import (
     SOURCE_REAUTH,
-    SOURCE_USER,
+    SOURCE_RECONFIGURE,
     ConfigEntry,
     ConfigEntryState,
     ConfigFlow,
@@ -15,16 +15,6 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNAME
 from homeassistant.core import callback
-from homeassistant.helpers.device_registry import format_mac
-from homeassistant.helpers.selector import (
-    BooleanSelector,
-    NumberSelector,
-    NumberSelectorConfig,
-    NumberSelectorMode,
-    TextSelector,
-    TextSelectorConfig,
-    TextSelectorType,
-)
 import voluptuous as vol
 
 from .const import (
@@ -32,48 +22,23 @@ from .const import (
     CONF_INSTALL_KEY,
     CONF_PASSPHRASE,
     CONF_PRIVATE_KEY,
-    DEFAULT_PORT,
-    DEFAULT_USERNAME,
     DOMAIN,
     SUBENTRY_FORWARD,
 )
+from .flows.address import ROUTER_SCHEMA, account_in
 from .flows.forward import ForwardFlow
+from .flows.host_key import async_check, words_of
+from .flows.identify import async_identify
 from .flows.options import BypassRouterOptionsFlow
+from .flows.sign_in import CREDENTIALS_SCHEMA, credentials_in
 from .flows.ssh_key import forget_key, install_key
-from .flows.text_input import Form, is_password, is_username, parse_host
+from .flows.text_input import Form
+from .issues import Issues
+from .router.errors import HostKeyChanged
 from .router.ssh.credentials import Credentials, HostKey
 from .router.ssh.session import fetch_host_key
 from .sync.connection import connect_router
-
-ROUTER_SCHEMA = vol.Schema(
-    {
-        vol.Required(CONF_HOST): TextSelector(),
-        vol.Required(CONF_PORT, default=DEFAULT_PORT): vol.All(
-            NumberSelector(
-                NumberSelectorConfig(
-                    min=1, max=65535, step=1, mode=NumberSelectorMode.BOX
-                )
-            ),
-            vol.Coerce(int),
-        ),
-        vol.Required(CONF_USERNAME, default=DEFAULT_USERNAME): TextSelector(
-            TextSelectorConfig(autocomplete="username")
-        ),
-    }
-)
-_SECRET = TextSelectorConfig(
-    type=TextSelectorType.PASSWORD, autocomplete="current-password"
-)
-CREDENTIALS_SCHEMA = vol.Schema(
-    {
-        vol.Optional(CONF_PASSWORD): TextSelector(_SECRET),
-        vol.Required(CONF_INSTALL_KEY, default=True): BooleanSelector(),
-        vol.Optional(CONF_PRIVATE_KEY): TextSelector(
-            TextSelectorConfig(multiline=True)
-        ),
-        vol.Optional(CONF_PASSPHRASE): TextSelector(_SECRET),
-    }
-)
+from .sync.identity import others, pinned_key
 
 
 class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -81,6 +46,8 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
 
     _account: dict[str, Any]
     _host_key: HostKey
+    _shown = False
+    """Whether the form for secrets was made before."""
 
     @classmethod
     @callback
@@ -103,24 +70,25 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask where the router is, and look whether one is there."""
-        return await self._ask_address("user", user_input, None)
+        return await self._ask_address("user", user_input)
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask where the router is now, and look whether one is there."""
-        entry = self._get_reconfigure_entry()
-        return await self._ask_address("reconfigure", user_input, entry.data)
+        return await self._ask_address("reconfigure", user_input)
 
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
-        """Sign in again to the router whose key is pinned."""
+        """Sign in again to the router whose key is pinned, or was accepted instead."""
         self._account = {
             name: entry_data[name] for name in (CONF_HOST, CONF_PORT, CONF_USERNAME)
         }
         self._host_key = HostKey(entry_data[CONF_HOST_KEY])
-        return await self.async_step_reauth_confirm()
+        if self._is_pinned:
+            return await self.async_step_reauth_confirm()
+        return await self.async_step_new_host_key()
 
     async def async_step_reauth_confirm(
         self, user_input: dict[str, Any] | None = None
@@ -137,77 +105,85 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_reconfigure_credentials(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """The same; nothing given means what is stored."""
-        stored = self._get_reconfigure_entry().data
-        return await self._ask_secrets(
-            "reconfigure_credentials",
-            user_input,
-            Credentials(
-                self._account[CONF_USERNAME],
-                stored.get(CONF_PASSWORD),
-                stored.get(CONF_PRIVATE_KEY),
-                stored.get(CONF_PASSPHRASE),
-            ),
+        """The same; nothing given means what is stored for the pinned key."""
+        return await self._ask_secrets("reconfigure_credentials", user_input)
+
+    async def async_step_reconfigure_host_key(
+        self, _: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Say that another key is proved there, before anything else is asked."""
+        return self.async_show_menu(
+            step_id="reconfigure_host_key",
+            menu_options=["new_host_key", "reconfigure"],
+            description_placeholders=self._placeholders(),
         )
 
+    async def async_step_new_host_key(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for what is sent to a router whose new key was accepted; all of it."""
+        return await self._ask_secrets("new_host_key", user_input)
+
     async def _ask_address(
-        self,
-        step_id: str,
-        user_input: dict[str, Any] | None,
-        stored: Mapping[str, Any] | None,
+        self, step_id: str, user_input: dict[str, Any] | None
     ) -> ConfigFlowResult:
         """Show the form for the address; go on when a router is there."""
         form = Form()
-        if user_input is not None:
-            host = parse_host(user_input[CONF_HOST])
-            username = user_input[CONF_USERNAME].strip()
-            if host is None:
-                form.errors[CONF_HOST] = "invalid_host"
-            if not is_username(username):
-                form.errors[CONF_USERNAME] = "invalid_username"
-            if host is not None and not form.errors:
-                port = user_input[CONF_PORT]
-                with form.told():
-                    self._host_key = await fetch_host_key(host, port)
-                    self._account = {
-                        CONF_HOST: host,
-                        CONF_PORT: port,
-                        CONF_USERNAME: username,
-                    }
-                    if stored is None:
-                        return await self.async_step_credentials()
-                    return await self.async_step_reconfigure_credentials()
-        return self._show(step_id, ROUTER_SCHEMA, user_input or stored, form)
+        entry = self._changed_entry
+        if user_input is not None and (account := account_in(user_input, form)):
+            with form.told():
+                self._host_key = await fetch_host_key(
+                    account[CONF_HOST],
+                    account[CONF_PORT],
+                    *((pinned_key(entry),) if entry else ()),
+                )
+                self._account = account
+                return await self._step_after_address()
+        shown = user_input or (entry.data if entry else None)
+        return self._show(step_id, ROUTER_SCHEMA, shown, form)
+
+    async def _step_after_address(self) -> ConfigFlowResult:
+        """Ask for secrets, which are sent to whoever has the key that is shown."""
+        if (entry := self._changed_entry) is None:
+            return await self.async_step_credentials()
+        if self._is_pinned:
+            return await self.async_step_reconfigure_credentials()
+        if any(
+            pinned_key(other) == self._host_key for other in others(self.hass, entry)
+        ):
+            return self.async_abort(reason="another_router")
+        return await self.async_step_reconfigure_host_key()
 
     async def _ask_secrets(
-        self,
-        step_id: str,
-        user_input: dict[str, Any] | None,
-        stored: Credentials | None = None,
+        self, step_id: str, user_input: dict[str, Any] | None
     ) -> ConfigFlowResult:
         """Show the form for the secrets; go on when they let us in."""
         form = Form(placeholders=self._placeholders())
         if user_input is not None:
-            password = user_input.get(CONF_PASSWORD)
-            private_key = user_input.get(CONF_PRIVATE_KEY, "").strip()
-            given = Credentials(
-                self._account[CONF_USERNAME],
-                password=password or None,
-                private_key=private_key or None,
-                passphrase=(private_key and user_input.get(CONF_PASSPHRASE)) or None,
-            )
-            credentials = given if password or private_key else stored
-            if not is_password(password or ""):
-                form.errors[CONF_PASSWORD] = "invalid_password"
-            elif password and private_key:
-                form.errors["base"] = "credentials_ambiguous"
-            elif credentials is None:
-                form.errors["base"] = "credentials_missing"
-            else:
+            username = self._account[CONF_USERNAME]
+            stored = self._stored if step_id == "reconfigure_credentials" else None
+            credentials = credentials_in(user_input, username, stored, form)
+            if credentials is not None:
+                password = user_input.get(CONF_PASSWORD)
                 make_key = bool(password and user_input[CONF_INSTALL_KEY])
                 with form.told():
                     return await self._finish(credentials, make_key=make_key)
+        elif self.source == SOURCE_REAUTH and self._shown:
+            # It was made when the router refused us, which may be long ago.
+            try:
+                await async_check(self._account, self._host_key)
+            except HostKeyChanged as err:
+                return self._stop(err)
+        self._shown = True
         return self._show(step_id, CREDENTIALS_SCHEMA, user_input, form)
+
+    def _stop(self, err: HostKeyChanged) -> ConfigFlowResult:
+        """End signing in again to a router that has another key; a repair asks."""
+        if (entry := self._changed_entry) and self._is_pinned:
+            Issues(self.hass, entry).host_key_changed(err)
+        return self.async_abort(
+            reason="host_key_changed", description_placeholders=err.details
+        )
 
     def _show(
         self,
@@ -226,17 +202,14 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
 
     def _placeholders(self) -> dict[str, str]:
         """Return the words that tell the user which router this is."""
-        # ssh-ed25519, ecdsa-sha2-nistp256, ssh-rsa: files are named after the kind.
-        kind = self._host_key.text.split()[0].removeprefix("ssh-").partition("-")[0]
-        return {
+        words = {
             CONF_HOST: self._account[CONF_HOST],
             CONF_USERNAME: self._account[CONF_USERNAME],
-            "fingerprint": self._host_key.fingerprint,
-            "openssh_command": f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub",
-            "dropbear_command": (
-                f"dropbearkey -y -f /etc/dropbear/dropbear_{kind}_host_key"
-            ),
+            **words_of(self._host_key),
         }
+        if (entry := self._changed_entry) and not self._is_pinned:
+            words["expected"] = pinned_key(entry).fingerprint
+        return words
 
     @property
     def _router_data(self) -> dict[str, Any]:
@@ -257,40 +230,57 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         self, credentials: Credentials, *, make_key: bool
     ) -> ConfigFlowResult:
         """Keep what lets us into the router, if we can work with it."""
-        router = await connect_router(self.hass, self._data(credentials))
+        entry = self._changed_entry
         try:
-            mac_address = router.probe.mac_address
-            await self.async_set_unique_id(
-                format_mac(mac_address) if mac_address else self._host_key.fingerprint,
-                # A form left open somewhere must not stand in the way.
-                raise_on_progress=False,
-            )
-            if self.source == SOURCE_USER:
-                self._abort_if_unique_id_configured()
-            else:
-                self._abort_if_unique_id_mismatch(reason="another_router")
+            router = await connect_router(self.hass, self._data(credentials))
+        except HostKeyChanged as err:
+            if self.source != SOURCE_REAUTH:
+                raise
+            return self._stop(err)
+        try:
+            unique_id = await async_identify(self.hass, router, self._host_key, entry)
+            # A form left open somewhere must not stand in the way.
+            await self.async_set_unique_id(unique_id, raise_on_progress=False)
             if make_key:
                 credentials = await install_key(self.hass, router, self._router_data)
-            if self.source != SOURCE_USER:
-                old = self._changed_entry.data
-                await forget_key(self.hass, router, old, credentials)
+            if entry:
+                await forget_key(self.hass, router, entry.data, credentials)
         finally:
             await router.close()
         data = self._data(credentials)
-        if self.source == SOURCE_USER:
+        if entry is None:
             title = router.probe.hostname or self._account[CONF_HOST]
             return self.async_create_entry(title=title, data=data)
-        entry = self._changed_entry
         # One that is loaded sees the change by itself, and begins to reload at once.
         sees = entry.state is ConfigEntryState.LOADED
-        done = self.async_update_and_abort(entry, data=data)
+        done = self.async_update_and_abort(entry, data=data, unique_id=unique_id)
         if not sees:
             self.hass.config_entries.async_schedule_reload(entry.entry_id)
         return done
 
     @property
-    def _changed_entry(self) -> ConfigEntry:
-        """The entry that the flow is about."""
+    def _changed_entry(self) -> ConfigEntry | None:
+        """The entry that the flow is about, if there is one."""
         if self.source == SOURCE_REAUTH:
             return self._get_reauth_entry()
-        return self._get_reconfigure_entry()
+        if self.source == SOURCE_RECONFIGURE:
+            return self._get_reconfigure_entry()
+        return None
+
+    @property
+    def _is_pinned(self) -> bool:
+        """Whether the router is to prove the key that the entry knows."""
+        entry = self._changed_entry
+        return entry is not None and pinned_key(entry) == self._host_key
+
+    @property
+    def _stored(self) -> Credentials | None:
+        """What the entry has for whoever proves its pinned key, and no one else."""
+        if (entry := self._changed_entry) is None or not self._is_pinned:
+            return None
+        return Credentials(
+            self._account[CONF_USERNAME],
+            entry.data.get(CONF_PASSWORD),
+            entry.data.get(CONF_PRIVATE_KEY),
+            entry.data.get(CONF_PASSPHRASE),
+        )

@@ -23,14 +23,18 @@ def async_register_router(
     """
     probe = router.probe
     mac = probe.mac_address
-    device = dr.async_get(hass).async_get_or_create(
+    registry = dr.async_get(hass)
+    connections = {(dr.CONNECTION_NETWORK_MAC, mac)} if mac else set()
+    device = registry.async_get_or_create(
         config_entry_id=entry.entry_id,
         identifiers={(DOMAIN, entry.entry_id)},
-        connections={(dr.CONNECTION_NETWORK_MAC, mac)} if mac else set(),
+        connections=connections,
         name=entry.title,
         model=probe.system,
         sw_version=router.rules.firewall,
     )
+    # Without those of a network card that it had before.
+    registry.async_update_device(device.id, new_connections=connections)
     return device.id
 
 

@@ -14,6 +14,7 @@ from .live_rules import LiveRules
 from .monitor import Change, NewConnection, Unheard
 from .network.listeners import Listener, listeners_script, read_listeners
 from .network.neighbours import Neighbour, neighbours_script, read_neighbours
+from .probe.place import Place, place_script, read_place
 from .probe.probe import Probe, probe_script, read_probe
 from .rules.base import RouterContext
 from .ssh.authorized_keys import install_key, remove_key
@@ -28,6 +29,8 @@ from .watch import Watch
 _VISITS = 2
 # Seconds. A form waits for it, which can do without.
 NEIGHBOURS_TIMEOUT = 5
+# The same, and it is two files and a link.
+PLACE_TIMEOUT = 10
 
 
 class Router:
@@ -149,6 +152,10 @@ class Router:
         """Return the devices of the LAN that the router knows, by address."""
         sections = await self._session.run(neighbours_script(), NEIGHBOURS_TIMEOUT)
         return read_neighbours(sections, self.context.address)
+
+    async def place(self) -> Place:
+        """Return what tells the router from all others, read now."""
+        return read_place(await self._session.run(place_script(), PLACE_TIMEOUT))
 
     async def enable_forwarding(self) -> None:
         """Have the kernel pass packets on, until the router restarts.

@@ -23,6 +23,7 @@ from ..router.errors import (
 from ..router.monitor import Change, NewConnection, Unheard
 from ..router.router import Router
 from ..router.ssh.credentials import Credentials, HostKey
+from .identity import async_claim
 from .login_limit import one_attempt
 
 _LOGGER = logging.getLogger(__name__)
@@ -97,9 +98,15 @@ class RouterConnection:
 
     async def open(self) -> Router:
         """Connect. Raises RouterError."""
-        self.router = await connect_router(self._hass, self.data, self._entry.options)
-        self._on_open(self.router)
-        return self.router
+        router = await connect_router(self._hass, self.data, self._entry.options)
+        try:
+            await async_claim(self._hass, self._entry, router)
+        except BaseException:
+            await router.close()
+            raise
+        self.router = router
+        self._on_open(router)
+        return router
 
     async def follow(self, router: Router) -> None:
         """Watch the router, and connect again whenever the connection is lost.

@@ -34,11 +34,14 @@ class HostKey:
 
     text: str
 
+    def __post_init__(self) -> None:
+        """Leave out the comment: two keys are equal, whatever is said of them."""
+        object.__setattr__(self, "text", " ".join(self.text.split()[:2]))
+
     @classmethod
     def of(cls, key: asyncssh.SSHKey) -> Self:
-        """Return the key without its comment."""
-        exported = key.export_public_key("openssh").decode()
-        return cls(" ".join(exported.split()[:2]))
+        """Return the text of a key."""
+        return cls(key.export_public_key("openssh").decode())
 
     @property
     def key(self) -> asyncssh.SSHKey:

@@ -38,15 +38,20 @@ _LINE_LIMIT = 8 * 1024 * 1024
 _HEARD = 2 * 1024 * 1024
 
 
-async def fetch_host_key(host: str, port: int) -> HostKey:
+async def fetch_host_key(
+    host: str, port: int, pinned: HostKey | None = None
+) -> HostKey:
     """Return the host key that the router proves, before any secret is sent.
 
-    Raises ConnectionFailed, in one of its kinds.
+    Of several, that of the pinned one's kind. Raises ConnectionFailed, in one of its
+    kinds.
     """
+    first = pinned.algorithms if pinned else ()
+    others = tuple(kind for kind in HOST_KEY_ALGORITHMS if kind not in first)
     with connecting(host, port):
         async with asyncio.timeout(CONNECT_TIMEOUT):
             key = await asyncssh.get_server_host_key(
-                host, port, config=None, server_host_key_algs=HOST_KEY_ALGORITHMS
+                host, port, config=None, server_host_key_algs=(*first, *others)
             )
     if key is None:
         raise NotSSH(host=host, port=str(port))
@@ -82,7 +87,7 @@ class Session:
                 return cls(await log_in(host, port, host_key, credentials, client_key))
         except NotSSH:
             # Another kind of key shows as a failed exchange: look which it is.
-            found = await fetch_host_key(host, port)
+            found = await fetch_host_key(host, port, host_key)
             if found == host_key:
                 raise
             raise HostKeyChanged(
