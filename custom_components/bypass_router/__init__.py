@@ -22,6 +22,8 @@ from .services import async_set_up_services
 from .sync.closing import Closing
 from .sync.connection import async_owner, connect_router
 from .sync.desired_state import DesiredState, file_of
+from .sync.identity import others
+from .sync.left_behind import async_clear_left_behind
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ async def async_setup_entry(
         await _async_updated(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     async_offer_import(hass, entry)
+    await async_clear_left_behind(hass, entry)
     return True
 
 
@@ -78,24 +81,38 @@ async def async_remove_entry(
     await Totals(hass, entry.entry_id).remove()
     await TargetMacStore(hass, entry.entry_id).remove()
     issues = Issues(hass, entry)
-    issues.forget()
     try:
-        router = await connect_router(hass, entry.data)
-        try:
-            live = await router.rules.read()
-            await router.rules.apply([])
-            if entry.options.get(CONF_CLOSE_CONNECTIONS, True):
-                await Closing(entry.title, issues).close(
-                    router, list(live.forwards.values())
-                )
-            key = entry.data.get(CONF_PRIVATE_KEY)
-            if key and made_here(key, await async_owner(hass)):
-                await router.remove_key(key)
-        finally:
-            await router.close()
+        await _take_off(hass, entry, issues)
     except RouterError as err:
         _LOGGER.warning("%s: its rules may be left on the router: %s", entry.title, err)
+        issues.forget()
         issues.left_behind()
+    else:
+        issues.forget()
+
+
+async def _take_off(
+    hass: HomeAssistant, entry: BypassRouterConfigEntry, issues: Issues
+) -> None:
+    """Take all that an entry has on its router away. Raises RouterError."""
+    router = await connect_router(hass, entry.data)
+    try:
+        live = await router.rules.read()
+        # An earlier version has let one router be added twice.
+        theirs = {key for other in others(hass, entry) for key in other.subentries}
+        await router.rules.apply(
+            [forward for key, forward in live.forwards.items() if key in theirs]
+        )
+        if entry.options.get(CONF_CLOSE_CONNECTIONS, True):
+            await Closing(entry.title, issues).close(
+                router,
+                [fwd for key, fwd in live.forwards.items() if key not in theirs],
+            )
+        key = entry.data.get(CONF_PRIVATE_KEY)
+        if key and made_here(key, await async_owner(hass)):
+            await router.remove_key(key)
+    finally:
+        await router.close()
 
 
 async def _async_updated(hass: HomeAssistant, entry: BypassRouterConfigEntry) -> None:

@@ -225,6 +225,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 for key, err in self.refused.items()
             ]
         )
+        self._issues.settle()
         if self._refused != (refused := dict(self.refused)):
             # The data tell only what is live.
             self._refused = refused

@@ -1,7 +1,7 @@
 """What a user is told in Home Assistant's repairs."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 import math
 from typing import Any
 
@@ -9,7 +9,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
-from .const import DOMAIN
+from .const import CONF_HOST_KEY, DOMAIN
 from .errors import reason_of
 from .router.clean_up import CLEAN_UP
 from .router.errors import (
@@ -27,6 +27,10 @@ _OWNERS = 5
 _COMMANDS = 40
 # Reasons that fit on a screen.
 _REFUSED = 10
+# What is said of these is decided by what looks for them; of all others, by the time
+# when a router was read for the first time.
+_DECIDED_LATER = frozenset({"hand_made", "connections_stay"})
+_LEFT_BEHIND = "left_behind"
 _ERROR = ir.IssueSeverity.ERROR
 _WARNING = ir.IssueSeverity.WARNING
 
@@ -38,7 +42,8 @@ class Issues:
         """Take whose issues they are."""
         self._hass = hass
         self._entry = entry
-        self._foreign: frozenset[str] = frozenset()
+        self._raised: set[str] = set()
+        self._settled = False
 
     def forwarding(self, *, enabled: bool) -> None:
         """A router that passes no packets on makes every forward useless."""
@@ -157,31 +162,45 @@ class Issues:
         else:
             self._raise("both_variants", placeholders={"ours": ours})
 
+    def settle(self) -> None:
+        """The router was read: what was said before, and has no cause now, is over.
+
+        It may have been said before the entry was reloaded, by one that is no more.
+        What still has a cause stays, since who ignores it wants to do so for good.
+        """
+        if self._settled:
+            return
+        self._settled = True
+        for issue_id, kind, _ in list(self._own()):
+            if issue_id not in self._raised and kind not in _DECIDED_LATER:
+                ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+
     def forget(self) -> None:
         """The router is removed here, and what was said of it is of no use."""
-        for domain, issue_id in list(ir.async_get(self._hass).issues):
-            if domain == DOMAIN and self._entry.entry_id in issue_id:
-                ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+        for issue_id, _, _ in list(self._own()):
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
 
     def foreign(self, tags: Collection[Tag]) -> None:
         """Other Home Assistants have rules on the router, which may be removed."""
         counts = Counter(tag.owner for tag in tags)
         # Those that are shown stay, so that no repair vanishes under the user's hand.
+        before = {part for _, kind, part in self._own() if kind == "foreign"}
         ranked = sorted(
             counts,
-            key=lambda owner: (owner not in self._foreign, -counts[owner], owner),
+            key=lambda owner: (owner not in before, -counts[owner], owner),
         )
         shown = frozenset(ranked[:_OWNERS])
-        for owner in shown - self._foreign:
+        for owner in shown - before:
             self._raise(
                 "foreign",
                 owner,
                 fix_with={"owner": owner},
                 placeholders={"owner": owner, "count": str(counts[owner])},
             )
-        for owner in self._foreign - shown:
+        for owner in shown & before:
+            self._raised.add(self._id("foreign", owner))
+        for owner in before - shown:
             self._clear("foreign", owner)
-        self._foreign = shown
         if others := len(counts) - len(shown):
             # More of them than anyone has, all in one.
             self._raise("foreign_others", placeholders={"count": str(others)})
@@ -190,8 +209,43 @@ class Issues:
 
     def left_behind(self) -> None:
         """The entry is gone, and its rules may still be live on the router."""
-        placeholders = {"commands": CLEAN_UP}
-        self._raise("left_behind", persistent=True, placeholders=placeholders)
+        self._raise(
+            _LEFT_BEHIND,
+            persistent=True,
+            placeholders={"commands": CLEAN_UP},
+            about={
+                "unique_id": self._entry.unique_id or "",
+                "host_key": self._entry.data[CONF_HOST_KEY],
+            },
+        )
+
+    def left_behind_here(self) -> list[str]:
+        """Return what was said of earlier entries for this router, which we have read.
+
+        Of those alone that were removed before this one was added: a copy of the
+        router's disk, which has the same host key, is no reason to take it back.
+        """
+        unique_id, host_key = self._entry.unique_id, self._entry.data[CONF_HOST_KEY]
+        found = []
+        for (domain, issue_id), issue in ir.async_get(self._hass).issues.items():
+            if domain != DOMAIN or not issue_id.startswith(f"{_LEFT_BEHIND}_"):
+                continue
+            about = issue.data or {}
+            words = issue.translation_placeholders or {}
+            same = (
+                unique_id == about.get("unique_id")
+                or host_key == about.get("host_key")
+                # An earlier version has noted only its name.
+                or (not about and words.get("router") == self._entry.title)
+            )
+            if same and issue.created <= self._entry.created_at:
+                found.append(issue_id)
+        return found
+
+    def nothing_left_behind(self, issue_ids: Collection[str]) -> None:
+        """What these were said of is gone."""
+        for issue_id in issue_ids:
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
 
     def _raise(
         self,
@@ -203,21 +257,26 @@ class Issues:
         fix_with: dict[str, str] | None = None,
         persistent: bool = False,
         placeholders: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> None:
         """Show an issue; of several of one name, a part tells them apart.
 
-        With data to fix it with, it is fixable, by what `repairs` has for it.
+        With data to fix it with, it is fixable, by what `repairs` has for it. What it
+        is `about` is kept with one that is not.
         """
         entry_id = self._entry.entry_id
         data: dict[str, str | int | float | None] | None = None
         if fix_with is not None:
             data = {"entry_id": entry_id, **fix_with}
+        elif about is not None:
+            data = dict(about)
+        self._raised.add(self._id(issue, part))
         ir.async_create_issue(
             self._hass,
             DOMAIN,
             self._id(issue, part),
             data=data,
-            is_fixable=data is not None,
+            is_fixable=fix_with is not None,
             is_persistent=persistent,
             severity=severity,
             translation_key=key or issue,
@@ -230,6 +289,13 @@ class Issues:
     def _clear(self, issue: str, part: str = "") -> None:
         """Take an issue away, if it is shown."""
         ir.async_delete_issue(self._hass, DOMAIN, self._id(issue, part))
+
+    def _own(self) -> Iterator[tuple[str, str, str]]:
+        """Yield each issue of this entry: its id, what it is of, and of which part."""
+        for domain, issue_id in ir.async_get(self._hass).issues:
+            kind, mine, part = issue_id.partition(f"_{self._entry.entry_id}")
+            if domain == DOMAIN and mine:
+                yield issue_id, kind, part.removeprefix("_")
 
     def _id(self, issue: str, part: str) -> str:
         """Return an issue's id in Home Assistant's registry."""

@@ -38,21 +38,17 @@ async def install_key(
     return Credentials(account[CONF_USERNAME], private_key=private_key)
 
 
-async def forget_key(
-    hass: HomeAssistant,
-    router: Router,
-    old: Mapping[str, Any],
-    credentials: Credentials,
-) -> None:
-    """Remove a key that we made before, and that other credentials replace."""
-    key = old.get(CONF_PRIVATE_KEY)
-    if (
-        key
-        and key != credentials.private_key
-        and old[CONF_USERNAME] == credentials.username
-        and made_here(key, await async_owner(hass))
-    ):
-        await _take_back(router, key)
+async def forget_keys(router: Router, owner: str, credentials: Credentials) -> None:
+    """Remove the keys that we have made before, as far as the router lets us.
+
+    Those of this entry, and of earlier ones for this account that were removed while
+    the router was away.
+    """
+    key = credentials.private_key
+    try:
+        await router.forget_keys(key if key and made_here(key, owner) else None)
+    except RouterError as err:
+        _LOGGER.warning("Keys that are not used stay on the router: %s", err)
 
 
 async def _take_back(router: Router, private_key: str) -> None:

@@ -17,7 +17,7 @@ from .network.neighbours import Neighbour, neighbours_script, read_neighbours
 from .probe.place import Place, place_script, read_place
 from .probe.probe import Probe, probe_script, read_probe
 from .rules.base import RouterContext
-from .ssh.authorized_keys import install_key, remove_key
+from .ssh.authorized_keys import forget_keys, install_key, remove_key
 from .ssh.credentials import Credentials, HostKey
 from .ssh.rights import Rights, read_rights, rights_script
 from .ssh.script import Result, Script
@@ -179,6 +179,10 @@ class Router:
     async def remove_key(self, private_key: str) -> None:
         """Take away what `install_key` added. Idempotent; raises KeyNotInstalled."""
         await remove_key(self._session, private_key)
+
+    async def forget_keys(self, keep: str | None) -> None:
+        """Take away all keys of ours but one; raises KeyNotInstalled."""
+        await forget_keys(self._session, self.context.owner, keep)
 
     @property
     def closed(self) -> bool:

@@ -38,6 +38,19 @@ grep -vxF -- "$1" "$file" >"$file.new"
 [ "$?" -le 1 ] && mv "$file.new" "$file"
 """
 
+# All that bear a mark of ours but one, which may be none.
+_FORGET = f"""{_FILE}\
+pattern="^{_RESTRICTIONS} ssh-ed25519 [A-Za-z0-9+/=]* $2\\$"
+grep -e "$pattern" "$file" 2>/dev/null | grep -qvxF -- "$1" || exit 0
+file=$(readlink -f "$file") && cp -p "$file" "$file.new" || exit
+grep -v -e "$pattern" "$file" >"$file.new"
+[ "$?" -le 1 ] || exit
+if [ -n "$1" ] && grep -qxF -- "$1" "$file"
+then printf '%s\\n' "$1" >>"$file.new" || exit
+fi
+mv "$file.new" "$file"
+"""
+
 
 def _comment(owner: str) -> str:
     """Return what tells our keys from others, for people as well."""
@@ -79,6 +92,15 @@ async def remove_key(session: Session, private_key: str) -> None:
     await _change(session, remove_script(authorized_line(private_key)))
 
 
+async def forget_keys(session: Session, owner: str, keep: str | None) -> None:
+    """Take away all keys that an owner has ever put there, but for one to keep.
+
+    Raises KeyNotInstalled.
+    """
+    line = authorized_line(keep) if keep else ""
+    await _change(session, forget_script(owner, line))
+
+
 async def _change(session: Session, script: Script) -> None:
     """Run a script that changes the account's file."""
     result = (await session.run(script, as_account=True))["key"]
@@ -94,3 +116,9 @@ def install_script(line: str) -> Script:
 def remove_script(line: str) -> Script:
     """Return a script that takes the line away, if it is there; label `key`."""
     return Script().run("key", f"sh -c {quote(_REMOVE)} sh {quote(line)}")
+
+
+def forget_script(owner: str, keep: str) -> Script:
+    """Return a script that takes all lines of an owner away but one; label `key`."""
+    mark = quote(_comment(owner))
+    return Script().run("key", f"sh -c {quote(_FORGET)} sh {quote(keep)} {mark}")
