@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from homeassistant.auth.permissions.const import POLICY_CONTROL
 from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import (
@@ -12,7 +13,11 @@ from homeassistant.core import (
     SupportsResponse,
     callback,
 )
-from homeassistant.exceptions import ServiceValidationError
+from homeassistant.exceptions import (
+    ServiceValidationError,
+    Unauthorized,
+    UnknownUser,
+)
 from homeassistant.helpers import config_validation as cv, entity_registry as er
 from homeassistant.helpers.target import (
     TargetSelection,
@@ -50,6 +55,7 @@ def async_set_up_services(hass: HomeAssistant) -> None:
             raise ServiceValidationError(
                 translation_domain=DOMAIN, translation_key="not_a_forward"
             )
+        await async_check_permission(hass, call, [found[0] for found in chosen])
         return {
             entity_id: response(
                 await async_diagnose(hass, entry, forward_id, call.data[ATTR_WATCH]),
@@ -65,6 +71,25 @@ def async_set_up_services(hass: HomeAssistant) -> None:
         _SCHEMA,
         supports_response=SupportsResponse.ONLY,
     )
+
+
+async def async_check_permission(
+    hass: HomeAssistant, call: ServiceCall, entity_ids: Iterable[str]
+) -> None:
+    """Refuse whoever may not control these entities, as the entities' own actions do.
+
+    Raises Unauthorized, or UnknownUser.
+    """
+    if (user_id := call.context.user_id) is None:
+        # An automation, or Home Assistant itself.
+        return
+    if (user := await hass.auth.async_get_user(user_id)) is None:
+        raise UnknownUser(context=call.context)
+    for entity_id in entity_ids:
+        if not user.permissions.check_entity(entity_id, POLICY_CONTROL):
+            raise Unauthorized(
+                context=call.context, entity_id=entity_id, permission=POLICY_CONTROL
+            )
 
 
 def _forwards(
