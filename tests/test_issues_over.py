@@ -41,6 +41,7 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "connections_stay": lambda issues: issues.connections_stay(ConnectionsStay()),
     "fight": lambda issues: issues.conflict(None),
     "fight_with": lambda issues: issues.conflict("clash"),
+    "fight_copy": lambda issues: issues.conflict("nft"),
     "refused": lambda issues: issues.refused({"Web": NotApplied()}),
     "refused_many": lambda issues: issues.refused(
         {str(number): NotApplied() for number in range(99)}

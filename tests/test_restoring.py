@@ -12,8 +12,10 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.sync import rate_limit
+from custom_components.bypass_router.sync.connection import async_owner
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
@@ -36,6 +38,9 @@ from .setup import (
 )
 
 EVENT = "event.bypass_rules"
+OTHER = Forward.parse(
+    "01OTHER", protocol="tcp", external_port="9000", target="192.168.50.10"
+)
 VARIANTS = pytest.mark.parametrize(
     "router_options",
     [RouterOptions(iptables="nft"), RouterOptions(iptables="legacy")],
@@ -405,6 +410,44 @@ async def test_a_fight_is_told_and_not_fought_to_the_end(
     at_home.bypass.stop(fighter)
     await until(lambda: hass.states.get(switch).state == STATE_ON)
     assert await passes(at_home)
+    await until(lambda: issue(hass, "fight_") is None)
+
+
+@pytest.mark.parametrize(
+    ("firewall", "tool"), [("nftables", "nft"), ("iptables", "iptables-restor")]
+)
+async def test_a_second_copy_of_this_home_assistant_is_thought_of(
+    at_home: Lab,
+    hass: HomeAssistant,
+    monkeypatch: pytest.MonkeyPatch,
+    firewall: str,
+    tool: str,
+) -> None:
+    """Restored from a backup, it takes the rules for its own, and wants others."""
+    monkeypatch.setattr(rate_limit, "SECONDS", 15.0)
+    _, switch = await with_web_on(hass, at_home, firewall=firewall)
+    owner = await async_owner(hass)
+    copy = await connect(at_home, owner=owner, firewall=Backend(firewall))
+    wanted = [OTHER]
+
+    async def reconcile() -> None:
+        """Have what it wants, whenever something else is live."""
+        while True:
+            await copy.rules.read()
+            if copy.rules.differs(wanted):
+                await copy.rules.apply(wanted)
+            await asyncio.sleep(0.05)
+
+    reconciling = asyncio.create_task(reconcile())
+    await until(lambda: issue(hass, "fight_") is not None)
+    await until(lambda: hass.states.get(switch).state == STATE_OFF)
+    fight = issue(hass, "fight_")
+    assert fight is not None
+    assert fight.translation_key == "fight_copy"
+    assert fight.translation_placeholders == {"router": "bypass", "cause": tool}
+    reconciling.cancel()
+    await copy.close()
+    await until(lambda: hass.states.get(switch).state == STATE_ON)
     await until(lambda: issue(hass, "fight_") is None)
 
 

@@ -25,6 +25,8 @@ from .router.ssh.rights import Rights
 _OWNERS = 5
 # What a person may want to copy by hand.
 _COMMANDS = 40
+# What our own changes are made by, in fifteen letters, as a kernel calls a process.
+_OUR_TOOLS = frozenset({"nft", "iptables-restor", "iptables-nft-re"})
 # Reasons that fit on a screen.
 _REFUSED = 10
 # What is said of these is decided by what looks for them; of all others, by the time
@@ -133,7 +135,7 @@ class Issues:
         """Something on the router removes the rules again and again."""
         self._raise(
             "fight",
-            key="fight" if cause is None else "fight_with",
+            key=_key_of_conflict(cause),
             severity=_ERROR,
             placeholders={"cause": cause or ""},
         )
@@ -300,6 +302,13 @@ class Issues:
     def _id(self, issue: str, part: str) -> str:
         """Return an issue's id in Home Assistant's registry."""
         return "_".join(filter(None, (issue, self._entry.entry_id, part)))
+
+
+def _key_of_conflict(cause: str | None) -> str:
+    """Return the key of the sentence about whoever removes the rules."""
+    if cause is None:
+        return "fight"
+    return "fight_copy" if cause in _OUR_TOOLS else "fight_with"
 
 
 def _reason(err: RouterError) -> str:
