@@ -161,6 +161,7 @@ async def test_two_entries_for_one_router_do_not_wipe_each_others_forwards(
     await asyncio.gather(
         hass.config_entries.async_setup(entry.entry_id),
         hass.config_entries.async_reload(twin.entry_id),
+        return_exceptions=True,
     )
     states = {entry.state, twin.state}
     assert states == {ConfigEntryState.LOADED, ConfigEntryState.SETUP_RETRY}

@@ -53,6 +53,9 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     ),
     "waiting": lambda issues: issues.waiting(["iptables"]),
     "waiting_many": lambda issues: issues.waiting(["iptables"] * 99),
+    "waiting_unattended": lambda issues: issues.waiting_unattended(["Web"]),
+    "disabled": lambda issues: issues.disabled(["Web"]),
+    "without_switch": lambda issues: issues.without_switch(["Web"]),
     "host_key_changed": lambda issues: issues.host_key_changed(
         HostKeyChanged(host="a", expected="b", found="c")
     ),

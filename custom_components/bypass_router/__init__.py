@@ -24,6 +24,7 @@ from .sync.connection import async_owner, connect_router
 from .sync.desired_state import DesiredState, file_of
 from .sync.identity import others
 from .sync.left_behind import async_clear_left_behind
+from .sync.unattended import async_watch_unattended
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -40,8 +41,9 @@ PLATFORMS = [
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Offer the action, whatever becomes of the entries."""
+    """Offer the action, and watch the entries, whatever becomes of them."""
     async_set_up_services(hass)
+    async_watch_unattended(hass)
     return True
 
 

@@ -13,11 +13,16 @@ from homeassistant.exceptions import (
     ConfigEntryNotReady,
     HomeAssistantError,
 )
+from homeassistant.helpers.entity_registry import EVENT_ENTITY_REGISTRY_UPDATED
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
 from .counters.counters import Counters
-from .devices import async_name_forwards, async_register_router
+from .devices import (
+    async_disabled_switches,
+    async_name_forwards,
+    async_register_router,
+)
 from .diagnosis.run import Finding
 from .diagnosis.target_learner import TargetLearner
 from .errors import translated
@@ -106,6 +111,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             router = await self._lifecycle.open()
             self.device_id = async_register_router(self.hass, self.config_entry, router)
             await self._lifecycle.begin(router)
+            unload(
+                self.hass.bus.async_listen(
+                    EVENT_ENTITY_REGISTRY_UPDATED, self._tell_without_switch
+                )
+            )
         except (AuthenticationFailed, TooManyAttempts) as err:
             # Not tried again without the user: a router bans who keeps failing.
             raise translated(ConfigEntryAuthFailed, err) from err
@@ -225,12 +235,32 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
                 for key, err in self.refused.items()
             ]
         )
+        self._tell_without_switch()
         self._issues.settle()
         if self._refused != (refused := dict(self.refused)):
             # The data tell only what is live.
             self._refused = refused
             self.async_update_listeners()
         self.async_set_updated_data(live)
+
+    @property
+    def _without_switch(self) -> list[str]:
+        """The ids of forwards that are live, and whose switch the user has disabled."""
+        disabled = async_disabled_switches(self.hass, self.forwards)
+        return [key for key in disabled if key in self._reconciler.active]
+
+    @callback
+    def _tell_without_switch(self, *_: object) -> None:
+        """Say which forwards no switch shows, though they are on."""
+        subentries = self.config_entry.subentries
+        found = self._without_switch
+        self._issues.without_switch([subentries[key].title for key in found])
+
+    async def async_close_without_switch(self) -> None:
+        """Turn off what no switch shows. Raises RouterError."""
+        for key in self._without_switch:
+            self._reconciler.request(key, on=False)
+        await self._reconciler.reconcile_all()
 
     @callback
     def show_error(self, err: RouterError) -> None:

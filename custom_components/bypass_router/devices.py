@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 
 from .const import DOMAIN
 from .router.errors import RouterError, printable
@@ -50,6 +51,21 @@ def async_name_forwards(
         ):
             title = entry.subentries[forward_id].title
             registry.async_update_device(device.id, name=title)
+
+
+@callback
+def async_disabled_switches(
+    hass: HomeAssistant, forward_ids: Iterable[str]
+) -> list[str]:
+    """Return the forwards whose switch is disabled, by itself or with its device."""
+    registry = er.async_get(hass)
+    disabled = []
+    for forward_id in forward_ids:
+        entity_id = registry.async_get_entity_id(SWITCH_DOMAIN, DOMAIN, forward_id)
+        entity = registry.async_get(entity_id) if entity_id else None
+        if entity and entity.disabled:
+            disabled.append(forward_id)
+    return disabled
 
 
 async def async_devices(

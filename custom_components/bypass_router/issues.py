@@ -17,6 +17,7 @@ from .router.errors import (
     ConnectionsStay,
     HostKeyChanged,
     RouterError,
+    printable,
 )
 from .router.rules.base import Tag
 from .router.ssh.rights import Rights
@@ -32,7 +33,6 @@ _REFUSED = 10
 # What is said of these is decided by what looks for them; of all others, by the time
 # when a router was read for the first time.
 _DECIDED_LATER = frozenset({"hand_made", "connections_stay"})
-_LEFT_BEHIND = "left_behind"
 _ERROR = ir.IssueSeverity.ERROR
 _WARNING = ir.IssueSeverity.WARNING
 
@@ -86,6 +86,7 @@ class Issues:
             self._raise(
                 "waiting",
                 key="waiting" if len(commands) <= _COMMANDS else "waiting_many",
+                persistent=True,
                 placeholders={
                     "commands": "\n".join(commands[:_COMMANDS]),
                     "count": str(len(commands)),
@@ -93,6 +94,37 @@ class Issues:
             )
         else:
             self._clear("waiting")
+
+    def waiting_unattended(self, names: Sequence[str]) -> None:
+        """Forwards were removed of a router that no one works on, and stay live."""
+        issue = ir.async_get(self._hass).async_get_issue(
+            DOMAIN, self._id("waiting", "")
+        )
+        words = (issue.translation_placeholders if issue else None) or {}
+        # Others may have been removed before.
+        lines = [*words.get("forwards", "").splitlines(), *map(_line, names)]
+        self._raise(
+            "waiting",
+            key="waiting_unattended",
+            persistent=True,
+            placeholders={"forwards": "\n".join(dict.fromkeys(lines))},
+        )
+
+    def disabled(self, names: Sequence[str]) -> None:
+        """The router is disabled here, and these forwards are live on it."""
+        if names:
+            lines = "\n".join(map(_line, names))
+            self._raise("disabled", persistent=True, placeholders={"forwards": lines})
+        else:
+            self._clear("disabled")
+
+    def without_switch(self, names: Sequence[str]) -> None:
+        """These forwards are live, and the user has disabled their switch."""
+        if names:
+            lines = "\n".join(map(_line, names))
+            self._raise("without_switch", fix_with={}, placeholders={"forwards": lines})
+        else:
+            self._clear("without_switch")
 
     def manual_forwards(self, count: int) -> None:
         """A person has made forwards on the router, which may be imported."""
@@ -135,7 +167,11 @@ class Issues:
         """Something on the router removes the rules again and again."""
         self._raise(
             "fight",
-            key=_key_of_conflict(cause),
+            key="fight"
+            if cause is None
+            else "fight_copy"
+            if cause in _OUR_TOOLS
+            else "fight_with",
             severity=_ERROR,
             placeholders={"cause": cause or ""},
         )
@@ -212,7 +248,7 @@ class Issues:
     def left_behind(self) -> None:
         """The entry is gone, and its rules may still be live on the router."""
         self._raise(
-            _LEFT_BEHIND,
+            "left_behind",
             persistent=True,
             placeholders={"commands": CLEAN_UP},
             about={
@@ -230,7 +266,7 @@ class Issues:
         unique_id, host_key = self._entry.unique_id, self._entry.data[CONF_HOST_KEY]
         found = []
         for (domain, issue_id), issue in ir.async_get(self._hass).issues.items():
-            if domain != DOMAIN or not issue_id.startswith(f"{_LEFT_BEHIND}_"):
+            if domain != DOMAIN or not issue_id.startswith("left_behind_"):
                 continue
             about = issue.data or {}
             words = issue.translation_placeholders or {}
@@ -304,11 +340,9 @@ class Issues:
         return "_".join(filter(None, (issue, self._entry.entry_id, part)))
 
 
-def _key_of_conflict(cause: str | None) -> str:
-    """Return the key of the sentence about whoever removes the rules."""
-    if cause is None:
-        return "fight"
-    return "fight_copy" if cause in _OUR_TOOLS else "fight_with"
+def _line(name: str) -> str:
+    """Return a forward's name as one of a list."""
+    return f"- {printable(name)}"
 
 
 def _reason(err: RouterError) -> str:

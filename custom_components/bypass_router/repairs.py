@@ -98,6 +98,18 @@ class EnableForwarding(ConfirmedRepair):
         await router.enable_forwarding()
 
 
+class CloseWithoutSwitch(ConfirmedRepair):
+    """Turns forwards off whose switch was disabled while they were on."""
+
+    _failed = "not_closed"
+
+    @override
+    async def _repair(self, _: Router) -> None:
+        """Turn them off."""
+        if entry := _loaded(self.hass, self._entry_id):
+            await entry.runtime_data.async_close_without_switch()
+
+
 class AcceptHostKey(RepairsFlow):
     """Lets the user accept the key that the router proves now, or not."""
 
@@ -248,6 +260,8 @@ async def async_create_fix_flow(
         return AcceptHostKey(data["entry_id"], data)
     if issue_id.startswith("ip_forward_"):
         return EnableForwarding(data["entry_id"])
+    if issue_id.startswith("without_switch_"):
+        return CloseWithoutSwitch(data["entry_id"])
     if issue_id.startswith("hand_made_"):
         return ImportManualForwards(data["entry_id"])
     return RemoveForeignRules(data["entry_id"], data["owner"])
