@@ -167,6 +167,22 @@ async def test_two_entries_for_one_router_do_not_wipe_each_others_forwards(
     assert states == {ConfigEntryState.LOADED, ConfigEntryState.SETUP_RETRY}
 
 
+async def test_the_second_entry_for_a_router_can_be_deleted(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """As its message advises; the forwards of the first stay as they are."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    twin = MockConfigEntry(domain=DOMAIN, title="twin", data=dict(entry.data))
+    twin.add_to_hass(hass)
+    await hass.config_entries.async_setup(twin.entry_id)
+    before = ours(at_home)
+    await hass.config_entries.async_remove(twin.entry_id)
+    assert ours(at_home) == before
+    assert await passes(at_home)
+
+
 @pytest.fixture
 def copies(monkeypatch: pytest.MonkeyPatch) -> dict[str, Place]:
     """Say which router is where; the lab has one, which poses as several."""

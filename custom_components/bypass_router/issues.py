@@ -253,7 +253,7 @@ class Issues:
             placeholders={"commands": CLEAN_UP},
             about={
                 "unique_id": self._entry.unique_id or "",
-                "host_key": self._entry.data[CONF_HOST_KEY],
+                "host_key": self._entry.data.get(CONF_HOST_KEY, ""),
             },
         )
 
@@ -263,7 +263,8 @@ class Issues:
         Of those alone that were removed before this one was added: a copy of the
         router's disk, which has the same host key, is no reason to take it back.
         """
-        unique_id, host_key = self._entry.unique_id, self._entry.data[CONF_HOST_KEY]
+        unique_id = self._entry.unique_id or "none"
+        host_key = self._entry.data.get(CONF_HOST_KEY, "none")
         found = []
         for (domain, issue_id), issue in ir.async_get(self._hass).issues.items():
             if domain != DOMAIN or not issue_id.startswith("left_behind_"):
