@@ -173,6 +173,13 @@ def printed(draw: st.DrawFn) -> dict[str, Result]:
 
 # What iptables-restore makes of a line
 
+KNOWN = {"!", "-s", "-d", "-p", "-m", "-j", "--dport", "--ctstate", "--ctorigdst"}
+KNOWN |= {"--ctorigdstport", "--comment", "--to-destination", "--to-source"}
+GUARD = re.compile(
+    r'\[ "\$\(printf %s "\$\(iptables --wait 5 -t (?:nat|filter) -S HA-BYPASS-[A-Z]+'
+    r' 2>&1\)" \| cksum\)" = "[0-9]+ [0-9]+" \] \|\| exit'
+)
+
 
 def restore_words(line: str) -> list[str]:
     """Return a line's words, found letter by letter as iptables-restore does."""
@@ -226,22 +233,31 @@ def check_plan(desired: list[Forward], state: IptablesState, lines: list[str]) -
         assert "\n" not in line
         if line in own:
             continue
+        if GUARD.fullmatch(line):
+            assert line in state.guards.values()
+            continue
         command, chain, *words = restore_words(line)
         assert command == "-D"
+        if len(words) == 1 and words[0].isdecimal():
+            (rules,) = (state.chains[hook] for hook in HOOKS if hook.chain == chain)
+            assert rules
+            rule = rules[int(words[0]) - 1]
+            assert not rule.writable
+            assert (chain, rule) in ours
+            continue
         # Letter by letter and as we write it, it is the same rule, and ours.
         rule = Rule.of(line.split(" ", 2)[2])
         assert [word for option in rule.words for word in option] == words
         assert (chain, rule) in ours | jumps
-        assert not {"-t", "-M", "-c"}.intersection(words)
-        assert not any(word.startswith("--mod") for word in options_of(words))
+        assert KNOWN.issuperset(options_of(words))
 
 
 def options_of(words: list[str]) -> list[str]:
-    """Return the words that can't be a comment's."""
+    """Return the options among the words, which a comment is none of."""
     return [
         word
         for before, word in zip(["", *words], words, strict=False)
-        if before != "--comment"
+        if before != "--comment" and word[0] in "-!"
     ]
 
 

@@ -230,7 +230,7 @@ def test_every_forward_that_was_made_by_hand_is_read_as_what_it_is(
 def test_nothing_that_a_router_prints_breaks_the_reading(text: str) -> None:
     """What makes no sense is no forward."""
     for found in read([text, DNAT], [text]):
-        assert all(old.rule.writable for old in found.rules)
+        assert all(old.rule.writable_at("lan") for old in found.rules)
 
 
 @pytest.mark.parametrize("needed", [False, True])

@@ -21,6 +21,7 @@ from ..ssh.sudo import as_root
 from .changes import blocks_of, changes_of, leftovers_of
 from .created_chains import LISTING, Traces
 from .empty_table import removal_of
+from .guards import guard_of
 from .legacy import NAMES, NO_TABLE, guarded
 from .rule import Rule, listed
 from .rules import (
@@ -129,7 +130,28 @@ class Chains:
                 needed.add(MANGLE)
         listing = sections.get(LISTING) if self._variant == "nf_tables" else None
         traces = Traces.read(listing, self._hooks)
-        return IptablesState(chains, entrances, frozenset(needed), traces)
+        return IptablesState(
+            chains,
+            entrances,
+            frozenset(needed),
+            traces,
+            {
+                hook: guard
+                for hook, rules in chains.items()
+                if (guard := self._guard(hook, rules or (), sections))
+            },
+        )
+
+    def _guard(
+        self, hook: Hook, rules: Collection[Rule], sections: Mapping[str, Result]
+    ) -> str | None:
+        """Return what makes sure of the numbers of rules, where any goes by it."""
+        if all(rule.writable or not tag_of(rule) for rule in rules):
+            return None
+        if hook is MANGLE:
+            return guard_of(self._mangle, sections[f"mangle{self._suffix}"].output)
+        look = self._look(hook.table, hook.chain)
+        return guard_of(look, sections[f"chain.{self._label(hook)}"].output)
 
     def tags(self, state: IptablesState) -> AbstractSet[Tag]:
         """Return the tags that stand here, whoever's they are."""
@@ -220,7 +242,10 @@ class Chains:
         changes = changes_of(self._hooks, rules, state, self._context.owner)
         command = self._as_root(f"{self._command}-restore --noflush {_WAIT}")
         leftovers = leftovers_of(changes, state)
-        steps = [PlanStep(phase, command, lines) for phase, lines in blocks_of(changes)]
+        guards = tuple(state.guards[one.hook] for one in changes if one.by_number)
+        steps = [PlanStep(Phase.ALLOW, "sh", guards)]
+        for phase, lines in blocks_of(changes):
+            steps.append(PlanStep(phase, command, lines))
         steps.append(PlanStep(Phase.CLEAN_UP, command, leftovers.lines))
         for table in leftovers.tables:
             lines = removal_of(table, self._as_root("nft"))

@@ -22,6 +22,8 @@ class ChainChange:
     """Whether anyone's rules are left in it."""
     gains: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    by_number: bool = False
+    """Whether rules go by their numbers, which have to be those that were read."""
 
 
 def changes_of(
@@ -61,23 +63,48 @@ def _change(
     """Return how the chain at a hook changes."""
     chain, entrance = state.chains[hook], state.entrances[hook]
     stays = len(chain or ()) + len(added) > len(removed)
+    numbers, losses = _removals(hook, chain or (), Counter(removed))
     gains = [f"-A {hook.chain} {rule}" for rule in added]
-    losses = [f"-D {hook.chain} {rule}" for rule in removed]
     raised = Counter(state.shadowed(hook, owner)) - Counter(removed)
     for rule in raised.elements():
-        gains[:0] = [f"-D {hook.chain} {rule}", f"-I {hook.chain} 1 {rule}"]
+        if rule.writable:
+            gains[:0] = [f"-D {hook.chain} {rule}", f"-I {hook.chain} 1 {rule}"]
+    # What goes by number goes before anything moves.
+    gains = numbers + gains
     enter = [f"-D {hook.builtin} {jump}" for jump in entrance.jumps]
     if not stays:
         if chain is not None:
-            losses += [*enter, f"-X {hook.chain}"]
-        return ChainChange(hook, stays, losses=tuple(losses))
+            losses += enter
+            if not entrance.held:
+                losses.append(f"-X {hook.chain}")
+        return ChainChange(hook, stays, tuple(gains), tuple(losses), bool(numbers))
     if chain is None:
         # -N and no `:CHAIN`, which would empty a chain that another Home
         # Assistant has made since we looked.
         gains.insert(0, f"-N {hook.chain}")
     if not (entrance.first and len(entrance.jumps) == 1):
         gains += [*enter, f"-I {hook.builtin} 1 {hook.jump}"]
-    return ChainChange(hook, stays, tuple(gains), tuple(losses))
+    return ChainChange(hook, stays, tuple(gains), tuple(losses), bool(numbers))
+
+
+def _removals(
+    hook: Hook, chain: Sequence[Rule], removed: Counter[Rule]
+) -> tuple[list[str], list[str]]:
+    """Return the lines that take these rules out of a chain: by number, and by text.
+
+    Each by its own text, since of two that are equal the words may differ. One that no
+    text names goes by its number, the last one first.
+    """
+    numbers: list[str] = []
+    texts: list[str] = []
+    for number, rule in enumerate(chain, 1):
+        if removed[rule] > 0:
+            removed[rule] -= 1
+            if rule.writable:
+                texts.append(f"-D {hook.chain} {rule}")
+            else:
+                numbers.insert(0, f"-D {hook.chain} {number}")
+    return numbers, texts
 
 
 def blocks_of(

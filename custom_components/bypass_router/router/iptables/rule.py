@@ -5,6 +5,7 @@ its options, with `/32` behind a host or not, with or without `-m tcp`. Rules
 are therefore compared by what they say.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,12 +24,30 @@ _ADDRESSES = frozenset({"-s", "-d", "--ctorigdst"})
 _FIXED = {"--comment": 1, "-c": 2}
 # What other options tell already. Others count: a bare `-m socket` is a condition.
 _IMPLIED = frozenset(("-m", name) for name in ("tcp", "udp", "comment", "conntrack"))
-# What iptables-restore does not take, or has lost on the way here.
-_UNWRITABLE = re.compile("[\\n\\0\ufffd]")
+_IP = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+_PORT = "[0-9]{1,5}"
+# What a forward's rules are made of. All else is written by no one here, so that none
+# of it is ever written back: what runs a program least of all.
+_SHAPES = {
+    "-s": f"{_IP}(?:/[0-9]{{1,2}})?",
+    "-d": f"{_IP}(?:/[0-9]{{1,2}})?",
+    "-p": "tcp|udp",
+    "-m": "tcp|udp|comment|conntrack",
+    "--dport": f"{_PORT}(?::{_PORT})?",
+    "--ctstate": "DNAT",
+    "--ctorigdst": f"{_IP}(?:/32)?",
+    "--ctorigdstport": f"{_PORT}(?::{_PORT})?",
+    # Letters that a router could not tell us are among what makes no sense.
+    "--comment": r"(?![-!])[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]{1,255}",
+    "-j": "ACCEPT|DNAT|SNAT|MASQUERADE|HA-BYPASS-(?:PRE|POST|FWD|MANGLE)",
+    "--to-destination": f"{_IP}(?::{_PORT}(?:-{_PORT}(?:/{_PORT})?)?)?",
+    "--to-source": _IP,
+}
+_WRITABLE = {name: re.compile(shape) for name, shape in _SHAPES.items()}
+_INTERFACE = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _LONGEST = 1000
 # Those of five thousand forwards, two times.
 _KEPT = 32768
-_SHORT = frozenset({"!", "-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g", "-f", "-c"})
 
 type Option = tuple[str, ...]
 
@@ -63,12 +82,17 @@ class Rule:
 
     @property
     def writable(self) -> bool:
-        """Whether the text makes iptables-restore find this rule, and do no more.
+        """Whether it is made of what a forward's rules have, each as it can be there.
 
-        Whoever may change the firewall can give a rule any text. What comes out
-        of a comment must not be taken for an option of the command.
+        Whoever may change the firewall can give a rule any text, and iptables prints
+        names of interfaces and the like as they are: with blanks in it, one looks like
+        options of the command. A rule that has any is named by no text.
         """
-        return _is_writable(self.tokens)
+        return _is_writable(self.tokens, "")
+
+    def writable_at(self, interface: str) -> bool:
+        """Whether it is so but for this interface's name, which it may have."""
+        return _is_writable(self.tokens, interface)
 
     @override
     def __str__(self) -> str:
@@ -81,20 +105,37 @@ class Rule:
 def _parsed(text: str) -> tuple[tuple[str, ...], frozenset[Option]]:
     """Return a rule's words, and what they say."""
     words = tuple(_words(text))
+    # What stands there twice is another rule, also where it says the same.
+    counts = Counter(_normal(option) for option in _options(words) if option[0] != "-c")
     options = frozenset(
-        _normal(option)
-        for option in _options(words)
-        if option[0] != "-c" and option not in _IMPLIED
+        option if count == 1 else (*option, f"{count} times")
+        for option, count in counts.items()
+        if count > 1 or option not in _IMPLIED
     )
     return words, options
 
 
 @lru_cache(_KEPT)
-def _is_writable(words: tuple[str, ...]) -> bool:
-    """Return whether iptables-restore finds the rule of these words, and no more."""
-    return not any(
-        len(word) > _LONGEST or _UNWRITABLE.search(word) for word in words
-    ) and all(map(_is_of_rules, (option[0] for option in _options(words))))
+def _is_writable(words: tuple[str, ...], interface: str) -> bool:
+    """Return whether each of these options can be a forward's, and is there once."""
+    options = list(_options(words))
+    names = [option[0] for option in options if option[0] not in ("-m", "!")]
+    return len(set(names)) == len(names) and all(
+        _has_shape(option, interface) for option in options
+    )
+
+
+def _has_shape(option: Option, interface: str) -> bool:
+    """Return whether an option can be one of a forward's rule."""
+    match option:
+        case ("!", "-s", value):
+            return bool(_WRITABLE["-s"].fullmatch(value))
+        case ("-i" | "-o", value):
+            return value == interface and bool(_INTERFACE.fullmatch(value))
+        case (name, value) if name in _WRITABLE:
+            return bool(_WRITABLE[name].fullmatch(value))
+        case _:
+            return False
 
 
 @lru_cache(_KEPT)
@@ -150,16 +191,6 @@ def _options(words: tuple[str, ...]) -> Iterator[Option]:
             option.append(word)
     if option:
         yield tuple(option)
-
-
-def _is_of_rules(name: str) -> bool:
-    """Return whether an option belongs to a rule.
-
-    `--modprobe`, which may be abbreviated, would run a program.
-    """
-    if name.startswith("--"):
-        return not "--modprobe".startswith(name.partition("=")[0])
-    return name in _SHORT
 
 
 def _normal(option: Option) -> Option:

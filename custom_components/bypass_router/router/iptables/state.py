@@ -23,6 +23,8 @@ class Entrance:
     """Whether the first rule of the kernel's chain is one of them."""
     blocking: bool = False
     """Whether the kernel's chain may keep a packet that does not enter ours."""
+    held: bool = False
+    """Whether a rule enters ours that stays, as no text of ours names it."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,23 @@ class IptablesState:
     """Where a forward has rules."""
     traces: Traces = field(default=Traces())
     """Which of the kernel's chains are there for our sake alone."""
+    guards: Mapping[Hook, str] = field(default_factory=dict)
+    """Lines for sh, which end it unless a chain is still what was read."""
+
+    def _tag(self, hook: Hook, rule: Rule) -> Tag | None:
+        """Return the tag of a rule that we are able to take away."""
+        return tag_of(rule) if rule.writable or hook in self.guards else None
 
     @cached_property
     def tagged(self) -> Mapping[Tag, Counter[tuple[Hook, Rule]]]:
         """The rules that carry a tag, whoever's it is.
 
-        One that we could not even name to iptables-restore was never ours.
+        Of those that no text of ours names, only what can go by its number.
         """
         tagged: dict[Tag, Counter[tuple[Hook, Rule]]] = {}
         for hook, rules in self.chains.items():
             for rule in rules or ():
-                if tag := tag_of(rule):
+                if tag := self._tag(hook, rule):
                     tagged.setdefault(tag, Counter())[hook, rule] += 1
         return tagged
 
@@ -71,7 +79,7 @@ class IptablesState:
         """
         found: dict[Hook, dict[Tag, list[Rule]]] = {}
         for hook, rules in self.chains.items():
-            tags = [tag_of(rule) for rule in rules or ()]
+            tags = [self._tag(hook, rule) for rule in rules or ()]
             behind = tags.index(None) if None in tags else len(tags)
             found[hook] = {}
             for rule, tag in zip((rules or ())[behind:], tags[behind:], strict=True):
@@ -96,6 +104,7 @@ def entrance_of(hook: Hook, rules: list[Rule]) -> Entrance:
         jumps,
         first=rules[:1] == [hook.jump],
         blocking=any(rule not in jumps for rule in rules),
+        held=any(hook.chain in rule.tokens and rule not in jumps for rule in rules),
     )
 
 
@@ -129,7 +138,7 @@ def rule_of(text: str) -> Rule:
 def tag_of(rule: Rule) -> Tag | None:
     """Return the tag that a rule carries."""
     tags = filter(None, map(Tag.parse, rule.values("--comment")))
-    return next(tags, None) if rule.writable else None
+    return next(tags, None)
 
 
 def tproxy_in_iptables(listing: str) -> bool:

@@ -108,7 +108,7 @@ def _translated(rule: Rule, location: Location) -> Forward | None:
         or words.get("-d", router) != router
         or words.get("-i", location.interface) != location.interface
         or Tag.parse(words.get("--comment", ""))
-        or not rule.writable
+        or not rule.writable_at(location.interface)
     ):
         return None
     text = words.get("--to-destination", "")
@@ -148,7 +148,7 @@ def _with_rewrites(
     kept = True
     for rule in post:
         bare = frozenset(option for option in rule.options if option[0] != "--comment")
-        if bare in forms and rule.writable:
+        if bare in forms and rule.writable_at(location.interface):
             belonging.append(OldRule(command, POST.builtin, rule))
             kept = kept and not forms[bare]
         elif not _leaves_clients(rule, made.forward, location):
