@@ -62,6 +62,17 @@ def carried(text: str) -> bool:
     return GATES.carries(WEB, read(text))
 
 
+def test_a_handle_that_two_rules_have_is_not_deleted() -> None:
+    """A comment of others can look like a rule of ours with the handle of theirs."""
+    assert steps([], table(GATE)) == [
+        (Phase.REVOKE, ("delete rule inet t c handle 10",))
+    ]
+    theirs = '\t\tip saddr 192.0.2.1 drop comment "theirs" # handle 10'
+    for place, forged in (("inet t", GATE), ("inet t", THEIR_DROP)):
+        text = table(forged.replace("cd34", "ab12"), name=place)
+        assert not steps([], text.replace("\n\t}", f"\n{theirs}\n\t}}"))
+
+
 # A model of what `nft -f` does
 
 

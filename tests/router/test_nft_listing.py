@@ -110,6 +110,35 @@ def test_a_block_within_a_chain_is_one_rule() -> None:
     ]
 
 
+FORGED = """
+table inet t { # handle 1
+\tchain c { # handle 2
+\t\ttype filter hook forward priority filter; policy drop;
+\t\tip saddr 192.0.2.1 accept comment "x
+\t\tdrop # handle 9
+\t}
+\tchain d { # handle 3
+\t\ttype filter hook forward priority filter; policy drop;
+" # handle 4
+\t\tlog prefix "y
+}
+" # handle 5
+\t\tip saddr 192.0.2.2 accept comment "5" disk" # handle 6
+\t}
+\tchain e { # handle 7
+\t\taccept comment "z" # handle 8
+\t}
+}
+"""
+
+
+def test_a_line_break_in_a_comment_ends_no_line() -> None:
+    """Else its other lines would be taken for rules, or for whole chains."""
+    (table,) = read_tables(FORGED)
+    assert [chain.name for chain in table.chains] == ["c", "e"]
+    assert [rule.handle for rule in table.chains[0].rules] == [4, 5, 6]
+
+
 def test_elements_are_split_where_they_end() -> None:
     """Not at a line's end, nor at a comma within a comment."""
     found = tables(ELEMENTS)["inet fw4"].sets
@@ -233,6 +262,7 @@ HEAD = "table ip t {\n\tchain c {\n"
         HEAD + "x" * SIZE,
         HEAD + ' comment "' * (SIZE // 10),
         HEAD + ' comment "x"' * (SIZE // 12),
+        HEAD + '" comment "\n' * (SIZE // 12),
         HEAD + "type x hook x device" + " x" * (SIZE // 2),
         HEAD + "type x hook x devices priority " * (SIZE // 31),
         HEAD + " " * SIZE + "x",

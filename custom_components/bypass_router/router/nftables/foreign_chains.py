@@ -126,13 +126,22 @@ class ForeignChains:
         result = sections["nft.ruleset"]
         if not result.ok:
             raise unreadable("nft list ruleset", result)
+        tables = read_tables(result.output)
+        # A comment can look like a rule with the handle of another's.
+        handles = Counter(
+            (table.family, table.name, rule.handle)
+            for table in tables
+            for chain in table.chains
+            for rule in chain.rules
+        )
+        doubtful = {handle for handle, count in handles.items() if count > 1}
         return ForeignChainsState(
             tuple(
                 foreign
-                for table in read_tables(result.output)
+                for table in tables
                 if not self._is_left_out(table)
                 for chain in table.chains
-                if (foreign := self._foreign_chain(chain, table))
+                if (foreign := self._foreign_chain(chain, table, doubtful))
             )
         )
 
@@ -148,8 +157,16 @@ class ForeignChains:
             )
         )
 
-    def _foreign_chain(self, chain: NftChain, table: NftTable) -> ForeignChain | None:
-        """Return what matters of a chain; None if it is of no interest."""
+    def _foreign_chain(
+        self,
+        chain: NftChain,
+        table: NftTable,
+        doubtful: AbstractSet[tuple[str, str, int]],
+    ) -> ForeignChain | None:
+        """Return what matters of a chain; None if it is of no interest.
+
+        What has one of the doubtful handles is no rule of ours.
+        """
         if chain.base is None:
             return None
         at = chain.base.type, chain.base.hook
@@ -162,7 +179,8 @@ class ForeignChains:
         at_top = True
         for rule in chain.rules:
             tag = Tag.parse(rule.comment)
-            if not (tag and rule.handle):
+            known = (table.family, table.name, rule.handle) not in doubtful
+            if not (tag and rule.handle and known):
                 others.append(rule)
                 at_top = False
             elif at_top and (accept := _read_accept(rule, translated=translated)):

@@ -14,6 +14,9 @@ _BLOCK = re.compile(r"(.*) \{(?: # handle ([0-9]+))?")
 _END = re.compile(r"\}(?: # handle ([0-9]+))?")
 _HANDLE = re.compile(r"(.*?)(?: # handle ([0-9]+))?", re.DOTALL)
 _COMMENT = re.compile(r'(?:^| )comment "([^"]*)"$')
+_OPEN = re.compile(r'\b(?:comment|prefix) "[^"]*$')
+# No rule has so long a comment: it is broken then.
+_LONGEST = 4096
 _BASE = re.compile(
     r"type (\S+) hook (\S+) (?:devices? .*? )?"
     r"priority ([^; ]+(?: [+-] [0-9]+)?);(?: policy (\w+);)?"
@@ -79,10 +82,25 @@ def read_tables(text: str) -> tuple[NftTable, ...]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield the lines without their indentation, remarks and empty ones."""
-    for line in text.split("\n"):
-        if (line := line.strip()) and not line.startswith("#"):
+    """Yield the lines without their indentation, remarks and empty ones.
+
+    A comment may have line breaks in it, which end no line.
+    """
+    parts: list[str] = []
+    size = 0
+    for part in text.split("\n"):
+        _, quote, rest = part.partition('"') if parts else ("", '"', part)
+        parts.append(part)
+        size += len(part)
+        if (not quote or _OPEN.search(rest)) and size < _LONGEST:
+            continue
+        line = " ".join(parts).strip()
+        parts.clear()
+        size = 0
+        if line and not line.startswith("#"):
             yield line
+    # What is never closed was broken off.
+    yield from (line for part in parts if (line := part.strip()))
 
 
 def _tables(lines: Iterator[str]) -> Iterator[NftTable]:
