@@ -1,4 +1,4 @@
-"""What sudo's words mean: as Debian 12's sudo, 1.9.13p3, prints them."""
+"""What sudo's words mean: as sudo 1.9.13p3 of Debian 12 prints them, and sudo-rs."""
 
 import pytest
 
@@ -32,6 +32,29 @@ REFUSED = {
         (
             "sudo: /etc/sudoers.d/bypass-router is world writable\n"
             "sudo: a password is required"
+        ),
+    ),
+    "sudo-rs 0.2.5": (1, "sudo-rs: I'm sorry alice. I'm afraid I can't do that"),
+    "sudo-rs 0.2.5, and nothing allowed": (
+        1,
+        "sudo-rs: Sorry, user alice may not run sudo on bypass.",
+    ),
+    "sudo-rs 0.2.15": (1, "sudo: I'm sorry alice. I'm afraid I can't do that"),
+    "sudo-rs 0.2.15, and nothing allowed": (
+        1,
+        "sudo: Sorry, user alice may not run sudo on bypass.",
+    ),
+    "sudo-rs 0.2.15 wants the password": (
+        1,
+        "sudo: interactive authentication is required",
+    ),
+    "sudo-rs 0.2.15, and a line that it does not know": (
+        1,
+        (
+            "/etc/sudoers.d/bypass-router:6:48: unknown setting: 'pam_session'\n"
+            "Defaults!BYPASS_ROUTER_NFT_LOOK !log_allowed, !pam_session\n"
+            "                                               ^~~~~~~~~~~\n"
+            "sudo: I'm sorry alice. I'm afraid I can't do that"
         ),
     ),
     "no sudoers": (

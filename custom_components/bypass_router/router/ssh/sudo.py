@@ -22,12 +22,12 @@ _REFUSALS = re.compile(
         (
             # With -n, whether the password would help or not.
             r"sudo: (?:sorry, )?a password is required",
-            r"sudo: interactive authentication is required",
+            r"sudo(?:-rs)?: interactive authentication is required",
             r"sudo: sorry, you must have a tty to run sudo",
-            # To those who need no password. `sudo:` in front is sudo-rs.
-            r"(?:sudo: )?Sorry, user \S{1,64} (?:is not allowed to execute|may not) ",
-            r"(?:sudo: )?\S{1,64} is not (?:in the sudoers file|allowed to run sudo)",
-            rf"sudo: I'm sorry {_ANY}\. I'm afraid I can't do that",
+            # To those who need no password. What has a name in front is sudo-rs.
+            r"(?:sudo(?:-rs)?: )?Sorry, user \S{1,64} (?:is not allowed to execute|may not) ",
+            r"(?:sudo(?:-rs)?: )?\S{1,64} is not (?:in the sudoers file|allowed to run sudo)",
+            rf"sudo(?:-rs)?: I'm sorry {_ANY}\. I'm afraid I can't do that",
             # To everyone: it has not become root, or knows no one who may.
             r'sudo: The "no new privileges" flag is set',
             r"sudo: effective uid is not 0",
