@@ -42,7 +42,7 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "fight": lambda issues: issues.conflict(None),
     "fight_with": lambda issues: issues.conflict("clash"),
     "fight_copy": lambda issues: issues.conflict("nft"),
-    "refused": lambda issues: issues.refused({"Web": NotApplied()}),
+    "refused": lambda issues: issues.refused([("Web", NotApplied())]),
     "refused_many": lambda issues: issues.refused(
         {str(number): NotApplied() for number in range(99)}
     ),

@@ -41,6 +41,7 @@ from .router.router import Router
 from .router.rules.base import Live
 from .subentry import read_forwards
 from .sync.lifecycle import Lifecycle
+from .unforeseen import Surprises
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -106,16 +107,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         unload(self.async_add_listener(self.counters.async_read_soon))
         unload(self.async_add_listener(self._targets.async_learn_soon))
         try:
-            await self._reconciler.load()
-            await self.counters.async_start()
-            router = await self._lifecycle.open()
-            self.device_id = async_register_router(self.hass, self.config_entry, router)
-            await self._lifecycle.begin(router)
-            unload(
-                self.hass.bus.async_listen(
-                    EVENT_ENTITY_REGISTRY_UPDATED, self._tell_without_switch
-                )
-            )
+            with Surprises(self.name).told("setting up"):
+                await self._begin()
         except (AuthenticationFailed, TooManyAttempts) as err:
             # Not tried again without the user: a router bans who keeps failing.
             raise translated(ConfigEntryAuthFailed, err) from err
@@ -124,6 +117,19 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             raise translated(ConfigEntryError, err) from err
         except RouterError as err:
             raise translated(ConfigEntryNotReady, err) from err
+
+    async def _begin(self) -> None:
+        """Connect, and wait until what is desired is applied. Raises RouterError."""
+        await self._reconciler.load()
+        await self.counters.async_start()
+        router = await self._lifecycle.open()
+        self.device_id = async_register_router(self.hass, self.config_entry, router)
+        await self._lifecycle.begin(router)
+        self.config_entry.async_on_unload(
+            self.hass.bus.async_listen(
+                EVENT_ENTITY_REGISTRY_UPDATED, self._tell_without_switch
+            )
+        )
 
     async def async_stop(self) -> None:
         """End the connection; the rules stay live."""

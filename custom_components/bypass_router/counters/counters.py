@@ -22,6 +22,7 @@ from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.monitor import NewConnection, Unheard
 from ..router.router import Router
+from ..unforeseen import Surprises
 from .store import Totals
 from .tally import Tally
 
@@ -54,6 +55,7 @@ class Counters:
         self._arrived: dict[str, float] = {}
         self._asked = False
         self._reading: asyncio.Task[None] | None = None
+        self._surprises = Surprises(entry.title)
         self.read = False
         """Whether the router has told its counters since the start."""
 
@@ -121,7 +123,8 @@ class Counters:
         try:
             while self._asked and (router := self._router()):
                 self._asked = False
-                await self._read_once(router)
+                with self._surprises.survived("counting"):
+                    await self._read_once(router)
                 await asyncio.sleep(_PAUSE)
         finally:
             self._reading = None

@@ -18,6 +18,7 @@ from ..router.forward import Forward
 from ..router.network.target_macs import MOST, read_target_macs, target_macs_script
 from ..router.router import Router
 from ..storage import NotSaved
+from ..unforeseen import Surprises, Unforeseen
 from .target_store import TargetMacStore
 
 _LOGGER = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class TargetLearner:
         # Each is asked for once: one that is off is no reason to ask again and again.
         self._asked: set[tuple[str, IPv4Address]] = set()
         self._learning: asyncio.Task[None] | None = None
+        self._surprises = Surprises(entry.title)
 
     @callback
     def async_learn_soon(self) -> None:
@@ -70,8 +72,9 @@ class TargetLearner:
                 asked = {(forward.id, forward.target) for forward in new}
                 self._asked |= asked
                 try:
-                    await self._ask(router, new)
-                except ConnectionLost, NotSaved:
+                    with self._surprises.told("learning targets"):
+                        await self._ask(router, new)
+                except ConnectionLost, NotSaved, Unforeseen:
                     # They are asked for when it is back, or there is room.
                     self._asked -= asked
                     raise

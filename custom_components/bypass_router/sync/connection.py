@@ -23,6 +23,7 @@ from ..router.errors import (
 from ..router.monitor import Change, NewConnection, Unheard
 from ..router.router import Router
 from ..router.ssh.credentials import Credentials, HostKey
+from ..unforeseen import Surprises
 from .identity import async_claim
 from .login_limit import one_attempt
 
@@ -93,19 +94,22 @@ class RouterConnection:
         self._on_change = on_change
         self._on_connection = on_connection
         self._on_loss = on_loss
+        self._surprises = Surprises(entry.title)
         self.router: Router | None = None
         """The router while it is connected."""
 
     async def open(self) -> Router:
         """Connect. Raises RouterError."""
-        router = await connect_router(self._hass, self.data, self._entry.options)
-        try:
-            await async_claim(self._hass, self._entry, router)
-        except BaseException:
-            await router.close()
-            raise
-        self.router = router
-        self._on_open(router)
+        with self._surprises.told("connecting"):
+            router = await connect_router(self._hass, self.data, self._entry.options)
+            try:
+                await async_claim(self._hass, self._entry, router)
+                self.router = router
+                self._on_open(router)
+            except BaseException:
+                self.router = None
+                await router.close()
+                raise
         return router
 
     async def follow(self, router: Router) -> None:
@@ -119,7 +123,8 @@ class RouterConnection:
             if self.router is not router:
                 return
             self.router = None
-            self._on_loss()
+            with self._surprises.survived("a lost connection"):
+                self._on_loss()
             router = await self._reopen()
 
     async def close(self) -> None:
@@ -134,18 +139,20 @@ class RouterConnection:
         while not router.closed:
             heard = False
             try:
-                async for told in router.watch():
-                    heard = True
-                    if isinstance(told, Change):
-                        self._on_change(told)
-                    else:
-                        self._on_connection(told)
+                with self._surprises.told("watching"):
+                    async for told in router.watch():
+                        heard = True
+                        if isinstance(told, Change):
+                            self._on_change(told)
+                        else:
+                            self._on_connection(told)
             except RouterError as err:
                 _LOGGER.debug("%s can't be watched: %s", self._entry.title, err)
             if not router.closed:
                 # Someone ended the watcher, or it can't run there: what it has
                 # missed must be looked for.
-                self._on_change(Change())
+                with self._surprises.survived("reading"):
+                    self._on_change(Change())
                 delay = _FIRST_DELAY if heard else min(delay * 2, _LAST_DELAY)
                 await asyncio.sleep(delay)
 

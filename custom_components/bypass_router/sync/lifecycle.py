@@ -11,6 +11,7 @@ from ..issues import Issues
 from ..router.errors import ConnectionLost, TimedOut
 from ..router.monitor import Change, NewConnection, Unheard
 from ..router.router import Router
+from ..unforeseen import Surprises, Unforeseen
 from .closing import Closing
 from .connection import UNMENDABLE, RouterConnection
 from .desired_state import DesiredState, file_of
@@ -23,6 +24,8 @@ from .retry import Retry
 
 # Seconds in which a router must have told what it does, once it is connected.
 _FIRST_LOOK = 60.0
+# Seconds until all is begun anew where even that fails which copes with failures.
+_LAST_RESORT = 60.0
 # Calls of `sudo` that a first look needs at the most, with all that is mended by it.
 _SUDOS = 40
 
@@ -121,7 +124,12 @@ class Lifecycle:
     async def _follow(self, router: Router) -> None:
         """Stay connected."""
         try:
-            await self.connection.follow(router)
+            with Surprises(self._entry.title).told("staying connected"):
+                await self.connection.follow(router)
+        except Unforeseen as err:
+            self._face.show_error(err)
+            await asyncio.sleep(_LAST_RESORT)
+            self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
         except UNMENDABLE:
             # The set-up says what is wrong, and does not try again.
             self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
@@ -143,7 +151,7 @@ class Lifecycle:
     @callback
     def _lost(self) -> None:
         """Show that nothing is known of the router."""
-        self.history.record_lost()
         lost = ConnectionLost(message="closed")
         if not self.reconciler.give_up_first(lost):
             self._face.show_error(lost)
+        self.history.record_lost()

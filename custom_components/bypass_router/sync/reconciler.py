@@ -9,6 +9,7 @@ from ..router.forward import Forward
 from ..router.monitor import Change
 from ..router.rules.base import Applied, Live
 from ..storage import NotSaved
+from ..unforeseen import Surprises, Unforeseen
 from .closing import Closing
 from .comparison import compare, missing
 from .desired_state import DesiredState
@@ -59,6 +60,7 @@ class Reconciler:
         self._changing = asyncio.Lock()
         self._refusals = Refusals()
         self._held: frozenset[str] = frozenset()
+        self._surprises = Surprises()
         self._next_change: asyncio.Task[_Outcome] | None = None
         self._unread = False
         self._unsaved: frozenset[str] = frozenset()
@@ -166,10 +168,14 @@ class Reconciler:
     async def _try_change(self) -> _Outcome:
         """Carry out a change; return its error, which no one may wait for any more."""
         try:
-            return await self._change()
+            with self._surprises.told("a change"):
+                return await self._change()
         except RouterError as err:
             # It may have been taken back.
             await self._write_again()
+            if isinstance(err, Unforeseen):
+                # No one knows how far it came.
+                self.reported(Change())
             return err
 
     async def _change(self) -> Mapping[str, RouterError]:
@@ -310,7 +316,8 @@ class Reconciler:
             return
         self._history.refreshes += 1
         try:
-            await self._settle(router)
+            with self._surprises.told("reading the rules"):
+                await self._settle(router)
         except RouterError as err:
             if self.give_up_first(err) or router.closed:
                 return
@@ -396,7 +403,10 @@ class Reconciler:
         expected = frozenset(self.active.values())
         restores = self._face.restores
         given_up = frozenset() if restores else self.active.keys() - asked
-        return await router.rules.apply_each(desired, expected, given_up, self._held)
+        with self._surprises.told("applying"):
+            return await router.rules.apply_each(
+                desired, expected, given_up, self._held
+            )
 
     async def _close(self, router: ConnectedRouter, gone: frozenset[Forward]) -> None:
         """End the connections of forwards that we have taken away."""

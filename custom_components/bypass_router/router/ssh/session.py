@@ -195,9 +195,7 @@ class Session:
         """
         try:
             shell = await self._shell_of(root=root)
-            beating = asyncio.create_task(
-                _beat(shell, text, heartbeat, asks or asyncio.Queue())
-            )
+            beating = _beating(shell, text, heartbeat, asks or asyncio.Queue())
             try:
                 begun, size = "", 0
                 while part := await shell.stdout.read(65536):
@@ -212,6 +210,8 @@ class Session:
                     for line in lines:
                         yield line
                     await asyncio.sleep(len(part) / _HEARD)
+                if beating.done():
+                    beating.result()
             finally:
                 beating.cancel()
                 shell.close()
@@ -285,6 +285,21 @@ async def _feed(shell: Shell, text: str, end: str = "") -> str:
     finally:
         if not ended:
             shell.close()
+
+
+def _beating(
+    shell: Shell, text: str, heartbeat: float, asks: asyncio.Queue[str]
+) -> asyncio.Task[None]:
+    """Begin to do as `_beat`; the shell is closed if that fails."""
+
+    def stopped(beat: asyncio.Task[None]) -> None:
+        # Else it would go on for a while, or for ever, and no one would know.
+        if not beat.cancelled() and beat.exception():
+            shell.close()
+
+    task = asyncio.create_task(_beat(shell, text, heartbeat, asks))
+    task.add_done_callback(stopped)
+    return task
 
 
 async def _beat(

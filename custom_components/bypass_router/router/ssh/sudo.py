@@ -15,6 +15,8 @@ from typing import Final
 
 from .script import Result
 
+# In front of what it says.
+_RS = "sudo(?:-rs)?: "
 # A path, and what else may vary.
 _ANY = r".{1,200}"
 _REFUSALS = re.compile(
@@ -22,12 +24,12 @@ _REFUSALS = re.compile(
         (
             # With -n, whether the password would help or not.
             r"sudo: (?:sorry, )?a password is required",
-            r"sudo(?:-rs)?: interactive authentication is required",
+            rf"{_RS}interactive authentication is required",
             r"sudo: sorry, you must have a tty to run sudo",
             # To those who need no password. What has a name in front is sudo-rs.
-            r"(?:sudo(?:-rs)?: )?Sorry, user \S{1,64} (?:is not allowed to execute|may not) ",
-            r"(?:sudo(?:-rs)?: )?\S{1,64} is not (?:in the sudoers file|allowed to run sudo)",
-            rf"sudo(?:-rs)?: I'm sorry {_ANY}\. I'm afraid I can't do that",
+            rf"(?:{_RS})?Sorry, user \S{{1,64}} (?:is not allowed to execute|may not) ",
+            rf"(?:{_RS})?\S{{1,64}} is not (?:in the sudoers file|allowed to run sudo)",
+            rf"{_RS}I'm sorry {_ANY}\. I'm afraid I can't do that",
             # To everyone: it has not become root, or knows no one who may.
             r'sudo: The "no new privileges" flag is set',
             r"sudo: effective uid is not 0",
