@@ -77,6 +77,50 @@ async def test_the_users_keys_stay(at_home: Lab, router: Router, end: str) -> No
     assert listing.stdout.split() == ["640", "authorized_keys"]
 
 
+@pytest.mark.parametrize("busybox", [False, True])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("end", ["\n", ""], ids=["line end", "no line end"])
+async def test_keys_of_ours_that_piled_up_go_and_no_one_elses(
+    at_home: Lab, router: Router, end: str, kept: bool, busybox: bool
+) -> None:
+    """Those with the mark of this Home Assistant, but for the one that is used."""
+    if busybox:
+        for name in ("grep", "cp", "mv", "readlink"):
+            at_home.bypass.commands.replace(
+                name, f'#!/bin/sh\nexec busybox {name} "$@"\n'
+            )
+    keep, *old = (generate_key("ab12") for _ in range(4))
+    ours = [authorized_line(key) for key in old]
+    others = [
+        "# mine",
+        THEIRS,
+        authorized_line(generate_key("cd34")),
+        authorized_line(generate_key("ab12")).partition(" ")[2],
+        f"#{authorized_line(generate_key('ab12'))}",
+        f"{authorized_line(generate_key('ab12'))} too",
+    ]
+    lines = [ours[0], *others, authorized_line(keep), *ours[1:]]
+    at_home.bypass.run("mkdir", "-p", "/root/.ssh")
+    write = "cat >/root/.ssh/authorized_keys; chmod 640 /root/.ssh/authorized_keys"
+    at_home.bypass.run("sh", "-c", write, input="\n".join(lines) + end)
+    for _ in range(2):
+        await router.forget_keys(keep if kept else None)
+    found = at_home.bypass.users.authorized_keys()
+    assert found.splitlines() == [*others, *([authorized_line(keep)] if kept else [])]
+    show = "stat -c %a /root/.ssh/authorized_keys; ls -A /root/.ssh"
+    listing = at_home.bypass.run("sh", "-c", show).stdout
+    assert listing.split() == ["640", "authorized_keys"]
+
+
+async def test_no_file_of_keys_is_made_by_looking_for_old_ones(
+    at_home: Lab, router: Router
+) -> None:
+    """Nor is one without any of ours written."""
+    await router.forget_keys(None)
+    listing = at_home.bypass.run("sh", "-c", "ls -A /root/.ssh 2>/dev/null || true")
+    assert listing.stdout == ""
+
+
 async def test_our_key_can_do_no_more_than_run_commands(
     at_home: Lab, router: Router
 ) -> None:
