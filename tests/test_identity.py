@@ -172,7 +172,7 @@ async def test_the_second_entry_for_a_router_can_be_deleted(
 ) -> None:
     """As its message advises; the forwards of the first stay as they are."""
     at_home.target.serve("tcp", 443)
-    entry = await set_up(hass, at_home, WEB)
+    entry = await set_up(hass, at_home, WEB, restore=False)
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     twin = MockConfigEntry(domain=DOMAIN, title="twin", data=dict(entry.data))
     twin.add_to_hass(hass)
