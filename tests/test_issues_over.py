@@ -44,8 +44,9 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "fight_copy": lambda issues: issues.conflict("nft"),
     "refused": lambda issues: issues.refused([("Web", NotApplied())]),
     "refused_many": lambda issues: issues.refused(
-        {str(number): NotApplied() for number in range(99)}
+        [(str(number), NotApplied()) for number in range(99)]
     ),
+    "state_lost": lambda issues: issues.state_lost(lost=True),
     "not_saved": lambda issues: issues.not_saved(NotSaved(message="full")),
     "foreign": lambda issues: issues.foreign([Tag("cd34", "A")]),
     "foreign_others": lambda issues: issues.foreign(
