@@ -229,6 +229,8 @@ class Anything(RuleBasedStateMachine):
         self.wanted: set[str] = set()
         self.unsaved: set[str] = set()
         """Whose last request was answered with: not saved."""
+        self.either: set[str] = set()
+        """Which may be on or off after contrary requests at once."""
         self.refused: set[str] = set()
         """Which the router may have refused, and which may wait for another try."""
         self.asked: list[tuple[str, bool, asyncio.Task[None]]] = []
@@ -284,7 +286,12 @@ class Anything(RuleBasedStateMachine):
         for key, on, task in asked:
             (outcome,) = await asyncio.gather(task, return_exceptions=True)
             if isinstance(outcome, FirewallFailed):
+                if key in self.unsaved:
+                    # It took the place of one that no one had been refused.
+                    self.unsaved.discard(key)
+                    self.either.add(key)
                 continue
+            self.either.discard(key)
             assert outcome is None or isinstance(outcome, ConnectionLost | NotSaved)
             if isinstance(outcome, NotSaved):
                 self.unsaved.add(key)
@@ -396,6 +403,8 @@ class Anything(RuleBasedStateMachine):
             self.loop.run_until_complete(self._report())
         self.loop.run_until_complete(self._hear())
         self.loop.run_until_complete(self.home.quiet())
+        desired = self.home.reconciler.desired & self.home.forwards.keys()
+        self.wanted = self.wanted - self.either | desired & self.either
         if not self.file.full:
             self._check_others()
         self.file.full = False
