@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 import time
 
+from .errors import TimedOut
 from .live_rules import LiveRules
 from .looks import Looks
 from .monitor import Change, Ended, Monitor, NewConnection, Seen, There, Unheard
@@ -109,11 +110,13 @@ class Watch:
                 asks.put_nowait(LOOK)
 
         asks = asyncio.Queue[str]()
-        lines = self._session.stream(monitor.text, HEARTBEAT, root=root, asks=asks)
+        lines = self._session.stream(
+            monitor.text, HEARTBEAT, root=root, asks=asks, silence=SILENCE + patience
+        )
         self._rules.on_read = compare
         try:
             async with aclosing(lines):
-                while (line := await _next(lines, SILENCE + patience)) is not None:
+                async for line in lines:
                     for told in watcher.heard(line):
                         if isinstance(told, Change) and self.since is None:
                             self.since = time.time()
@@ -126,7 +129,7 @@ class Watch:
                 yield Ended(_ROOT, hears=False)
             else:
                 yield Ended(_SHELL)
-        except TimeoutError:
+        except TimedOut:
             yield Ended(_SHELL)
         finally:
             self.since = None
@@ -169,9 +172,3 @@ class _Watcher:
             and now > self._seen + _UNSEEN + self._patience * LOOKS_BETWEEN
         ):
             yield Ended(_LOOKS)
-
-
-async def _next(lines: AsyncGenerator[str], seconds: float) -> str | None:
-    """Return the next line; None at the end. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        return await anext(lines, None)

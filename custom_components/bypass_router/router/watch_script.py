@@ -126,14 +126,14 @@ if hears "$watcher" "$rules"
 then printf '\\n%s ready\\n' {word}
 else printf '\\n%s deaf %s\\n' {word} nft
 fi"""
-# What it is asked for is what a look sees that begins after that. Counters are no
-# rules. Of a `sleep` that fails again and again, whoever begins us anew may make more.
+# What it is asked for is what a look sees that begins after that. A `sleep` that fails
+# again and again is left to whoever begins the loop anew.
 _LOOP = """\
 see() {{ printf '%s\\n\\n' "$("$@" </dev/null 2>&1)"; }}
 look() {{
 {{
 {looks}
-}} | sed 's/packets [0-9]* bytes [0-9]*//g'
+}}{filtered}
 }}
 sum=
 for tool in md5sum sha256sum; do command -v "$tool" >/dev/null && sum=$tool; done
@@ -154,6 +154,9 @@ while [ "$failed" -lt 5 ]; do
   elif [ "$left" -lt 1 ]; then left={between}; tell sees
   fi
 done"""
+
+# Counters are no rules; only nft prints them with these.
+_WITHOUT_COUNTERS = " | sed 's/packets [0-9]* bytes [0-9]*//g'"
 
 
 def watch_script(
@@ -183,6 +186,7 @@ def watch_script(
         commands = looks if sudo else map(without_sudo, looks)
         run = _LOOP.format(
             looks="\n".join(f"see {command}" for command in commands),
+            filtered=_WITHOUT_COUNTERS if any("nft" in it for it in looks) else "",
             word=word,
             between=LOOKS_BETWEEN,
         )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+import time
 from typing import Self
 
 import asyncssh
@@ -185,20 +186,22 @@ class Session:
         *,
         root: bool = False,
         asks: asyncio.Queue[str] | None = None,
+        silence: float | None = None,
     ) -> AsyncGenerator[str]:
         """Run a script that stays, by `sudo` if it is to be `root`; yield its lines.
 
         Of a line that is too long, only the beginning. Its stdin gets a line each
         `heartbeat` seconds, which is empty, and those that are put into `asks`; it ends
         when the caller stops listening. Ends when the script does; raises
-        ConnectionLost, TimedOut if it does not begin, and BadOutput.
+        ConnectionLost, TimedOut if it does not begin, or says nothing for so many
+        seconds of `silence`, and BadOutput.
         """
         try:
             shell = await self._shell_of(root=root)
             beating = _beating(shell, text, heartbeat, asks or asyncio.Queue())
             try:
                 begun, size = "", 0
-                while part := await shell.stdout.read(65536):
+                while part := await _heard(shell, silence):
                     *lines, rest = part.split("\n")
                     if lines:
                         lines[0] = begun + lines[0]
@@ -300,6 +303,21 @@ def _beating(
     task = asyncio.create_task(_beat(shell, text, heartbeat, asks))
     task.add_done_callback(stopped)
     return task
+
+
+async def _heard(shell: Shell, silence: float | None) -> str:
+    """Return what a shell says next; nothing at its end. Raises TimedOut."""
+    deadline = time.monotonic() + (silence or 0)
+    reading = asyncio.ensure_future(shell.stdout.read(65536))
+    try:
+        # More than once if need be: Home Assistant's tests have time pass at will.
+        while not reading.done():
+            if silence and time.monotonic() >= deadline:
+                raise TimedOut(seconds=f"{silence:g}")
+            await asyncio.wait({reading}, timeout=silence)
+        return reading.result()
+    finally:
+        reading.cancel()
 
 
 async def _beat(
