@@ -1,5 +1,8 @@
 """What happens to the rules without anyone here asking for it."""
 
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
 from typing import override
 
 from homeassistant.components.event import EventEntity
@@ -10,17 +13,21 @@ from homeassistant.const import (
     ATTR_NAME,
     EVENT_LOGBOOK_ENTRY,
 )
-from homeassistant.core import Context, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, Context, HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.start import async_at_started
 
+from .attributes import parts_of
 from .const import DOMAIN
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import BypassRouterEntity
 from .sync.events import RulesEvent, RulesEventType
 
 PARALLEL_UPDATES = 0
+# Seconds between the parts of an event that is too long for one.
+_PAUSE = 0.01
 
 
 async def async_setup_entry(
@@ -32,6 +39,16 @@ async def async_setup_entry(
     async_add_entities([BypassRouterRulesEvent(entry.runtime_data)])
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Something that happened, to so many forwards as one state has room for."""
+
+    event: RulesEvent
+    switches: list[str]
+    number: int
+    parts: int
+
+
 class BypassRouterRulesEvent(BypassRouterEntity, EventEntity):
     """Rules were removed from the router, or put back; or it restarted."""
 
@@ -39,6 +56,8 @@ class BypassRouterRulesEvent(BypassRouterEntity, EventEntity):
         """Name it."""
         super().__init__(coordinator, "rules")
         self._attr_event_types = list(RulesEventType)
+        self._untold: deque[_Part] = deque()
+        self._pause: CALLBACK_TYPE | None = None
 
     @property
     @override
@@ -76,14 +95,38 @@ class BypassRouterRulesEvent(BypassRouterEntity, EventEntity):
                 )
             )
         ]
-        attributes: dict[str, object] = {"forwards": switches}
-        if event.cause:
-            attributes["cause"] = event.cause
+        parts = parts_of(switches)
+        for number, part in enumerate(parts, 1):
+            self._untold.append(_Part(event, part, number, len(parts)))
+        if self._pause is None:
+            self._tell()
+
+    @callback
+    def _tell(self, _: datetime | None = None) -> None:
+        """Tell what comes next, and what is left after a moment.
+
+        Two in one millisecond are one to whoever listens.
+        """
+        told = self._untold.popleft()
+        attributes: dict[str, object] = {"forwards": told.switches}
+        if told.event.cause:
+            attributes["cause"] = told.event.cause
+        if told.parts > 1:
+            attributes |= {"part": told.number, "parts": told.parts}
         context = Context()
         self.async_set_context(context)
-        self._trigger_event(event.type, attributes)
+        self._trigger_event(told.event.type, attributes)
         self.async_write_ha_state()
-        self._log(event, switches, context)
+        self._log(told.event, told.switches, context)
+        self._pause = (
+            async_call_later(self.hass, _PAUSE, self._tell) if self._untold else None
+        )
+
+    @override
+    async def async_will_remove_from_hass(self) -> None:
+        """Tell no more."""
+        if self._pause:
+            self._pause()
 
     def _log(self, event: RulesEvent, switches: list[str], context: Context) -> None:
         """Tell it in the logbook of each switch, which may have been on all the time.

@@ -8,6 +8,7 @@ from homeassistant.components.switch.const import SwitchDeviceClass
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .attributes import fitting
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import BypassRouterForwardEntity, async_add_to_forwards
 from .errors import reason_of
@@ -50,7 +51,7 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
     def extra_state_attributes(self) -> dict[str, str] | None:
         """Return why the router does not take the forward, if it does not."""
         err = self.coordinator.refused.get(self._forward_id)
-        return None if err is None else {"refused": reason_of(err)}
+        return None if err is None else {"refused": fitting(reason_of(err))}
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
