@@ -48,6 +48,7 @@ FOLDER = Path(__file__).parents[1] / "blueprints/automation"
 BLUEPRINTS = sorted(FOLDER.rglob("*.yaml"))
 TURN_ON = "bypass_router/turn_on_after_restart.yaml"
 TELL = "bypass_router/tell_when_removed.yaml"
+LATER = "bypass_router/turn_when_reachable.yaml"
 EVENT = "event.bypass_rules"
 LONG_AGO = "2026-01-01T00:00:00.000+00:00"
 
@@ -60,7 +61,8 @@ def _blueprints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def automate(hass: HomeAssistant, blueprint: str, **inputs: Any) -> None:
     """Make an automation from a blueprint."""
-    use = {"path": blueprint, "input": {"rules": EVENT, **inputs}}
+    rules = {} if blueprint == LATER else {"rules": EVENT}
+    use = {"path": blueprint, "input": {**rules, **inputs}}
     config = {"automation": {"use_blueprint": use}}
     assert await async_setup_component(hass, "automation", config)
     await hass.async_block_till_done()
@@ -113,7 +115,9 @@ def test_home_assistant_takes_it(path: Path) -> None:
 
 def test_these_are_all_the_blueprints() -> None:
     """None goes untested."""
-    assert [str(path.relative_to(FOLDER)) for path in BLUEPRINTS] == [TELL, TURN_ON]
+    assert [str(path.relative_to(FOLDER)) for path in BLUEPRINTS] == [
+        *(TELL, TURN_ON, LATER)
+    ]
 
 
 async def test_forwards_are_turned_on_again_after_a_restart(
@@ -294,3 +298,56 @@ async def test_a_removal_while_the_router_was_away_is_told_too(
     at_home.bypass.start_ssh()
     await until(lambda: shown != [])
     assert shown == [("bypass", "Web was removed on the router bypass.")]
+
+
+async def test_what_is_asked_for_at_the_start_is_done_when_the_router_is_there(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Else, Home Assistant drops it, as the switch is unavailable by then."""
+    entry, web, game = await with_forwards(hass, at_home)
+    await turn(hass, STATE_ON, web, game)
+    await hass.config_entries.async_unload(entry.entry_id)
+    at_home.bypass.stop_ssh()
+    hass.set_state(CoreState.not_running)
+    await hass.config_entries.async_setup(entry.entry_id)
+    await automate(hass, LATER, switches=[web])
+    runs = triggered(hass)
+    await hass.async_start()
+    await until(lambda: len(runs) == 1)
+    assert hass.states.get(web).state == STATE_UNAVAILABLE
+    # As any automation does it.
+    await turn(hass, STATE_OFF, game)
+    assert await passes(at_home)
+    at_home.bypass.start_ssh()
+    await hass.config_entries.async_reload(entry.entry_id)
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    assert not await passes(at_home)
+    assert hass.states.get(game).state == STATE_ON
+
+
+async def test_each_forward_is_turned_when_it_can_be_and_the_last_wish_counts(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Also one that is not set up yet; and what is over is not done again."""
+    _, web, game = await with_forwards(hass, at_home)
+    await turn(hass, STATE_ON, web)
+    await automate(
+        hass,
+        LATER,
+        switches=["switch.away", web],
+        action="turn_off",
+        when=[{"trigger": "event", "event_type": "leave"}],
+    )
+    hass.bus.async_fire("leave")
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    await turn(hass, STATE_ON, web, game)
+    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(web).state == STATE_UNAVAILABLE)
+    hass.bus.async_fire("leave")
+    at_home.bypass.start_ssh()
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    assert hass.states.get(game).state == STATE_ON
+    turned: list[ServiceCall] = async_mock_service(hass, "switch", "turn_off")
+    hass.states.async_set("switch.away", STATE_ON)
+    await until(lambda: turned != [])
+    assert [call.data["entity_id"] for call in turned] == [["switch.away"]]
