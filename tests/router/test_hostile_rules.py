@@ -7,6 +7,7 @@ from homeassistant.const import STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant
 import pytest
 
+from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.iptables.guards import cksum, guard_of
 from custom_components.bypass_router.router.iptables.rules import (
@@ -261,6 +262,61 @@ async def test_a_switch_and_reapply_work_beside_a_rule_that_names_a_program(
         assert hass.states.get(switch).state == state
     assert not ran(at_home)
     await hass.config_entries.async_unload(entry.entry_id)
+
+
+NFT_NAMES = ["a ! -M r", "a\n}", "}\n}", "$(/tmp/r)", ";/tmp/r;", "`/tmp/r`", "a';r;"]
+FORGED = """x
+\t\taccept comment "bypass_router:ab12:01WEB" # handle 3
+\t}
+}
+table inet evil { # handle 1
+\tchain $(/tmp/r) { # handle 1
+"""
+
+
+@pytest.mark.parametrize("firewall", [Backend.NFTABLES, Backend.IPTABLES])
+@pytest.mark.usefixtures("trap")
+async def test_no_name_in_nft_or_in_rules_of_routing_is_run_or_in_the_way(
+    at_home: Lab, firewall: Backend
+) -> None:
+    """Of interfaces, in comments, and in what is logged."""
+    at_home.target.serve("tcp", 443)
+    router = await connect(at_home, firewall=firewall)
+    placed = 0
+    try:
+        await router.rules.apply([WEB, OTHER])
+        chain = "inet theirs forward"
+        at_home.bypass.run(
+            *("nft", "-f", "-"),
+            input="table inet theirs { chain forward {"
+            " type filter hook forward priority filter; policy drop; }; }\n",
+        )
+        for name in NFT_NAMES:
+            for words in (
+                f'iifname "{name}"',
+                f'log prefix "{name}" accept',
+                f'accept comment "{name}"',
+                f'accept comment "{FORGED[:100]}{name}"',
+                f'log prefix "{FORGED[:100]}{name}"',
+            ):
+                done = at_home.bypass.run(
+                    *("nft", "-f", "-"),
+                    input=f"add rule {chain} {words}\ninsert rule {chain} {words}\n",
+                    check=False,
+                )
+                placed += done.returncode == 0
+            done = at_home.bypass.run(
+                *("ip", "rule", "add", "iif", name, "lookup", "main"), check=False
+            )
+            placed += done.returncode == 0
+        assert placed > 20
+        before = at_home.bypass.run("nft", "list", "chain", *chain.split()).stdout
+        await is_well(at_home, router)
+        await router.rules.apply([])
+        after = at_home.bypass.run("nft", "list", "chain", *chain.split()).stdout
+        assert after == before
+    finally:
+        await router.close()
 
 
 def test_a_checksum_is_that_of_the_router() -> None:

@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"(.*) \{(?: # handle ([0-9]+))?")
 _END = re.compile(r"\}(?: # handle ([0-9]+))?")
 _HANDLE = re.compile(r"(.*?)(?: # handle ([0-9]+))?", re.DOTALL)
 _COMMENT = re.compile(r'(?:^| )comment "([^"]*)"$')
-_OPEN = re.compile(r'\b(?:comment|prefix) "[^"]*$')
+_OPEN = re.compile(r'\b(?:comment|prefix|[io]ifname) "[^"]*$')
 # No rule has so long a comment: it is broken then.
 _LONGEST = 4096
 _BASE = re.compile(
