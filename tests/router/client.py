@@ -6,7 +6,7 @@ from custom_components.bypass_router.router import watch_script
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.ssh import shell
+from custom_components.bypass_router.router.ssh import script, shell
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
 from tests.lab.bypass import RouterOptions
@@ -33,7 +33,7 @@ iptables-legacy then runs the program that a rule names to load it by.
 
 def give_up_after(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     """Let what waits on the router end after so many seconds of silence."""
-    for module in (watch_script, shell):
+    for module in (script, shell, watch_script):
         monkeypatch.setattr(module, "HEARTBEAT_LIMIT", seconds)
 
 

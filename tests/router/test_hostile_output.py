@@ -9,7 +9,6 @@ from pathlib import Path
 import re
 import shlex
 import socket
-import subprocess
 import time
 from typing import Any, override
 
@@ -40,6 +39,7 @@ from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.ssh import (
     login as login_module,
+    process as process_module,
     session as session_module,
 )
 from custom_components.bypass_router.router.ssh.credentials import Credentials, HostKey
@@ -535,7 +535,7 @@ async def test_tags_of_others_by_the_thousand_are_theirs(
 @pytest.fixture
 def local(socket_enabled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test serve on this machine, and be quick about what is silent."""
-    for module in (login_module, session_module):
+    for module in (login_module, process_module, session_module):
         monkeypatch.setattr(module, "CONNECT_TIMEOUT", soon(0.4))
     monkeypatch.setattr(login_module, "LOGIN_TIMEOUT", soon(0.4))
     logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
@@ -576,11 +576,26 @@ class Server(asyncssh.SSHServer):
 
 async def answer(process: asyncssh.SSHServerProcess[str]) -> None:
     """Run what a client sends, in a real shell."""
-    text = await process.stdin.read()
-    done = subprocess.run(  # noqa: ASYNC221 - done at once
-        ["sh", "-s"], input=text, capture_output=True, text=True, check=False
+    assert process.command
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    shell = await asyncio.create_subprocess_exec(
+        "sh", "-c", process.command, stdin=pipe, stdout=pipe, stderr=nothing
     )
-    process.stdout.write(done.stdout)
+    assert shell.stdin
+    assert shell.stdout
+
+    async def hear(stdin: asyncio.StreamWriter) -> None:
+        with suppress(asyncssh.Error, OSError):
+            while text := await process.stdin.read(65536):
+                stdin.write(text.encode())
+        stdin.close()
+
+    hearing = asyncio.create_task(hear(shell.stdin))
+    while part := await shell.stdout.read(65536):
+        with suppress(OSError):
+            process.stdout.write(part.decode())
+    await shell.wait()
+    hearing.cancel()
     process.exit(0)
 
 
@@ -804,7 +819,7 @@ async def test_a_server_that_breaks_its_own_protocol_is_told(
 ) -> None:
     """Each kind of message there is once we are logged in, and it makes no sense."""
     # All at once, logging in takes longer.
-    for module in (login_module, session_module):
+    for module in (login_module, process_module, session_module):
         monkeypatch.setattr(module, "CONNECT_TIMEOUT", 10)
 
     async def breaks(kind: int) -> None:

@@ -1,6 +1,7 @@
 """Scripts, run by the shells that routers have."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from shlex import quote
 import shutil
 import subprocess
@@ -8,7 +9,12 @@ import subprocess
 import pytest
 
 from custom_components.bypass_router.router.errors import BadOutput
-from custom_components.bypass_router.router.ssh.script import Result, Script
+from custom_components.bypass_router.router.ssh.script import (
+    AGAIN,
+    Garbled,
+    Result,
+    Script,
+)
 from tests.lab.waiting import LIMIT
 
 SHELLS = [["sh"], ["bash", "--posix"], ["dash"], ["busybox", "sh"]]
@@ -35,6 +41,18 @@ def printed(shell: list[str], text: str, before: str = "") -> str:
         check=False,
     )
     return before + done.stdout
+
+
+def printed_bytes(shell: list[str], text: str) -> str:
+    """Return what a shell prints on stdout, each byte of no letter as a surrogate."""
+    done = subprocess.run(
+        [*shell, "-s"],
+        input=text.encode(),
+        capture_output=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    return done.stdout.decode(errors="surrogateescape")
 
 
 def run(shell: list[str], script: Script) -> Mapping[str, Result]:
@@ -130,3 +148,64 @@ def test_a_result_is_one_line_for_people() -> None:
     assert Result("a\x1b[31m\n\n b\t c\u202e", 1).message == "a[31m b c"
     assert len(Result("x" * 9999, 1).message) == 200
     assert Result("", 4).message == "exit status 4"
+
+
+@pytest.mark.parametrize(
+    "output", ["hello", "", "caf\\303\\251", "\\377\\200x", "a\\n\\nb"]
+)
+def test_an_answer_has_the_length_that_the_shell_says(
+    shell: list[str], output: str
+) -> None:
+    """In bytes, be they letters or none; whatever else is amid it shows."""
+    script = Script().run("one", f"printf '{output}'").run("two", "echo end")
+    answer = printed_bytes(shell, script.text)
+    sections = script.read(answer)
+    assert sections["two"] == Result("end", 0)
+    assert not any("\ud800" <= letter <= "\udfff" for letter in sections["one"].output)
+    begin, end = answer.index(" answer\n") + 8, answer.index(" done ")
+    for place in range(begin, end - len("bypass-router-0123456789abcdef")):
+        for foreign in ("mail\n", ".", "\udc80"):
+            with pytest.raises(Garbled):
+                script.read(answer[:place] + foreign + answer[place:])
+    for foreign in ("mail\n", "."):
+        assert script.read(f"{foreign}{answer}{foreign}") == sections
+
+
+def test_an_answer_is_printed_again_and_nothing_is_run_again(
+    shell: list[str], tmp_path: Path
+) -> None:
+    """As often as it is asked for."""
+    script = Script().run("one", f"sh -c 'echo ran >>{tmp_path}/ran; echo said'")
+    with subprocess.Popen(
+        [*shell, "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        # Not at once: a shell may have read on.
+        for line in (script.text, AGAIN, AGAIN):
+            process.stdin.write(line)
+            process.stdin.flush()
+            text = ""
+            while not script.ended(text):
+                text += process.stdout.readline()
+            assert script.read(text) == {"one": Result("said", 0)}
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_long_answer_is_whole_and_soon_there(shell: list[str]) -> None:
+    """A thousand forwards and more; what would take the router's memory is not."""
+    script = Script().run("long", "seq 700000").run("after", "echo here")
+    sections = run(shell, script)
+    assert len(sections["long"].lines) == 700000
+    assert sections["after"].output == "here"
+    endless = Script().run("endless", "yes without end")
+    with pytest.raises(BadOutput):
+        run(shell, endless)
+
+
+def test_a_command_is_not_bound_by_what_an_answer_is(shell: list[str]) -> None:
+    """Its memory and its time are what they were."""
+    limits = "ulimit -S -d; ulimit -S -t; ulimit -H -d"
+    script = Script().run("limits", f"sh -c '{limits}'")
+    alone = subprocess.check_output(["sh", "-c", limits], text=True)
+    assert run(shell, script)["limits"].output == alone.strip()

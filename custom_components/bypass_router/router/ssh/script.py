@@ -8,6 +8,10 @@ rest of the script. Each command's output stands in a section between marks
 that carry a random word, so neither a chatty login profile nor the router's
 own text can be taken for an answer.
 
+A job that the profile has left behind may print at any moment. So the shell keeps
+the whole answer, and prints it with its length: one that something got into is asked
+for again, and nothing is run twice.
+
 Everything here is POSIX sh, for busybox `ash` as well.
 """
 
@@ -15,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 import re
 import secrets
-from typing import Self
+from typing import Final, Self
 
 from ..errors import BadOutput, printable
 
@@ -23,21 +27,63 @@ from ..errors import BadOutput, printable
 _NOT_FOUND = 127
 _MARK = re.compile(r"[a-z]+(?:[:.-][A-Za-z0-9]+)*")
 
-# Commands of the system stand in sbin, which an ordinary account's PATH lacks.
 _HEAD = """\
 main() {{
-export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 run() {{
   printf '\\n{word} begin %s\\n' "$1"; shift
   status=0; "$@" </dev/null 2>&1 || status=$?
   printf '\\n{word} end %s\\n' "$status"
 }}
 """
+# Commands of the system stand in sbin, which an ordinary account's PATH lacks. In the
+# locale `C`, a shell counts bytes.
+# Each mark is a `printf` of its own, and so reaches us in one piece. What prints
+# without end is given up before it takes the router's memory; or its time, where it
+# prints zeros, which no variable holds. The commands themselves have no such limit.
 _FOOT = """\
-printf '\\n{word} done\\n'
 }}
-main
+answer() {{
+export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+printf '\\n{word} begun\\n'
+limit() {{ ulimit -S "$1" "$2"; }} 2>/dev/null
+limit -d {memory}; limit -t {time}
+answer=$(
+  for it in -d -t; do limit $it unlimited || limit $it "$(ulimit -H $it)"; done
+  main
+)
+while :; do
+  printf '\\n{word} answer\\n'
+  printf '%s' "$answer" 2>/dev/null || cat <<{word}
+$answer
+{word}
+  printf '\\n{word} done %s\\n' "${{#answer}}"
+  if (read -r -t 1 _ </dev/null) 2>/dev/null; [ "$?" != 2 ]
+  then read -r -t {wait} again
+  elif command -v bash >/dev/null
+  then again=$(bash --norc -c 'read -r -t {wait} again; echo "$again"')
+  else read -r again
+  fi
+  [ "$again" = {again} ] || break
+done
+[ "$again" = {whole} ]
+}}
+answer
 """
+HEARTBEAT_LIMIT = 60
+"""Seconds for which a shell waits to hear whether its answer has come whole.
+
+Where the link is cut, it hears nothing. `read -t` fails with 2 in a shell that does not
+know it, such as dash.
+"""
+AGAIN: Final = "again\n"
+"""What has a shell print its answer once more, if it is sent that."""
+WHOLE: Final = "whole\n"
+"""What has the script succeed, which does not where the link is cut."""
+# Kilobytes, for an answer of a few megabytes that is copied while it is printed.
+_MEMORY = 128 * 1024
+# Seconds of the processor. A slow router's takes one for a megabyte.
+_TIME = 5
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +112,10 @@ class Result:
     def message(self) -> str:
         """The output as one line for the user."""
         return printable(self.output) or f"exit status {self.status}"
+
+
+class Garbled(BadOutput):
+    """Something else was printed amid the answer."""
 
 
 class Script:
@@ -139,20 +189,55 @@ class Script:
     @property
     def text(self) -> str:
         """The whole script, as it goes to the router's shell."""
-        head, foot = (part.format(word=self._word) for part in (_HEAD, _FOOT))
+        words = {
+            "word": self._word,
+            "again": AGAIN.strip(),
+            "whole": WHOLE.strip(),
+            "memory": str(_MEMORY),
+            "time": str(_TIME),
+            "wait": str(HEARTBEAT_LIMIT),
+        }
+        head, foot = (part.format(**words) for part in (_HEAD, _FOOT))
         return head + "".join(f"{line}\n" for line in self._body) + foot
+
+    def begun(self, output: str) -> bool:
+        """Return whether the script was heard, going by what the router printed."""
+        return f"\n{self._word} begun\n" in output
+
+    def ended(self, output: str) -> bool:
+        """Return whether the end of the answer is in what the router printed."""
+        mark = f"\n{self._word} done "
+        return mark in output and "\n" in output[output.rindex(mark) + len(mark) :]
+
+    @property
+    def longest_mark(self) -> int:
+        """As many letters as the longest mark of a whole script has."""
+        return len(f"\n{self._word} done \n") + _MOST_DIGITS
 
     def read(self, output: str) -> Mapping[str, Result]:
         """Return each section of what the router printed, by label.
 
-        Raises BadOutput when the script did not run to its end, or when one of
-        its commands has left no section.
+        Bytes in no encoding are surrogates in `output`. Raises BadOutput when the
+        script did not run to its end, or when one of its commands has left no section;
+        and Garbled where the answer is longer or shorter than the shell says.
         """
+        _, begins, rest = output.rpartition(f"\n{self._word} answer\n")
+        answer, ends, rest = rest.partition(f"\n{self._word} done ")
+        length = rest.partition("\n")[0]
+        if not begins or not ends:
+            raise BadOutput(output=printable(output))
+        raw = answer.encode(errors="surrogateescape")
+        if length != str(len(raw)):
+            raise Garbled(output=printable(answer))
+        return self._sections(raw.decode(errors="replace"))
+
+    def _sections(self, answer: str) -> Mapping[str, Result]:
+        """Return each section of the answer. Raises BadOutput if one lacks."""
         # Text and marks by turns. A pattern for whole sections would take the
         # square of the time for a router that prints many marks.
         _, *rest = re.split(
-            rf"^{re.escape(self._word)} (begin \S+|end [0-9]{{1,3}}|done)$",
-            output,
+            rf"^{re.escape(self._word)} (begin \S+|end [0-9]{{1,3}})$",
+            answer,
             flags=re.MULTILINE,
         )
         marks, texts = rest[::2], rest[1::2]
@@ -163,11 +248,11 @@ class Script:
             for mark, text, end in zip(marks, texts, marks[1:], strict=False)
             if mark.startswith("begin ") and end.startswith("end ")
         }
-        if "done" not in marks or any(
+        if any(
             label not in sections and self._is_due(label, sections)
             for label in self._labels
         ):
-            raise BadOutput(output=printable(output))
+            raise BadOutput(output=printable(answer))
         return sections
 
     def _is_due(self, label: str, sections: Mapping[str, Result]) -> bool:

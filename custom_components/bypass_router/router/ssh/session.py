@@ -1,7 +1,8 @@
 """One SSH connection to a router: run a script, read what it prints."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from codecs import getincrementaldecoder
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 import time
 from typing import Self
@@ -18,8 +19,9 @@ from ..errors import (
 )
 from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
 from .login import BROKEN, CONNECT_TIMEOUT, connecting, log_in
-from .script import Result, Script
-from .shell import Shell, StandbyShells, open_shell, waiting_script
+from .process import Shell, Shells
+from .script import AGAIN, Garbled, Result, Script
+from .shell import StandbyShells
 from .sudo import SUDO
 
 # Seconds.
@@ -27,6 +29,9 @@ SCRIPT_TIMEOUT = 30
 # For each `sudo`, before it is known how long it takes: two name servers that do not
 # answer hold it for so long, where it looks up the router's name.
 PATIENCE = 30.0
+# How often an answer is printed at the most, where a job of the account's profile
+# prints amid it.
+_MOST_PRINTS = 8
 # Ten thousand rules are 2 MB; what is longer is no answer to our scripts.
 OUTPUT_LIMIT = 8 * 1024 * 1024
 
@@ -65,7 +70,8 @@ class Session:
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
         """Wrap a connection that has been authenticated."""
         self._connection = connection
-        self._standby = StandbyShells(connection)
+        self._shells = Shells(connection)
+        self._standby = StandbyShells(self._shells)
         self.by_sudo = False
         """Whether the account is an ordinary one."""
         self.patience = 0.0
@@ -123,13 +129,7 @@ class Session:
         seconds += self.patience_with(script.text)
         try:
             async with asyncio.timeout(seconds):
-                if as_account and self._standby.root:
-                    # A server may allow few sessions.
-                    await self._standby.end()
-                    shell = await self._open(root=False)
-                    output = await _feed(shell, script.text)
-                else:
-                    output = await self._output(script)
+                sections = await self._sections(script, as_account=as_account)
         except TimeoutError:
             if self.by_sudo:
                 # If it is sudo that waits, whoever connects again will see that.
@@ -137,11 +137,9 @@ class Session:
             raise TimedOut(seconds=f"{seconds:g}") from None
         except BROKEN as err:
             raise ConnectionLost(message=printable(str(err))) from None
-        if self.closed:
-            raise ConnectionLost(message="closed")
-        try:
-            sections = script.read(output)
         except BadOutput:
+            if self.closed:
+                raise ConnectionLost(message="closed") from None
             if self._standby.root:
                 # Perhaps a refusal: whoever connects again asks what is allowed now.
                 self._connection.close()
@@ -154,30 +152,37 @@ class Session:
         shells = 1 if self._standby.root else 0
         return self.patience * (text.count(SUDO) + shells)
 
-    async def _output(self, script: Script) -> str:
-        """Run a script, and return all that it prints."""
+    async def _sections(
+        self, script: Script, *, as_account: bool
+    ) -> Mapping[str, Result]:
+        """Run a script, and return its sections."""
+        if as_account and self._standby.root:
+            # A server may allow few sessions.
+            await self._standby.end()
+            shell = await self._open(root=False)
+            return await _run_in(shell, script, script.text, self._shells.finish)
         standby = await self._standby.take()
         if self._standby.root:
             # Who comes meanwhile need not wait for `sudo`.
             self._standby.prepare(self.patience)
-        if standby and ((output := await self._run_in(standby, script)) or self.closed):
-            return output
-        # There is none, or it has just died, with all of the script unheard: the
-        # first thing that each one does is to print a mark.
-        return await self._run_in(await self._open(root=self._standby.root), script)
+        if standby:
+            with suppress(_Unheard):
+                return await self._run_again(standby, script)
+            if self.closed:
+                raise ConnectionLost(message="closed")
+        # There is none, or it has just died, with all of the script unheard.
+        shell = await self._open(root=self._standby.root)
+        return await self._run_again(shell, script)
 
-    async def _run_in(self, shell: Shell, script: Script) -> str:
-        """Feed a script to a shell, which is used again if it is root's by sudo."""
+    async def _run_again(self, shell: Shell, script: Script) -> Mapping[str, Result]:
+        """Run a script in a shell, which is used again if it is root's by sudo."""
         if not self._standby.root:
-            return await _feed(shell, script.text)
+            return await _run_in(shell, script, script.text, self._shells.finish)
         # Nothing of it, such as a variable, is to be there for the next one; and where
         # the link is cut meanwhile, it is not waited for without end.
-        word, waiting = waiting_script()
-        output = await _feed(shell, f"(\n{script.text})\n{waiting}", f"{word}\n")
-        output, waits, _ = output.partition(word)
-        if waits:
-            self._standby.give_back(shell)
-        return output
+        return await _run_in(
+            shell, script, f"(\n{script.text}) || exit\n", self._standby.give_back
+        )
 
     async def stream(
         self,
@@ -201,8 +206,9 @@ class Session:
             beating = _beating(shell, text, heartbeat, asks or asyncio.Queue())
             try:
                 begun, size = "", 0
+                decoder = getincrementaldecoder("utf-8")("replace")
                 while part := await _heard(shell, silence):
-                    *lines, rest = part.split("\n")
+                    *lines, rest = decoder.decode(part).split("\n")
                     if lines:
                         lines[0] = begun + lines[0]
                         begun, size = "", 0
@@ -236,11 +242,8 @@ class Session:
 
     async def _open(self, *, root: bool) -> Shell:
         """Start a shell on the router that reads its script from stdin."""
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await open_shell(self._connection, root=root)
-        except TimeoutError:
-            raise TimedOut(seconds=f"{CONNECT_TIMEOUT:g}") from None
+        patience = self.patience if root else 0
+        return await self._shells.open(SCRIPT_TIMEOUT + patience, root=root)
 
     @property
     def closed(self) -> bool:
@@ -260,34 +263,54 @@ class Session:
         await self._standby.close()
 
 
-async def _feed(shell: Shell, text: str, end: str = "") -> str:
-    """Feed a shell on the router, and return all that it prints, before it is closed.
+class _Unheard(BadOutput):
+    """The shell was gone before it began with the script."""
 
-    With an `end`, the shell stays open if it comes to print that.
+
+async def _run_in(
+    shell: Shell, script: Script, text: str, let_go: Callable[[Shell], None]
+) -> Mapping[str, Result]:
+    """Feed a script to a shell on the router, and return its sections.
+
+    The shell is let go of then. Raises BadOutput and _Unheard, and closes it.
     """
     # Not awaited when it closes: a command that hangs on the router would hold us
     # as well.
-    ended = False
+    done = False
     try:
-        with suppress(BrokenPipeError):
-            # A shell that is none has gone by now; it says why.
-            shell.stdin.write(text)
-            if not end:
-                shell.stdin.write_eof()
-        parts: list[str] = []
-        size, tail = 0, ""
-        while not ended and (part := await shell.stdout.read(65536)):
-            parts.append(part)
-            size += len(part)
-            if size > OUTPUT_LIMIT:
-                raise BadOutput(output=printable(parts[0]))
-            if end:
-                ended = end in tail + part
-                tail = (tail + part)[-len(end) :]
-        return "".join(parts)
+        shell.write(text)
+        for _ in range(_MOST_PRINTS - 1):
+            with suppress(Garbled):
+                sections = await _answer(shell, script)
+                break
+            shell.write(AGAIN)
+        else:
+            sections = await _answer(shell, script)
+        done = True
     finally:
-        if not ended:
+        if not done:
             shell.close()
+    let_go(shell)
+    return sections
+
+
+async def _answer(shell: Shell, script: Script) -> Mapping[str, Result]:
+    """Read until the script's answer ends, and return its sections."""
+    parts: list[bytes] = []
+    size, tail = 0, b""
+    while part := await shell.stdout.read(65536):
+        parts.append(part)
+        size += len(part)
+        if size > OUTPUT_LIMIT:
+            raise BadOutput(output=printable(parts[0].decode(errors="replace")))
+        if script.ended((tail + part).decode(errors="replace")):
+            break
+        tail = (tail + part)[-script.longest_mark :]
+    output = b"".join(parts).decode(errors="surrogateescape")
+    if not part:
+        unheard = not script.begun(output)
+        raise (_Unheard if unheard else BadOutput)(output=shell.message)
+    return script.read(output)
 
 
 def _beating(
@@ -305,7 +328,7 @@ def _beating(
     return task
 
 
-async def _heard(shell: Shell, silence: float | None) -> str:
+async def _heard(shell: Shell, silence: float | None) -> bytes:
     """Return what a shell says next; nothing at its end. Raises TimedOut."""
     deadline = time.monotonic() + (silence or 0)
     reading = asyncio.ensure_future(shell.stdout.read(65536))
@@ -324,12 +347,10 @@ async def _beat(
     shell: Shell, text: str, heartbeat: float, asks: asyncio.Queue[str]
 ) -> None:
     """Feed a script to a shell, ask what is to be asked, and show that we are there."""
-    # One that has ended just now is nothing to say here: whoever reads hears of it.
-    with suppress(BrokenPipeError):
-        shell.stdin.write(text)
-        while True:
-            line = ""
-            with suppress(TimeoutError):
-                async with asyncio.timeout(heartbeat):
-                    line = await asks.get()
-            shell.stdin.write(f"{line}\n")
+    shell.write(text)
+    while True:
+        line = ""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(heartbeat):
+                line = await asks.get()
+        shell.write(f"{line}\n")

@@ -1,6 +1,6 @@
-"""A shell on the router that reads a script from its stdin; a spare one waits for it.
+"""A spare shell on the router, which waits for the next script.
 
-To open one takes two round trips, and of the router a process of its SSH server, a
+To open a shell takes two round trips, and of the router a process of its SSH server, a
 login shell with its profile, and `sh`. So after each script, a spare is opened for the
 next one. It waits for a line, and goes on to read a script as any other shell does.
 
@@ -16,10 +16,10 @@ from contextlib import suppress
 import secrets
 from typing import Any
 
-import asyncssh
-
+from ..errors import BadOutput, RouterError
 from .login import BROKEN, CONNECT_TIMEOUT
-from .sudo import SUDO
+from .process import Shell, Shells
+from .script import WHOLE
 
 HEARTBEAT_INTERVAL = 20.0
 """Seconds between the lines that we send."""
@@ -27,22 +27,11 @@ HEARTBEAT_INTERVAL = 20.0
 HEARTBEAT_LIMIT = 60
 """Seconds after which the router's end gives us up."""
 
-type Shell = asyncssh.SSHClientProcess[str]
-
 # Seconds for which a script waits for a spare that is on its way.
 _PATIENCE = 0.5
-# Seconds between tries to open a session. sshd has noticed after the first that another
-# is over; dropbear before 2024.86 now and then refuses one because another ends.
-_PAUSES = (0.05, 0.1, 0.2)
-
 # Of root's shells, as many as wait at the most: for a script, and for one beside it.
 _MOST = 2
 
-# What sshd says of the connection is kept for those who ask for it.
-_BY_SUDO = (
-    f"""exec {SUDO}sh -c 'export SSH_CONNECTION="$1"; exec sh -s' sh"""
-    """ "$SSH_CONNECTION\""""
-)
 _GO = "go"
 _WAIT = """\
 echo {word}; while read -r {limit} go && [ -z "$go" ]; do :; done; [ "$go" = {go} ]"""
@@ -63,47 +52,6 @@ main
 """
 
 
-async def open_shell(
-    connection: asyncssh.SSHClientConnection, *, root: bool = False
-) -> Shell:
-    """Start a shell that reads its script from stdin; root's, by sudo, if asked to.
-
-    Raises what asyncssh does.
-    """
-    command = _BY_SUDO if root else "exec sh -s"
-    for pause in _PAUSES:
-        try:
-            return await _open(connection, command)
-        except asyncssh.ChannelOpenError:
-            if connection.is_closed():
-                raise
-        await asyncio.sleep(pause)
-    return await _open(connection, command)
-
-
-async def _open(connection: asyncssh.SSHClientConnection, command: str) -> Shell:
-    """Try once.
-
-    asyncssh would leave a session open whose caller is cancelled meanwhile, and a
-    server allows only so many.
-    """
-    opening = asyncio.ensure_future(
-        connection.create_process(command, stderr=asyncssh.STDOUT, errors="replace")
-    )
-    try:
-        await asyncio.wait([opening])
-    except asyncio.CancelledError:
-        opening.add_done_callback(_close)
-        raise
-    return opening.result()
-
-
-def _close(opening: asyncio.Future[Shell]) -> None:
-    """Close what no one waits for any more."""
-    if not opening.cancelled() and not opening.exception():
-        opening.result().close()
-
-
 class StandbyShells:
     """Shells that wait for a script, if there are any. Nothing relies on them.
 
@@ -111,9 +59,9 @@ class StandbyShells:
     whoever has run a script to its end gives its shell back.
     """
 
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
-        """Take the connection that they are opened on; there is none yet."""
-        self._connection = connection
+    def __init__(self, shells: Shells) -> None:
+        """Take what opens them; there is none yet."""
+        self._shells = shells
         self._waiting: list[_Waiting] = []
         self._refused = False
         # Set when one has come to wait, or to nothing.
@@ -147,9 +95,10 @@ class StandbyShells:
             self._add(self._open(), CONNECT_TIMEOUT + patience)
 
     def give_back(self, shell: Shell) -> None:
-        """Take a shell that waits for the next script already."""
+        """Have a shell that has run a script wait for the next one."""
+        shell.write(WHOLE)
         if len(self._there()) < _MOST:
-            self._add(_same(shell), CONNECT_TIMEOUT)
+            self._add(_waiting(shell), CONNECT_TIMEOUT)
         else:
             shell.close()
 
@@ -199,18 +148,14 @@ class StandbyShells:
 
     async def _open(self) -> Shell:
         """Open one, and have it wait."""
-        shell = await open_shell(self._connection, root=self.root)
-        word, script = waiting_script()
         try:
-            shell.stdin.write(script)
-            await shell.stdout.readuntil(f"{word}\n")
-        except BaseException as err:
+            # How long it may take in all is `prepare`'s to say.
+            shell = await self._shells.open(None, root=self.root)
+            return await _waiting(shell)
+        except EOFError, BadOutput:
             # A sudo that refuses logs each try.
-            if self.root and isinstance(err, EOFError):
-                self._refused = True
-            shell.close()
+            self._refused = self.root
             raise
-        return shell
 
 
 class _Waiting:
@@ -235,10 +180,8 @@ class _Waiting:
             return None
         shell, self._shell = self._shell, None
         self.give_up()
-        with suppress(BrokenPipeError):
-            shell.stdin.write(f"{_GO}\n")
-            return shell
-        return None
+        shell.write(f"{_GO}\n")
+        return shell
 
     def give_up(self) -> None:
         """End it, unless it was taken."""
@@ -258,7 +201,7 @@ class _Waiting:
                 shell = self._shell = await self._coming
             self._settle()
             await _beat(shell)
-        except (EOFError, *BROKEN):
+        except (EOFError, RouterError, *BROKEN):
             # The next script opens a shell for itself.
             pass
         finally:
@@ -268,8 +211,15 @@ class _Waiting:
                 shell.close()
 
 
-async def _same(shell: Shell) -> Shell:
-    """Return a shell that is there already."""
+async def _waiting(shell: Shell) -> Shell:
+    """Have a shell wait for a script, and return it when it does."""
+    word, script = _waiting_script()
+    try:
+        shell.write(script)
+        await shell.said(word)
+    except BaseException:
+        shell.close()
+        raise
     return shell
 
 
@@ -280,10 +230,10 @@ async def _beat(shell: Shell) -> None:
             async with asyncio.timeout(HEARTBEAT_INTERVAL):
                 await shell.wait_closed()
                 return
-        shell.stdin.write("\n")
+        shell.write("\n")
 
 
-def waiting_script() -> tuple[str, str]:
+def _waiting_script() -> tuple[str, str]:
     """Return a word, and a script that says it and ends when it is told to go on."""
     word = f"bypass-router-{secrets.token_hex(8)}"
     limited = _WAIT.format(word=word, limit=f"-t {HEARTBEAT_LIMIT}", go=_GO)
