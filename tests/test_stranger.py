@@ -251,40 +251,6 @@ class Repairs:
         return result
 
 
-async def test_whoever_accepts_a_key_by_the_repair_signs_in_anew(
-    hass: HomeAssistant,
-    entry: MockConfigEntry,
-    other: Stranger,
-    hass_client: ClientSessionGenerator,
-) -> None:
-    """Until then, the entry knows the old key, and nothing stored is sent."""
-    assert await async_setup_component(hass, "repairs", {})
-    await hass.config_entries.async_setup(entry.entry_id)
-    before = dict(entry.data)
-    repairs = Repairs(await hass_client())
-    menu = await repairs.open(f"host_key_{entry.entry_id}")
-    assert menu["description_placeholders"]["found"] == other.host_key.fingerprint
-    done = await repairs.give(menu, next_step_id="accept")
-    assert done["type"] == "create_entry"
-    await hass.async_block_till_done()
-    assert entry.data == before
-    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
-    assert flow["step_id"] == "new_host_key"
-    form = await hass.config_entries.flow.async_configure(flow["flow_id"])
-    assert other.host_key.fingerprint in said(form)["description"]
-    form = await give(hass, form, install_key=True)
-    assert form["errors"] == {"base": "credentials_missing"}
-    assert other.got == []
-    form = await give(hass, form, password=TYPED, install_key=True)
-    assert form["errors"] == {"base": "authentication_failed"}
-    assert set(other.got) == {TYPED}
-    # Whoever does not get in is asked anew.
-    await hass.config_entries.async_reload(entry.entry_id)
-    assert issue(hass, "host_key_") is not None
-    assert entry.data == before
-    assert set(other.got) == {TYPED}
-
-
 async def test_every_other_way_to_the_router_sends_nothing(
     hass: HomeAssistant,
     entry: MockConfigEntry,

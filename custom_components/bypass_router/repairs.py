@@ -4,7 +4,7 @@ import logging
 from typing import Any, override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
-from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import AbortFlow
@@ -22,9 +22,9 @@ from .coordinator import BypassRouterConfigEntry
 from .issues import Issues
 from .router.errors import ConnectionLost, RouterError
 from .router.router import Router
+from .router.ssh.credentials import HostKey
 from .router.ssh.session import fetch_host_key
 from .rule_import import Offer, async_import, async_offers, commands_of
-from .sync.identity import pinned_key
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -131,17 +131,13 @@ class AcceptHostKey(RepairsFlow):
     async def async_step_accept(
         self, _: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Have the user sign in by the new key, if it is the one that was seen.
-
-        What is stored is for the known key. Until the user has signed in, that stays.
-        """
+        """Pin the new key, if it is the one that the user has seen."""
         entry = self.hass.config_entries.async_get_entry(self._entry_id)
         if entry is None:
             return self.async_abort(reason="entry_gone")
         asked = entry.data
         try:
-            known = pinned_key(entry)
-            found = await fetch_host_key(asked[CONF_HOST], asked[CONF_PORT], known)
+            found = await fetch_host_key(asked[CONF_HOST], asked[CONF_PORT])
         except RouterError as err:
             _LOGGER.warning("The host key of %s is not known: %s", entry.title, err)
             return self.async_abort(reason="not_reached")
@@ -149,11 +145,13 @@ class AcceptHostKey(RepairsFlow):
             return self.async_abort(reason="entry_gone")
         if found.fingerprint != self._placeholders["found"] or entry.data != asked:
             return self.async_abort(reason="changed_again")
-        flows = self.hass.config_entries.flow
-        for flow in entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}):
-            # It asks for what lets us in by the known key.
-            flows.async_abort(flow["flow_id"])
-        entry.async_start_reauth(self.hass, data={CONF_HOST_KEY: found.text})
+        unique_id = entry.unique_id
+        if unique_id == HostKey(entry.data[CONF_HOST_KEY]).fingerprint:
+            unique_id = found.fingerprint
+        self.hass.config_entries.async_update_entry(
+            entry, data={**entry.data, CONF_HOST_KEY: found.text}, unique_id=unique_id
+        )
+        self.hass.config_entries.async_schedule_reload(entry.entry_id)
         return self.async_create_entry(data={})
 
     async def async_step_refuse(
