@@ -443,8 +443,8 @@ async def test_no_key_is_accepted_for_a_router_that_is_another_by_now(
     )
     await hass.config_entries.async_setup(entry.entry_id)
 
-    async def fetch(host: str, port: int) -> HostKey:
-        found = await fetch_host_key(host, port)
+    async def fetch(host: str, port: int, known: HostKey | None) -> HostKey:
+        found = await fetch_host_key(host, port, known)
         await meanwhile(hass, entry)
         return found
 

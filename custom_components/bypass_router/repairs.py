@@ -25,6 +25,7 @@ from .router.router import Router
 from .router.ssh.credentials import HostKey
 from .router.ssh.session import fetch_host_key
 from .rule_import import Offer, async_import, async_offers, commands_of
+from .sync.identity import pinned_key
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -137,7 +138,9 @@ class AcceptHostKey(RepairsFlow):
             return self.async_abort(reason="entry_gone")
         asked = entry.data
         try:
-            found = await fetch_host_key(asked[CONF_HOST], asked[CONF_PORT])
+            found = await fetch_host_key(
+                asked[CONF_HOST], asked[CONF_PORT], pinned_key(entry)
+            )
         except RouterError as err:
             _LOGGER.warning("The host key of %s is not known: %s", entry.title, err)
             return self.async_abort(reason="not_reached")
