@@ -1,15 +1,18 @@
 """What is confirmed is on Home Assistant's disk, whatever that disk is like."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_OFF, STATE_ON
-from homeassistant.core import HomeAssistant
+from homeassistant.core import CoreState, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.storage import Store
+from homeassistant.util.file import WriteError
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.bypass_router.const import DOMAIN
 from tests.lab.network import Lab
 from tests.lab.waiting import until
 
@@ -85,6 +88,41 @@ async def test_what_could_not_be_saved_is_told_and_comes_when_it_can(
     await restart(hass, entry)
     assert state(hass, entry, "Web") == to
     assert await passes(at_home) is (to == "on")
+
+
+async def test_what_home_assistant_wishes_as_it_stops_is_on_disk(
+    hass: HomeAssistant, at_home: Lab, disk: SmallDisk
+) -> None:
+    """Its own files are written a little later then, if it gets so far."""
+    entry = await set_up(hass, at_home, WEB, GAME)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    hass.set_state(CoreState.stopping)
+    await turn(hass, "off", switch_of(hass, entry, "Web"))
+    assert disk.wished(entry) == []
+    disk.fill()
+    with pytest.raises(HomeAssistantError):
+        await turn(hass, "on", switch_of(hass, entry, "Web"))
+    hass.set_state(CoreState.running)
+
+
+async def test_a_write_that_fails_is_noticed_wherever_it_fails(
+    hass: HomeAssistant, at_home: Lab, hass_storage: dict[str, Any]
+) -> None:
+    """Also where Home Assistant only logs it."""
+    entry = await set_up(hass, at_home, WEB)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    with pytest.MonkeyPatch.context() as patch:
+
+        async def fails(*_: object) -> None:
+            raise WriteError("[Errno 28] No space left on device")
+
+        patch.setattr(Store, "_async_write_data", fails)
+        with pytest.raises(HomeAssistantError, match="No space left"):
+            await turn(hass, "off", web)
+    await until(lambda: hass.states.is_state(web, STATE_OFF))
+    stored = hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]
+    assert stored["wished"] == []
 
 
 async def test_a_restart_with_the_disk_full_is_as_what_was_confirmed(

@@ -24,7 +24,12 @@ from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
 from custom_components.bypass_router.storage import NotSaved
-from custom_components.bypass_router.sync import rate_limit
+from custom_components.bypass_router.sync import (
+    rate_limit,
+    reconciler,
+    refusals,
+    retry,
+)
 from custom_components.bypass_router.sync.connection import async_owner
 from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
@@ -524,6 +529,8 @@ async def test_whatever_happens_what_is_desired_is_live(
     """After each of some two thousand steps in all."""
     # A walk meets more harm in a minute than patience is made for.
     monkeypatch.setattr(rate_limit, "SECONDS", 0.0)
+    for module in (reconciler, refusals, retry):
+        monkeypatch.setattr(module, "FIRST_DELAY", 0.1)
     entry = await set_up(hass, at_home, firewall=firewall)
     walker = Walker(hass, at_home, entry, journey.seed + seed, disk)
     await walker.put_foreign()

@@ -1,11 +1,11 @@
 """A file of ours among Home Assistant's: surely written, and read with suspicion."""
 
 from collections.abc import Mapping
-import json
-from pathlib import Path
-from typing import Any
+import errno
+import os
+from typing import Any, override
 
-from homeassistant.core import HomeAssistant
+from homeassistant.core import CoreState, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.json import save_json
 from homeassistant.helpers.storage import Store
@@ -27,14 +27,34 @@ class NotLoaded(RouterError):
     key = "not_loaded"
 
 
-class CheckedStore:
+class _Store(Store[dict[str, Any]]):
     """Home Assistant's `Store`, which logs that it could not write, and goes on."""
+
+    reason = ""
+    """Why it could not write, where that is known."""
+
+    @override
+    async def _async_write_data(self, data: dict[str, Any]) -> None:
+        """Write; what is raised is only logged by whoever asked for it."""
+        try:
+            await super()._async_write_data(data)
+        except Exception as err:
+            self.reason = _reason(err)
+            raise
+
+
+class CheckedStore:
+    """A file that is known to be written when it is said to be."""
 
     def __init__(self, hass: HomeAssistant, key: str) -> None:
         """Name the file; nothing is read yet."""
         self._hass = hass
         self._key = key
-        self._store = Store[dict[str, Any]](hass, _VERSION, key, atomic_writes=True)
+        self._store = self._opened()
+
+    def _opened(self) -> _Store:
+        """Return the file, of which nothing is known yet."""
+        return _Store(self._hass, _VERSION, self._key, atomic_writes=True)
 
     async def async_load(self) -> object:
         """Return what was saved last, which may be anything; None without a file.
@@ -42,7 +62,7 @@ class CheckedStore:
         Raises NotLoaded.
         """
         try:
-            return await self._store.async_load()
+            return await self._opened().async_load()
         except (HomeAssistantError, OSError) as err:
             raise NotLoaded(message=_reason(err)) from err
         except (LookupError, TypeError, AttributeError) as err:
@@ -51,35 +71,34 @@ class CheckedStore:
 
     async def async_save(self, data: Mapping[str, Any]) -> None:
         """Write all of it, or nothing. Raises NotSaved."""
-        await self._store.async_save(dict(data))
+        whole = dict(data)
+        self._store.reason = os.strerror(errno.EIO)
         try:
-            await self._hass.async_add_executor_job(self._make_sure, dict(data))
+            await self._store.async_save(whole)
+            if self._hass.state is CoreState.stopping:
+                # A `Store` puts it off, and whoever waits is told now.
+                await self._hass.async_add_executor_job(self._write, whole)
+            written = await self._opened().async_load()
         except (HomeAssistantError, OSError) as err:
             raise NotSaved(message=_reason(err)) from err
+        except (LookupError, TypeError, AttributeError) as err:
+            raise NotSaved(message=printable(str(err))) from err
+        if written != whole:
+            raise NotSaved(message=self._store.reason)
 
     async def async_remove(self) -> None:
         """Delete the file."""
         await self._store.async_remove()
 
-    def _make_sure(self, data: dict[str, Any]) -> None:
-        """Write the file again unless it holds the data, to learn why it can't be.
-
-        A `Store` also puts off writing while Home Assistant stops.
-        """
-        try:
-            if json.loads(Path(self._store.path).read_text("utf-8"))["data"] == data:
-                return
-        except OSError, ValueError, LookupError, TypeError:
-            pass
+    def _write(self, data: dict[str, Any]) -> None:
+        """Write the file at once."""
         whole = {
             "version": _VERSION,
             "minor_version": 1,
             "key": self._key,
             "data": data,
         }
-        path = Path(self._store.path)
-        path.parent.mkdir(exist_ok=True)
-        save_json(str(path), whole, atomic_writes=True)
+        save_json(self._store.path, whole, atomic_writes=True)
 
 
 def _reason(err: BaseException) -> str:

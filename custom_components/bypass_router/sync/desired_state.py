@@ -72,6 +72,8 @@ class DesiredState:
         self._saved = Saved()
         self._on_disk: Saved | None = None
         self._pending: dict[str, _Request] = {}
+        self.unsaved = frozenset[str]()
+        """The forwards whose request could not be saved, as whoever asked was told."""
         self.known = True
         """Whether the file told what was desired; else the router has to."""
 
@@ -87,11 +89,6 @@ class DesiredState:
         return self._saved.forwards
 
     @property
-    def pending(self) -> frozenset[str]:
-        """The forwards with a request that does not count yet."""
-        return frozenset(self._pending)
-
-    @property
     def boot_id(self) -> str:
         """The boot of the router that it was applied on; empty before the first."""
         return self._saved.boot_id
@@ -99,6 +96,7 @@ class DesiredState:
     def set(self, forward_id: str, *, on: bool) -> None:
         """Take a request, which `save` makes count."""
         self._pending[forward_id] = _Request(on)
+        self.unsaved -= {forward_id}
 
     async def load(self) -> None:
         """Read the file; where there is none, nothing is known. Raises NotLoaded."""
@@ -123,11 +121,14 @@ class DesiredState:
             await self._write()
         except NotSaved:
             self._saved = before
+            self.unsaved = frozenset(self._pending)
             raise
         for key, request in asked.items():
             # One that came while the file was written is for the next time.
             if self._pending[key] is request:
                 del self._pending[key]
+        self.unsaved -= asked.keys()
+        self._tell_saved()
         return frozenset(asked)
 
     async def take_over(self, live: Collection[str]) -> None:
@@ -191,7 +192,11 @@ class DesiredState:
                 self._told.not_saved(err)
             raise
         self._on_disk = saved
-        if self._told:
+        self._tell_saved()
+
+    def _tell_saved(self) -> None:
+        """Tell that all is saved, unless a request is not."""
+        if self._told and not self.unsaved:
             self._told.not_saved(None)
 
 

@@ -63,7 +63,6 @@ class Reconciler:
         self._surprises = Surprises()
         self._next_change: asyncio.Task[_Outcome] | None = None
         self._unread = False
-        self._unsaved: frozenset[str] = frozenset()
         self._refreshing: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
 
@@ -95,7 +94,6 @@ class Reconciler:
     def request(self, forward_id: str, *, on: bool) -> None:
         """Take a request for one forward, which `reconcile` applies."""
         self._desired.set(forward_id, on=on)
-        self._unsaved -= {forward_id}
 
     def opened(self, boot_id: str) -> None:
         """Take note of a new connection, and of the boot of the router it is to."""
@@ -189,7 +187,7 @@ class Reconciler:
             router = self._face.connected
             if router and not self._desired.known:
                 await self._take_over(await router.rules.read())
-            before, unsaved = self._desired.saved, self._unsaved
+            before, unsaved = self._desired.saved, self._desired.unsaved
             asked = await self._save()
             desired = self._desired.saved
             # No one hears of what was told to come later; it stays desired.
@@ -224,14 +222,10 @@ class Reconciler:
             # Whoever reads the file later would take it for all that was desired.
             raise ConnectionLost(message="closed")
         try:
-            asked = await self._desired.save(self._face.forwards)
+            return await self._desired.save(self._face.forwards)
         except NotSaved:
-            # Whoever asks for them hears of it, and no one of what becomes of them.
-            self._unsaved = self._desired.pending
             self._retry.async_back_off()
             raise
-        self._unsaved -= asked
-        return asked
 
     async def _write_again(self) -> None:
         """Write what is desired where it could not be written; else try later."""
@@ -308,7 +302,7 @@ class Reconciler:
 
     async def _refresh_once(self) -> None:
         """Settle, or show that the router can't be read."""
-        if self._unsaved:
+        if self._desired.unsaved:
             # Its change waits for this one, and needs no router to be written.
             self._face.in_background(self.reconcile_unasked(), "requests")
         await self._write_again()
