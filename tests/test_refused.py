@@ -113,7 +113,15 @@ async def test_it_keeps_no_other_from_being_switched(
     await home.turn("off", "Web")
     await home.is_off("Web")
     await home.is_on("Game", 6000)
-    # Its caller was told: it is off, as it was.
+    # Its caller was told: it is off, as it was, and can be seen to have been refused.
+    assert issue(hass, "refused")
+    assert home.refused("Nine") == MESSAGE
+    take_all(at_home.bypass)
+    await home.turn("on", "Web")
+    await home.is_on("Web")
+    await home.is_off("Nine", 9001)
+    await home.turn("on", "Nine")
+    await home.is_on("Nine", 9001)
     assert issue(hass, "refused") is None
     assert home.refused("Nine") is None
 

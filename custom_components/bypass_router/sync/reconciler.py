@@ -94,6 +94,7 @@ class Reconciler:
     def request(self, forward_id: str, *, on: bool) -> None:
         """Take a request for one forward, which `reconcile` applies."""
         self._desired.set(forward_id, on=on)
+        self._refusals.asked(forward_id)
 
     def opened(self, boot_id: str) -> None:
         """Take note of a new connection, and of the boot of the router it is to."""
@@ -108,7 +109,7 @@ class Reconciler:
     @property
     def refused(self) -> Mapping[str, RouterError]:
         """Why forwards are not as desired that the router refuses, by id."""
-        return self._refusals.errors
+        return self._refusals.errors(self._face.forwards)
 
     async def reconcile(self, forward_id: str) -> None:
         """Apply what is desired now, for whoever asked for one forward.
@@ -253,8 +254,10 @@ class Reconciler:
         self, applied: Applied, told: frozenset[str] = frozenset()
     ) -> None:
         """Take note of what a change left undone, but for what a caller was told of."""
+        errors = applied.refused
+        self._refusals.drop({key: errors[key] for key in told}, self._face.forwards)
         known = told | applied.untried
-        refused = {k: err for k, err in applied.refused.items() if k not in known}
+        refused = {k: err for k, err in errors.items() if k not in known}
         for key, err in self._refusals.note(
             self._held, refused, self._face.forwards
         ).items():
@@ -417,7 +420,7 @@ class Reconciler:
         desired = self._due
         there = desired - self._missing(desired, live)
         self.active = {key: self._face.forwards[key] for key in there}
-        if desired - there <= self._refusals.errors.keys():
+        if desired - there <= self.refused.keys():
             self._retry.async_reset()
         self._interference.async_calm()
         self._live = live

@@ -1,7 +1,8 @@
 """Forwards that the router refuses, while all others go on.
 
 Each is known with the reason, is left out of changes that are made for others, and is
-tried again ever more seldom.
+tried again ever more seldom. But for those whom someone asked for, who was told: these
+are as they were before, and only the reason is known, until they are asked for again.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,13 +28,28 @@ class Refusals:
     def __init__(self) -> None:
         """Begin without any."""
         self._refusals: dict[str, _Refusal] = {}
+        self._dropped: dict[str, _Refusal] = {}
         self._delay = FIRST_DELAY
         self._again_at = 0.0
 
-    @property
-    def errors(self) -> Mapping[str, RouterError]:
-        """Why each of them is refused, by the forward's id."""
-        return {key: refusal.error for key, refusal in self._refusals.items()}
+    def errors(self, forwards: Mapping[str, Forward]) -> Mapping[str, RouterError]:
+        """Return why each of them is refused, by the forward's id."""
+        dropped = {
+            key: refusal
+            for key, refusal in self._dropped.items()
+            if refusal.forward == forwards.get(key)
+        }
+        return {k: refusal.error for k, refusal in (dropped | self._refusals).items()}
+
+    def drop(
+        self, refused: Mapping[str, RouterError], forwards: Mapping[str, Forward]
+    ) -> None:
+        """Take note of what someone asked for in vain, and was told so."""
+        self._dropped |= {k: _Refusal(forwards.get(k), e) for k, e in refused.items()}
+
+    def asked(self, forward_id: str) -> None:
+        """Take note that someone asks for one, whatever was before."""
+        self._dropped.pop(forward_id, None)
 
     def held(self, forwards: Mapping[str, Forward]) -> frozenset[str]:
         """Return the ids of those that are not to be tried yet.
@@ -64,11 +80,11 @@ class Refusals:
 
         The router's words may name a line, which is another one each time.
         """
-        before = self.errors
+        before = self._refusals
         new = {
             key: err
             for key, err in refused.items()
-            if key not in before or before[key].key != err.key
+            if key not in before or before[key].error.key != err.key
         }
         self._refusals = {
             key: refusal for key, refusal in self._refusals.items() if key in held
