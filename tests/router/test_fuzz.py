@@ -237,6 +237,12 @@ def check_plan(desired: list[Forward], state: IptablesState, lines: list[str]) -
             assert line in state.guards.values()
             continue
         command, chain, *words = restore_words(line)
+        if command == "-I":
+            # One that stands behind a stranger in our chain is moved before it.
+            assert words[0] == "1"
+            assert f"-A {chain} {line.split(' ', 3)[3]}" in own
+            assert f"-D {chain} {line.split(' ', 3)[3]}" in lines
+            continue
         assert command == "-D"
         if len(words) == 1 and words[0].isdecimal():
             (rules,) = (state.chains[hook] for hook in HOOKS if hook.chain == chain)
