@@ -64,7 +64,7 @@ async def sessions(lab: Lab, number: int) -> AsyncIterator[list[Session]]:
     try:
         yield list(opened)
     finally:
-        await asyncio.gather(*(session.close() for session in opened))
+        await at_once(*(session.close() for session in opened))
 
 
 async def answers(session: Session) -> None:

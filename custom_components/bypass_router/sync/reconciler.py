@@ -4,7 +4,13 @@ import asyncio
 from collections.abc import Mapping
 import time
 
-from ..router.errors import ConnectionFailed, ConnectionLost, RouterError, TimedOut
+from ..router.errors import (
+    BadOutput,
+    ConnectionFailed,
+    ConnectionLost,
+    RouterError,
+    TimedOut,
+)
 from ..router.forward import Forward
 from ..router.monitor import Change
 from ..router.rules.base import Applied, Live
@@ -197,7 +203,7 @@ class Reconciler:
                 raise ConnectionLost(message="closed")
             try:
                 applied = await self._apply(router, desired, self._live, asked)
-            except ConnectionFailed, TimedOut:
+            except BadOutput, ConnectionFailed, TimedOut:
                 # No one knows how far the router came.
                 self.reported(Change())
                 raise

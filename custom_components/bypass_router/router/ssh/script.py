@@ -114,7 +114,7 @@ class Result:
         return printable(self.output) or f"exit status {self.status}"
 
 
-class Garbled(BadOutput):
+class Garbled(Exception):
     """Something else was printed amid the answer."""
 
 
@@ -228,7 +228,7 @@ class Script:
             raise BadOutput(output=printable(output))
         raw = answer.encode(errors="surrogateescape")
         if length != str(len(raw)):
-            raise Garbled(output=printable(answer))
+            raise Garbled(printable(answer))
         return self._sections(raw.decode(errors="replace"))
 
     def _sections(self, answer: str) -> Mapping[str, Result]:

@@ -156,33 +156,38 @@ class Session:
         self, script: Script, *, as_account: bool
     ) -> Mapping[str, Result]:
         """Run a script, and return its sections."""
-        if as_account and self._standby.root:
+        root = self._standby.root and not as_account
+        if root == self._standby.root:
+            standby = await self._standby.take()
+        else:
             # A server may allow few sessions.
+            standby = None
             await self._standby.end()
-            shell = await self._open(root=False)
-            return await _run_in(shell, script, script.text, self._shells.finish)
-        standby = await self._standby.take()
-        if self._standby.root:
+        if root:
             # Who comes meanwhile need not wait for `sudo`.
             self._standby.prepare(self.patience)
         if standby:
             with suppress(_Unheard):
-                return await self._run_again(standby, script)
+                return await self._run_in(standby, script, root=root)
             if self.closed:
                 raise ConnectionLost(message="closed")
         # There is none, or it has just died, with all of the script unheard.
-        shell = await self._open(root=self._standby.root)
-        return await self._run_again(shell, script)
+        shell = await self._open(root=root)
+        try:
+            return await self._run_in(shell, script, root=root)
+        except _Unheard:
+            raise BadOutput(output=shell.message) from None
 
-    async def _run_again(self, shell: Shell, script: Script) -> Mapping[str, Result]:
+    async def _run_in(
+        self, shell: Shell, script: Script, *, root: bool
+    ) -> Mapping[str, Result]:
         """Run a script in a shell, which is used again if it is root's by sudo."""
-        if not self._standby.root:
-            return await _run_in(shell, script, script.text, self._shells.finish)
+        if not root:
+            return await _run(shell, script, script.text, self._shells.finish)
         # Nothing of it, such as a variable, is to be there for the next one; and where
         # the link is cut meanwhile, it is not waited for without end.
-        return await _run_in(
-            shell, script, f"(\n{script.text}) || exit\n", self._standby.give_back
-        )
+        text = f"(\n{script.text}) || exit\n"
+        return await _run(shell, script, text, self._standby.give_back)
 
     async def stream(
         self,
@@ -263,11 +268,11 @@ class Session:
         await self._standby.close()
 
 
-class _Unheard(BadOutput):
+class _Unheard(Exception):
     """The shell was gone before it began with the script."""
 
 
-async def _run_in(
+async def _run(
     shell: Shell, script: Script, text: str, let_go: Callable[[Shell], None]
 ) -> Mapping[str, Result]:
     """Feed a script to a shell on the router, and return its sections.
@@ -279,19 +284,25 @@ async def _run_in(
     done = False
     try:
         shell.write(text)
-        for _ in range(_MOST_PRINTS - 1):
-            with suppress(Garbled):
-                sections = await _answer(shell, script)
-                break
-            shell.write(AGAIN)
-        else:
-            sections = await _answer(shell, script)
+        sections = await _whole_answer(shell, script)
         done = True
     finally:
         if not done:
             shell.close()
     let_go(shell)
     return sections
+
+
+async def _whole_answer(shell: Shell, script: Script) -> Mapping[str, Result]:
+    """Have the answer printed until nothing else is amid it."""
+    garbled = ""
+    for _ in range(_MOST_PRINTS):
+        try:
+            return await _answer(shell, script)
+        except Garbled as err:
+            garbled = str(err)
+        shell.write(AGAIN)
+    raise BadOutput(output=garbled)
 
 
 async def _answer(shell: Shell, script: Script) -> Mapping[str, Result]:
@@ -308,8 +319,9 @@ async def _answer(shell: Shell, script: Script) -> Mapping[str, Result]:
         tail = (tail + part)[-script.longest_mark :]
     output = b"".join(parts).decode(errors="surrogateescape")
     if not part:
-        unheard = not script.begun(output)
-        raise (_Unheard if unheard else BadOutput)(output=shell.message)
+        if not script.begun(output):
+            raise _Unheard
+        raise BadOutput(output=shell.message)
     return script.read(output)
 
 
