@@ -332,9 +332,10 @@ async def test_the_password_is_kept_if_that_is_wished(
     [
         (PRIVATE_KEY, PUBLIC_KEY, {}),
         (f"\n  {PRIVATE_KEY}\n", PUBLIC_KEY, {}),
+        (PRIVATE_KEY.replace("\n", " "), PUBLIC_KEY, {}),
         (PROTECTED_KEY, PUBLIC_OF_PROTECTED_KEY, {"passphrase": PASSPHRASE}),
     ],
-    ids=["plain", "spaces around", "with passphrase"],
+    ids=["plain", "spaces around", "one line", "with passphrase"],
 )
 async def test_a_key_of_ones_own_is_used_as_it_is(
     hass: HomeAssistant,
@@ -592,7 +593,9 @@ FAULTS = {
         secret={"private_key": "\n".join(PRIVATE_KEY.splitlines()[:3])},
     ),
     "key of another program": Fault(
-        "invalid_private_key", secret={"private_key": PUTTY_KEY}
+        "private_key_of_putty",
+        secret={"private_key": PUTTY_KEY},
+        words=("PuTTYgen", "Conversions", "Export OpenSSH key"),
     ),
     "public key": Fault("invalid_private_key", secret={"private_key": PUBLIC_KEY}),
     "passphrase missing": Fault(

@@ -1,8 +1,11 @@
 """A connection to a real SSH server: what is proved, what is sent, what fails how."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+import json
 import socket
+from textwrap import indent
 import time
 
 import asyncssh
@@ -28,6 +31,7 @@ from custom_components.bypass_router.router.ssh import (
     session as session_module,
 )
 from custom_components.bypass_router.router.ssh.credentials import Credentials, HostKey
+from custom_components.bypass_router.router.ssh.private_key import PuttyPrivateKey
 from custom_components.bypass_router.router.ssh.script import Script
 from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
 from tests.lab.bypass import RouterOptions
@@ -88,8 +92,9 @@ async def test_a_key_may_have_a_passphrase(at_home: Lab) -> None:
     [
         ("rubbish", None, InvalidPrivateKey),
         (PUBLIC_KEY, None, InvalidPrivateKey),
-        ("PuTTY-User-Key-File-3: ssh-ed25519", None, InvalidPrivateKey),
-        (PRIVATE_KEY.replace("\n", " "), None, InvalidPrivateKey),
+        ("PuTTY-User-Key-File-3: ssh-ed25519", None, PuttyPrivateKey),
+        (PRIVATE_KEY.replace("A", "Ａ"), None, InvalidPrivateKey),
+        (PRIVATE_KEY.replace("END OPENSSH", "END RSA"), None, InvalidPrivateKey),
         ("\0\ud800", None, InvalidPrivateKey),
         (ENCRYPTED_KEY, None, PassphraseRequired),
         (ENCRYPTED_KEY, "", PassphraseRequired),
@@ -104,7 +109,8 @@ async def test_a_key_may_have_a_passphrase(at_home: Lab) -> None:
         "rubbish",
         "public key",
         "PuTTY",
-        "one line",
+        "other letters",
+        "another end",
         "no text",
         "no passphrase",
         "empty passphrase",
@@ -122,10 +128,43 @@ def test_a_key_that_is_no_use_is_named(
     assert private_key not in str(caught.value)
 
 
-def test_a_key_may_be_pasted_with_other_line_ends() -> None:
-    """As browsers and other systems leave them."""
-    pasted = "\r\n  " + PRIVATE_KEY.replace("\n", "\r\n")
-    assert Credentials("root", private_key=pasted).load_key() == KEY
+PASTED: dict[str, Callable[[str], str]] = {
+    "other line ends": lambda text: text.replace("\n", "\r\n"),
+    "old line ends": lambda text: text.replace("\n", "\r"),
+    "indented": lambda text: indent(text, "    "),
+    "indented by tabs, in YAML": lambda text: "key: |\n" + indent(text, "\t\t"),
+    "one line": lambda text: text.replace("\n", " "),
+    "one line, without spaces": lambda text: text.replace("\n", ""),
+    "lines between": lambda text: text.replace("\n", "\n\n"),
+    "spaces at the ends": lambda text: text.replace("\n", "  \n"),
+    "in JSON": json.dumps,
+    "quoted": lambda text: f"'{text}'",
+    "each line quoted": lambda text: "\n".join(f'"{x}"' for x in text.splitlines()),
+    "in a reply": lambda text: indent(text, "> ", lambda _: True),
+    "in Markdown": lambda text: f"```\n{text}```\n",
+    "in a mail": lambda text: f"Hello,\n\nhere it is:\n{text}\n-- \nBob",
+    "with its public half": lambda text: f"{PUBLIC_KEY}{text}{PUBLIC_KEY}",
+    "a mark at the beginning": lambda text: f"\ufeff{text}",
+    "marks that no one sees": lambda text: text.replace("\n", "\u200b\n"),
+    "hard spaces": lambda text: indent(text, "\u00a0"),
+    "long dashes": lambda text: text.replace("--", "\u2014"),
+}
+
+
+@pytest.mark.parametrize("kind", PASTED)
+def test_a_key_is_read_as_people_paste_it(kind: str) -> None:
+    """Whatever editors, browsers and messengers do to it, and around it."""
+    paste = PASTED[kind]
+    assert Credentials("root", private_key=paste(PRIVATE_KEY)).load_key() == KEY
+    rsa = asyncssh.generate_private_key("ssh-rsa", key_size=1024)
+    for how in ("openssh", "pkcs8-pem", "pkcs1-pem"):
+        for passphrase in (None, "sesame"):
+            text = rsa.export_private_key(how, passphrase, rounds=1).decode()
+            account = Credentials("root", None, paste(text), passphrase)
+            assert account.load_key() == rsa
+            if passphrase:
+                with pytest.raises(PassphraseRequired):
+                    replace(account, passphrase=None).load_key()
 
 
 def test_secrets_do_not_show_in_a_repr() -> None:

@@ -21,14 +21,21 @@ MOST_HASH_ROUNDS = 4_000_000
 # The longest of RSA, with 16384 bits, has 13,000 letters. The time to find out that
 # something is no key may grow with the square of its length.
 _LONGEST = 32768
-# asyncssh would take what stands in the header for a pattern, and would pass over
-# letters that are none of base64.
-_KEY = re.compile(
-    r"-----BEGIN (?P<kind>[A-Z0-9]+ )?PRIVATE KEY-----[ \t\r]*\n"
-    r"(?P<headers>(?:[A-Za-z-]+:[^\n]*\n)*)"
-    r"(?P<content>[A-Za-z0-9+/=\s]*)"
-    r"-----END (?P=kind)?PRIVATE KEY-----"
+# Editors and messengers make one dash of two.
+_DASHES = r"[-\u2010-\u2015\u2212]{2,8}"
+_BEGIN = re.compile(rf"{_DASHES}\s*BEGIN (?P<kind>[A-Z0-9]+ )?PRIVATE KEY\s*{_DASHES}")
+_END = re.compile(rf"{_DASHES}\s*END (?P<kind>[A-Z0-9]+ )?PRIVATE KEY\s*{_DASHES}")
+_PUTTY = "PuTTY-User-Key-File-"
+# What people paste along: indents and other ends of lines, also as they are written in
+# JSON; quotes around the text or each line; marks that no one sees.
+_AROUND = re.compile(r"""(?:\\[rnt]|[\s\\"'`>|\u200b-\u200d\u2060\ufeff])+""")
+# Of a key that is protected as in old times; in one line, nothing ends its number.
+_HEADERS = re.compile(
+    r"Proc-Type: ?4,ENCRYPTED ?DEK-Info: ?"
+    r"(AES-[0-9]{3}-CBC,[0-9A-Fa-f]{32}|DES[A-Z0-9-]{0,5}-CBC,[0-9A-Fa-f]{16})"
 )
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_LINE = 64
 _OPENSSH = b"openssh-key-v1\0"
 
 
@@ -38,16 +45,21 @@ class CostlyPrivateKey(RouterError):
     key = "private_key_costly"
 
 
+class PuttyPrivateKey(InvalidPrivateKey):
+    """The private key is in the format of PuTTY, which OpenSSH does not know."""
+
+    key = "private_key_of_putty"
+
+
 def checked_key(text: str) -> str:
     """Return the one private key in a text, if it can be opened in bearable time.
 
-    Raises InvalidPrivateKey and CostlyPrivateKey, and what asyncssh raises for a key
-    that ends too early.
+    Raises InvalidPrivateKey, PuttyPrivateKey and CostlyPrivateKey, and what asyncssh
+    raises for a key that ends too early.
     """
-    if len(text) > _LONGEST or not (found := _KEY.search(text)):
-        raise InvalidPrivateKey
-    content = a2b_base64(found["content"])
-    match found["kind"]:
+    kind, headers, encoded = _parts(text)
+    content = a2b_base64(encoded)
+    match kind:
         case "OPENSSH ":
             rounds, most = _bcrypt_rounds(content), MOST_BCRYPT_ROUNDS
         case "ENCRYPTED ":
@@ -57,7 +69,41 @@ def checked_key(text: str) -> str:
             rounds, most = 0, 0
     if rounds > most:
         raise CostlyPrivateKey(most=str(most))
-    return f"{found[0]}\n"
+    lines = [encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE)]
+    return "\n".join(
+        (
+            f"-----BEGIN {kind}PRIVATE KEY-----",
+            *headers,
+            *lines,
+            f"-----END {kind}PRIVATE KEY-----",
+            "",
+        )
+    )
+
+
+def _parts(text: str) -> tuple[str, list[str], str]:
+    """Return a key's kind, its headers and the end of these, and all its letters.
+
+    Whatever a person has pasted along is left out: asyncssh would take what stands in
+    the first line for a pattern, and would pass over letters that are none of base64.
+    """
+    if len(text) > _LONGEST:
+        raise InvalidPrivateKey
+    if _PUTTY in text:
+        raise PuttyPrivateKey
+    begin = _BEGIN.search(text)
+    end = _END.search(text, begin.end()) if begin else None
+    if not begin or not end or begin["kind"] != end["kind"]:
+        raise InvalidPrivateKey
+    inside = _AROUND.sub(" ", text[begin.end() : end.start()]).lstrip()
+    headers: list[str] = []
+    if header := _HEADERS.match(inside):
+        headers = ["Proc-Type: 4,ENCRYPTED", f"DEK-Info: {header[1]}", ""]
+        inside = inside[header.end() :]
+    encoded = inside.replace(" ", "")
+    if not _BASE64.fullmatch(encoded):
+        raise InvalidPrivateKey
+    return begin["kind"] or "", headers, encoded
 
 
 def _bcrypt_rounds(content: bytes) -> int:
