@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 import json
 import socket
 from textwrap import indent
 import time
+from typing import Any
 
 import asyncssh
 import pytest
+import pytest_socket
 
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
@@ -35,7 +38,7 @@ from custom_components.bypass_router.router.ssh.private_key import PuttyPrivateK
 from custom_components.bypass_router.router.ssh.script import Script
 from custom_components.bypass_router.router.ssh.session import Session, fetch_host_key
 from tests.lab.bypass import RouterOptions
-from tests.lab.network import Lab
+from tests.lab.network import NETWORKS, Lab
 from tests.lab.waiting import soon, until
 
 from .client import credentials, open_session
@@ -240,6 +243,67 @@ async def test_a_name_that_nobody_knows_is_told(
         "port": "22",
         "message": "[Errno -2] Name or service not known",
     }
+
+
+DEAD = ("fd00:50::99", "192.168.50.99")
+
+
+@pytest.mark.parametrize("dead", DEAD)
+async def test_a_name_may_have_an_address_that_is_dead(
+    at_home: Lab, monkeypatch: pytest.MonkeyPatch, dead: str
+) -> None:
+    """What is sent there is dropped, and nobody says so; another one is good."""
+    ip = partial(at_home.home.run, "ip")
+    if ":" in dead:
+        at_home.home.sysctl("net.ipv6.conf.lan.disable_ipv6", "0")
+        ip("address", "add", "fd00:50::5/64", "dev", "lan", "nodad")
+        pytest_socket.socket_allow_hosts([dead, *NETWORKS], allow_unix_socket=True)
+    # No one has it, and no one is asked who does.
+    card = ("lladdr", "02:00:00:00:00:99", "dev", "lan", "nud", "permanent")
+    ip("neighbour", "replace", dead, *card)
+    real = socket.getaddrinfo
+
+    def named(host: str, *args: Any, **more: Any) -> list[Any]:
+        if host != "router.lan":
+            return real(host, *args, **more)
+        return [
+            *real(dead, *args, **more),
+            *real(at_home.bypass.address, *args, **more),
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", named)
+    began = time.monotonic()
+    key = await fetch_host_key("router.lan", 22)
+    session = await Session.open("router.lan", 22, key, credentials(at_home))
+    assert time.monotonic() - began < soon(3)
+    assert await says_hello(session)
+    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT", soon(1))
+    with pytest.raises(NoAnswer):
+        await fetch_host_key("router.lan", 2222)
+
+
+async def test_of_several_addresses_that_are_no_use_the_best_word_is_told(
+    at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no way to one, and another one refuses the port."""
+    real = socket.getaddrinfo
+
+    def named(host: str, *args: Any, **more: Any) -> list[Any]:
+        addresses = ("2001:db8::1", at_home.bypass.address)
+        return [x for one in addresses for x in real(one, *args, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", named)
+    with pytest.raises(PortClosed):
+        await fetch_host_key("router.lan", 2222)
+
+
+async def test_an_address_to_which_no_way_leads_is_told_in_plain_words(
+    at_home: Lab,
+) -> None:
+    """Not in those of a programmer."""
+    with pytest.raises(CannotReach) as caught:
+        await fetch_host_key("192.168.50.99", 22)
+    assert caught.value.details["message"] == "No route to host"
 
 
 async def test_a_dead_router_is_noticed(

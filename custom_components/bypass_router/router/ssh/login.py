@@ -3,14 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+import errno
+import os
+import re
 import socket
 from typing import override
 
+import aiohappyeyeballs
 import asyncssh
 
 from ..errors import (
     AuthenticationFailed,
     CannotReach,
+    ConnectionFailed,
     NoAnswer,
     NotSSH,
     PortClosed,
@@ -26,6 +31,9 @@ LOGIN_TIMEOUT = 45
 # A dead router is found within KEEPALIVE_INTERVAL * (KEEPALIVE_COUNT + 1) seconds.
 KEEPALIVE_INTERVAL = 4
 KEEPALIVE_COUNT = 3
+# Seconds until the next address is tried as well.
+_STAGGER = 0.25
+_ERROR = re.compile(r"\[Errno ([0-9]{1,4})\]")
 # What asyncssh raises; the last five for packets of a router that make no sense.
 BROKEN = (
     OSError,
@@ -55,10 +63,47 @@ def connecting(host: str, port: int) -> Iterator[None]:
     except (socket.gaierror, UnicodeError) as err:
         raise CannotReach(**where, message=printable(str(err))) from None
     except OSError as err:
-        message = printable(err.strerror or str(err))
-        raise CannotReach(**where, message=message) from None
+        raise _unreached(err, where) from None
     except BROKEN:
         raise NotSSH(**where) from None
+
+
+def _unreached(err: OSError, where: dict[str, str]) -> ConnectionFailed:
+    """Return why no address of a host could be reached.
+
+    Of several, aiohappyeyeballs has made one text; asyncio's own words are for
+    programmers.
+    """
+    numbers = [err.errno] if err.errno else map(int, _ERROR.findall(str(err)))
+    reasons = dict.fromkeys(numbers)
+    if errno.ECONNREFUSED in reasons:
+        return PortClosed(**where)
+    if errno.ETIMEDOUT in reasons:
+        return NoAnswer(**where)
+    message = ", ".join(map(os.strerror, reasons)) or printable(str(err))
+    return CannotReach(**where, message=message)
+
+
+async def _reach(host: str, port: int) -> socket.socket:
+    """Return a connection to the first of the host's addresses that takes one.
+
+    All are tried, a quarter of a second after each other at the latest: the way to one,
+    such as one of IPv6, may swallow what is sent there. Raises OSError.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_STAGGER)
+
+
+@asynccontextmanager
+async def reached(host: str, port: int) -> AsyncIterator[socket.socket]:
+    """Give a connection to a host, and close it if nothing comes of it."""
+    connected = await _reach(host, port)
+    try:
+        yield connected
+    except BaseException:
+        connected.close()
+        raise
 
 
 class _Client(asyncssh.SSHClient):
@@ -124,10 +169,11 @@ async def log_in(
     Assistant take part.
     """
     client = _Client(credentials.password)
-    async with _limited(client):
+    async with _limited(client), reached(host, port) as connected:
         return await asyncssh.connect(
             host,
             port,
+            sock=connected,
             config=None,
             known_hosts=([host_key.key], [], []),
             server_host_key_algs=host_key.algorithms,

@@ -18,7 +18,7 @@ from ..errors import (
     printable,
 )
 from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
-from .login import BROKEN, CONNECT_TIMEOUT, connecting, log_in
+from .login import BROKEN, CONNECT_TIMEOUT, connecting, log_in, reached
 from .process import Shell, Shells
 from .script import AGAIN, Garbled, Result, Script
 from .shell import StandbyShells
@@ -55,9 +55,13 @@ async def fetch_host_key(
     first = pinned.algorithms if pinned else ()
     others = tuple(kind for kind in HOST_KEY_ALGORITHMS if kind not in first)
     with connecting(host, port):
-        async with asyncio.timeout(CONNECT_TIMEOUT):
+        async with asyncio.timeout(CONNECT_TIMEOUT), reached(host, port) as connected:
             key = await asyncssh.get_server_host_key(
-                host, port, config=None, server_host_key_algs=(*first, *others)
+                host,
+                port,
+                sock=connected,
+                config=None,
+                server_host_key_algs=(*first, *others),
             )
     if key is None:
         raise NotSSH(host=host, port=str(port))
