@@ -81,6 +81,12 @@ class ConnectionLost(ConnectionFailed):
     key = "connection_lost"
 
 
+class FewSessions(RouterError):
+    """The SSH server allows so few sessions at once that this one had to end."""
+
+    key = "few_sessions"
+
+
 class InvalidPrivateKey(RouterError):
     """The text is not a private key in a format that OpenSSH knows."""
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from .backend import Backend
 from .conntrack import close_connections
-from .errors import ClosingRefused, ConnectionsStay, NotPrivileged
+from .errors import ClosingRefused, ConnectionsStay, FewSessions, NotPrivileged
 from .forward import Forward
 from .live_rules import LiveRules
 from .monitor import Change, NewConnection, Unheard
@@ -27,6 +27,8 @@ from .watch import Watch
 
 # Of the ten sessions that a server allows at once, most are for what matters more.
 _VISITS = 2
+# Seconds between looks at a router that can't be watched all the time.
+LOOK_INTERVAL = 3.0
 # Seconds. A form waits for it, which can do without.
 NEIGHBOURS_TIMEOUT = 5
 # The same, and it is two files and a link.
@@ -111,9 +113,15 @@ class Router:
         ends, or a part of it, and nothing of it is left there; the router may be
         watched again. Raises ConnectionLost.
         """
-        async with aclosing(self._watch.events()) as all_told:
-            async for told in all_told:
-                yield told
+        try:
+            async with aclosing(self._watch.events()) as all_told:
+                async for told in all_told:
+                    yield told
+        except FewSessions:
+            if not self._session.single:
+                return
+            async for change in self._look():
+                yield change
 
     @property
     def reports(self) -> bool:
@@ -129,6 +137,13 @@ class Router:
     def watched_since(self) -> float | None:
         """When the watcher on the router began, in Unix time; None without one."""
         return self._watch.since
+
+    async def _look(self) -> AsyncGenerator[Change]:
+        """Yield now and then, where a watcher would leave no room for anything else."""
+        while not self.closed:
+            if not self._session.staying:
+                yield Change()
+            await asyncio.sleep(LOOK_INTERVAL)
 
     async def close_connections(self, forwards: Collection[Forward]) -> int:
         """End what is still connected by these forwards, which are no longer live.

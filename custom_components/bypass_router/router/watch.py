@@ -111,7 +111,12 @@ class Watch:
 
         asks = asyncio.Queue[str]()
         lines = self._session.stream(
-            monitor.text, HEARTBEAT, root=root, asks=asks, silence=SILENCE + patience
+            monitor.text,
+            HEARTBEAT,
+            root=root,
+            asks=asks,
+            silence=SILENCE + patience,
+            yields=True,
         )
         self._rules.on_read = compare
         try:

@@ -58,6 +58,12 @@ class Shell(asyncssh.SSHClientProcess[bytes]):
         super().__init__()
         self.gone = asyncio.Event()
         """Set when it has ended, or was given up."""
+        self.stays = False
+        """Whether its script ends only with the connection, or after minutes."""
+        self.yields = False
+        """Whether that script is the first to make room for others."""
+        self.displaced = False
+        """Whether it had to."""
 
     @override
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -184,6 +190,9 @@ class Shells:
         self._opening = 0
         self._finished: list[Shell] = []
         self._ending: set[Shell] = set()
+        self._open: set[Shell] = set()
+        self.single = False
+        """Whether the server has refused a shell beside a single one."""
 
     async def open(self, seconds: float | None, *, root: bool = False) -> Shell:
         """Start a shell that reads its script from stdin; root's, by sudo, if asked to.
@@ -208,6 +217,29 @@ class Shells:
         self._finished.append(shell)
         self._let_go()
 
+    @property
+    def staying(self) -> bool:
+        """Whether a script is running that stays."""
+        return any(shell.stays for shell in self._there())
+
+    @property
+    def some(self) -> bool:
+        """Whether any are open, which may leave their place to another."""
+        return bool(self._there())
+
+    def make_room(self) -> None:
+        """Have a script that stays end, if only such keep the server from more."""
+        there = self._there()
+        if there and all(shell.stays for shell in there):
+            shell = max(there, key=lambda one: one.yields)
+            shell.displaced = True
+            shell.close()
+
+    def _there(self) -> set[Shell]:
+        """Return the shells that are open."""
+        self._open = {shell for shell in self._open if not shell.gone.is_set()}
+        return self._open
+
     def _let_go(self) -> None:
         """Have those end that are to, unless one is being opened."""
         while self._finished and not self._opening:
@@ -224,7 +256,11 @@ class Shells:
                 if self._connection.is_closed():
                     raise
             await asyncio.sleep(pause)
-        return await self._try(command)
+        try:
+            return await self._try(command)
+        except asyncssh.ChannelOpenError:
+            self.single = self.single or len(self._there()) == 1
+            raise
 
     async def _try(self, command: str) -> Shell:
         """Try once, when no shell is about to end."""
@@ -234,7 +270,9 @@ class Shells:
             self._ending.discard(shell)
         self._opening += 1
         try:
-            return await _open(self._connection, command)
+            shell = await _open(self._connection, command)
+            self._open.add(shell)
+            return shell
         finally:
             self._opening -= 1
             self._let_go()

@@ -12,6 +12,7 @@ import asyncssh
 from ..errors import (
     BadOutput,
     ConnectionLost,
+    FewSessions,
     HostKeyChanged,
     NotSSH,
     TimedOut,
@@ -193,6 +194,16 @@ class Session:
         text = f"(\n{script.text}) || exit\n"
         return await _run(shell, script, text, self._standby.give_back)
 
+    @property
+    def single(self) -> bool:
+        """Whether the server allows one script at a time."""
+        return self._shells.single
+
+    @property
+    def staying(self) -> bool:
+        """Whether a script is running that stays."""
+        return self._shells.staying
+
     async def stream(
         self,
         text: str,
@@ -201,6 +212,7 @@ class Session:
         root: bool = False,
         asks: asyncio.Queue[str] | None = None,
         silence: float | None = None,
+        yields: bool = False,
     ) -> AsyncGenerator[str]:
         """Run a script that stays, by `sudo` if it is to be `root`; yield its lines.
 
@@ -208,10 +220,12 @@ class Session:
         `heartbeat` seconds, which is empty, and those that are put into `asks`; it ends
         when the caller stops listening. Ends when the script does; raises
         ConnectionLost, TimedOut if it does not begin, or says nothing for so many
-        seconds of `silence`, and BadOutput.
+        seconds of `silence`, and BadOutput. Where the server allows few at once, others
+        may need its place, first that of one that `yields`; then it raises FewSessions.
         """
         try:
             shell = await self._shell_of(root=root)
+            shell.stays, shell.yields = True, yields
             beating = _beating(shell, text, heartbeat, asks or asyncio.Queue())
             try:
                 begun, size = "", 0
@@ -237,22 +251,37 @@ class Session:
             raise ConnectionLost(message=printable(str(err))) from None
         if self.closed:
             raise ConnectionLost(message="closed")
+        if shell.displaced:
+            raise FewSessions
 
     async def _shell_of(self, *, root: bool) -> Shell:
         """Return a shell for a script that stays."""
         if root and not self._standby.root:
             # No shell of the account's is of use.
-            return await self._open(root=True)
+            return await self._open(root=True, waits=True)
         standby = await self._standby.take()
-        shell = standby or await self._open(root=self._standby.root)
+        shell = standby or await self._open(root=self._standby.root, waits=True)
         if self._standby.root:
             self._standby.prepare(self.patience)
         return shell
 
-    async def _open(self, *, root: bool) -> Shell:
-        """Start a shell on the router that reads its script from stdin."""
+    async def _open(self, *, root: bool, waits: bool = False) -> Shell:
+        """Start a shell on the router that reads its script from stdin.
+
+        A server may allow few at once: then it is one that another script leaves, or in
+        the place of one that stays, unless that is waited for.
+        """
         patience = self.patience if root else 0
-        return await self._shells.open(SCRIPT_TIMEOUT + patience, root=root)
+        while True:
+            try:
+                return await self._shells.open(SCRIPT_TIMEOUT + patience, root=root)
+            except asyncssh.ChannelOpenError:
+                if self.closed or not self._shells.some:
+                    raise
+                if not waits:
+                    self._shells.make_room()
+            if root == self._standby.root and (spare := await self._standby.take()):
+                return spare
 
     @property
     def closed(self) -> bool:
