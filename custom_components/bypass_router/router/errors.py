@@ -69,6 +69,18 @@ class AuthenticationFailed(ConnectionFailed):
     key = "authentication_failed"
 
 
+class PasswordExpired(AuthenticationFailed):
+    """The router lets the account in once its password is changed, and not before."""
+
+    key = "password_expired"
+
+
+class LoginEnded(ConnectionFailed):
+    """The router has proved its key, and ended the login: perhaps of an old account."""
+
+    key = "login_ended"
+
+
 class TooManyAttempts(ConnectionFailed):
     """Not tried: the router refused us so often that it may lock us out."""
 

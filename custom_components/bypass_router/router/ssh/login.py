@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import socket
-from typing import override
+from typing import Any, override
 
 import aiohappyeyeballs
 import asyncssh
@@ -16,8 +16,10 @@ from ..errors import (
     AuthenticationFailed,
     CannotReach,
     ConnectionFailed,
+    LoginEnded,
     NoAnswer,
     NotSSH,
+    PasswordExpired,
     PortClosed,
     printable,
 )
@@ -31,6 +33,14 @@ LOGIN_TIMEOUT = 45
 # A dead router is found within KEEPALIVE_INTERVAL * (KEEPALIVE_COUNT + 1) seconds.
 KEEPALIVE_INTERVAL = 4
 KEEPALIVE_COUNT = 3
+# As PAM asks for a new password, and tells of an account that has had its time.
+_NEW_PASSWORD = re.compile(
+    r"\b(?:new|current|change)\b.{0,80}password|password.{0,80}\b(?:expired|change)",
+    re.IGNORECASE,
+)
+_OF_ACCOUNT = re.compile(
+    r"\baccount\b.{0,80}\b(?:expired|locked|disabled|suspended)\b", re.IGNORECASE
+)
 # Seconds until the next address is tried as well.
 _STAGGER = 0.25
 _ERROR = re.compile(r"\[Errno ([0-9]{1,4})\]")
@@ -116,6 +126,9 @@ class _Client(asyncssh.SSHClient):
         """Take the password."""
         self._password = password
         self._tried = False
+        self._told = ""
+        self.must_change = False
+        """Whether the router wants another password first."""
         self._connection: asyncssh.SSHClientConnection | None = None
 
     @property
@@ -127,6 +140,22 @@ class _Client(asyncssh.SSHClient):
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Take the connection, before anything is said on it."""
         self._connection = conn
+
+    @property
+    def refusal(self) -> str:
+        """What the router has said of an account that it does not let in, if it has."""
+        return self._told if _OF_ACCOUNT.search(self._told) else ""
+
+    @override
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        """Take what a router tells while one logs in, the latest."""
+        self._told = printable(msg)
+
+    @override
+    def password_change_requested(self, prompt: str, lang: str) -> Any:
+        """Choose no new password: that is for a person to do."""
+        self.must_change = True
+        return NotImplemented
 
     @override
     def password_auth_requested(self) -> str | None:
@@ -148,6 +177,10 @@ class _Client(asyncssh.SSHClient):
         prompts: Sequence[tuple[str, bool]],
     ) -> list[str] | None:
         """Answer the one question for the password, the first time."""
+        if self._tried:
+            text = " ".join((instructions, *(prompt for prompt, _ in prompts)))
+            self.must_change = self.must_change or bool(_NEW_PASSWORD.search(text))
+            self._told = printable(instructions) or self._told
         if not prompts:
             return []
         if self._tried or self._password is None or len(prompts) > 1:
@@ -170,29 +203,50 @@ async def log_in(
     """
     client = _Client(credentials.password)
     async with _limited(client), reached(host, port) as connected:
-        return await asyncssh.connect(
-            host,
-            port,
-            sock=connected,
-            config=None,
-            known_hosts=([host_key.key], [], []),
-            server_host_key_algs=host_key.algorithms,
-            username=credentials.username,
-            client_factory=lambda: client,
-            preferred_auth="publickey,password,keyboard-interactive",
-            client_keys=[client_key] if client_key else None,
-            public_key_auth=client_key is not None,
-            password_auth=credentials.password is not None,
-            kbdint_auth=credentials.password is not None,
-            host_based_auth=False,
-            gss_host=None,
-            agent_path=None,
-            # Its limits are for all of it, or for the login alone: `_limited` has both.
-            connect_timeout=None,
-            login_timeout=0,
-            keepalive_interval=KEEPALIVE_INTERVAL,
-            keepalive_count_max=KEEPALIVE_COUNT,
-        )
+        with _signing_in(host, port, client):
+            return await asyncssh.connect(
+                host,
+                port,
+                sock=connected,
+                config=None,
+                known_hosts=([host_key.key], [], []),
+                server_host_key_algs=host_key.algorithms,
+                username=credentials.username,
+                client_factory=lambda: client,
+                preferred_auth="publickey,password,keyboard-interactive",
+                client_keys=[client_key] if client_key else None,
+                public_key_auth=client_key is not None,
+                password_auth=credentials.password is not None,
+                kbdint_auth=credentials.password is not None,
+                host_based_auth=False,
+                gss_host=None,
+                agent_path=None,
+                # Its limits are for all of it, or for the login: `_limited` has both.
+                connect_timeout=None,
+                login_timeout=0,
+                keepalive_interval=KEEPALIVE_INTERVAL,
+                keepalive_count_max=KEEPALIVE_COUNT,
+            )
+
+
+@contextmanager
+def _signing_in(host: str, port: int, client: _Client) -> Iterator[None]:
+    """Tell an account that is refused for its own sake from a router that is none."""
+    try:
+        yield
+    except asyncssh.PermissionDenied:
+        if client.must_change:
+            raise PasswordExpired from None
+        if not client.refusal:
+            raise
+        message = client.refusal
+    except (asyncssh.ConnectionLost, asyncssh.ProtocolError, ConnectionError) as err:
+        if not client.knows_router:
+            raise
+        message = client.refusal or printable(str(err))
+    else:
+        return
+    raise LoginEnded(host=host, port=str(port), message=message)
 
 
 @asynccontextmanager

@@ -11,12 +11,13 @@ place amid what is printed on stdout would be chance.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+import re
 import secrets
 from typing import Any, cast, override
 
 import asyncssh
 
-from ..errors import BadOutput, TimedOut, printable
+from ..errors import BadOutput, PasswordExpired, TimedOut, printable
 from .login import CONNECT_TIMEOUT
 from .sudo import SUDO
 
@@ -26,6 +27,10 @@ _PAUSES = (0.05, 0.1, 0.2)
 # Seconds after which a shell is asked for its word, if it does not say it unasked. A
 # profile that reads a line gets the question, and is asked again.
 _NUDGE = 2.0
+# In the words of sshd, which opens no shell then; and of PAM's and others' programs.
+_CHANGE_FIRST = re.compile(
+    r"password (?:change required|has expired)|change your password", re.IGNORECASE
+)
 # Seconds until a shell is closed that does not end with its stdin, or whose profile has
 # left a job behind that holds its stdout open.
 _LINGERING = 2.0
@@ -124,7 +129,8 @@ class Shell(asyncssh.SSHClientProcess[bytes]):
     async def greet(self, word: str) -> None:
         """Wait until the shell says the word, and reads what it is sent.
 
-        Raises BadOutput, with its words, if it ends without.
+        Raises BadOutput, with its words, if it ends without, and PasswordExpired if it
+        says that the password has to be changed.
         """
         while await self._asked(word):
             # It may have been heard more often than it answered until now.
@@ -147,6 +153,8 @@ class Shell(asyncssh.SSHClientProcess[bytes]):
             size += len(part)
             heard = heard[-len(end) :] + part
             self._before = (self._before + part)[-_KEPT:]
+            if not part and _CHANGE_FIRST.search(self.message):
+                raise PasswordExpired
             if not part or size > _MOST_NOISE:
                 raise BadOutput(output=self.message)
         self._before = b""

@@ -2,7 +2,7 @@
 
 import asyncio
 from codecs import getincrementaldecoder
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 import time
 from typing import Self
@@ -18,10 +18,11 @@ from ..errors import (
     TimedOut,
     printable,
 )
+from .answer import Unheard, run_script
 from .credentials import HOST_KEY_ALGORITHMS, Credentials, HostKey
 from .login import BROKEN, CONNECT_TIMEOUT, connecting, log_in, reached
 from .process import Shell, Shells
-from .script import AGAIN, Garbled, Result, Script
+from .script import Result, Script
 from .shell import StandbyShells
 from .sudo import SUDO
 
@@ -30,12 +31,6 @@ SCRIPT_TIMEOUT = 30
 # For each `sudo`, before it is known how long it takes: two name servers that do not
 # answer hold it for so long, where it looks up the router's name.
 PATIENCE = 30.0
-# How often an answer is printed at the most, where a job of the account's profile
-# prints amid it.
-_MOST_PRINTS = 8
-# Ten thousand rules are 2 MB; what is longer is no answer to our scripts.
-OUTPUT_LIMIT = 8 * 1024 * 1024
-
 # Of a line that tells of a change, the beginning is enough; one that does not end at
 # all tells nothing.
 _LINE_KEPT = 64 * 1024
@@ -172,7 +167,7 @@ class Session:
             # Who comes meanwhile need not wait for `sudo`.
             self._standby.prepare(self.patience)
         if standby:
-            with suppress(_Unheard):
+            with suppress(Unheard):
                 return await self._run_in(standby, script, root=root)
             if self.closed:
                 raise ConnectionLost(message="closed")
@@ -180,7 +175,7 @@ class Session:
         shell = await self._open(root=root)
         try:
             return await self._run_in(shell, script, root=root)
-        except _Unheard:
+        except Unheard:
             raise BadOutput(output=shell.message) from None
 
     async def _run_in(
@@ -188,11 +183,11 @@ class Session:
     ) -> Mapping[str, Result]:
         """Run a script in a shell, which is used again if it is root's by sudo."""
         if not root:
-            return await _run(shell, script, script.text, self._shells.finish)
+            return await run_script(shell, script, script.text, self._shells.finish)
         # Nothing of it, such as a variable, is to be there for the next one; and where
         # the link is cut meanwhile, it is not waited for without end.
         text = f"(\n{script.text}) || exit\n"
-        return await _run(shell, script, text, self._standby.give_back)
+        return await run_script(shell, script, text, self._standby.give_back)
 
     @property
     def single(self) -> bool:
@@ -299,63 +294,6 @@ class Session:
             self._connection.abort()
         # Last: a script that was on its way has prepared one until now.
         await self._standby.close()
-
-
-class _Unheard(Exception):
-    """The shell was gone before it began with the script."""
-
-
-async def _run(
-    shell: Shell, script: Script, text: str, let_go: Callable[[Shell], None]
-) -> Mapping[str, Result]:
-    """Feed a script to a shell on the router, and return its sections.
-
-    The shell is let go of then. Raises BadOutput and _Unheard, and closes it.
-    """
-    # Not awaited when it closes: a command that hangs on the router would hold us
-    # as well.
-    done = False
-    try:
-        shell.write(text)
-        sections = await _whole_answer(shell, script)
-        done = True
-    finally:
-        if not done:
-            shell.close()
-    let_go(shell)
-    return sections
-
-
-async def _whole_answer(shell: Shell, script: Script) -> Mapping[str, Result]:
-    """Have the answer printed until nothing else is amid it."""
-    garbled = ""
-    for _ in range(_MOST_PRINTS):
-        try:
-            return await _answer(shell, script)
-        except Garbled as err:
-            garbled = str(err)
-        shell.write(AGAIN)
-    raise BadOutput(output=garbled)
-
-
-async def _answer(shell: Shell, script: Script) -> Mapping[str, Result]:
-    """Read until the script's answer ends, and return its sections."""
-    parts: list[bytes] = []
-    size, tail = 0, b""
-    while part := await shell.stdout.read(65536):
-        parts.append(part)
-        size += len(part)
-        if size > OUTPUT_LIMIT:
-            raise BadOutput(output=printable(parts[0].decode(errors="replace")))
-        if script.ended((tail + part).decode(errors="replace")):
-            break
-        tail = (tail + part)[-script.longest_mark :]
-    output = b"".join(parts).decode(errors="surrogateescape")
-    if not part:
-        if not script.begun(output):
-            raise _Unheard
-        raise BadOutput(output=shell.message)
-    return script.read(output)
 
 
 def _beating(
