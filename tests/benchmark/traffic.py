@@ -16,7 +16,8 @@ _QUIET = 0.08
 _RESTORED = re.compile(
     r"(?:iptables-restore|nft -f -)[^\n]*<<'(\S+)'\n(.*?\n)\1\n", re.DOTALL
 )
-_ARRIVAL = re.compile(r" *\[NEW\] ")
+# Of the rules: a connection that comes, and a watcher that is there.
+_NO_NEWS = re.compile(r" *\[NEW\] |bypass-router-[0-9a-f]+ (?:there|sees )|$")
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,13 @@ class Traffic:
                 self._last = time.perf_counter()
                 self.calls.append(Call(script.text, began, self._last))
 
-        async def noted_stream(session: Session, *args: Any) -> AsyncIterator[str]:
+        async def noted_stream(
+            session: Session, *args: Any, **kwargs: Any
+        ) -> AsyncIterator[str]:
             self.watchers.append(time.perf_counter())
-            async with aclosing(stream(session, *args)) as lines:
+            async with aclosing(stream(session, *args, **kwargs)) as lines:
                 async for line in lines:
-                    # A connection that comes is no news of the rules.
-                    if not _ARRIVAL.match(line):
+                    if not _NO_NEWS.match(line):
                         self._last = time.perf_counter()
                         self.heard.append(self._last)
                     yield line

@@ -9,7 +9,6 @@ MESSAGE: Final = "this port is not for you"
 
 # Reads what it is told to set, and passes on what does not add the port.
 _REFUSING: Final = """\
-#!/bin/sh
 set -f
 text=$(cat; echo .)
 text=${{text%.}}
@@ -21,7 +20,6 @@ printf '%s' "$text" | exec {real} "$@"
 """
 # Without a file to read, there is nothing to refuse.
 _NFT: Final = """\
-#!/bin/sh
 case "$*" in *-f*) ;; *) exec {real} "$@" ;; esac
 """
 
@@ -40,7 +38,7 @@ def refuse(router: Bypass, port: int | str) -> None:
     ):
         added = rf"^-[AI] .*\b{port}\b"
         _replace(router, command, _REFUSING, added)
-    _replace(router, "nft", _NFT + _REFUSING.partition("\n")[2], rf"^add .*\b{port}\b")
+    _replace(router, "nft", _NFT + _REFUSING, rf"^add .*\b{port}\b")
 
 
 def take_all(router: Bypass) -> None:
@@ -59,6 +57,5 @@ def take_all(router: Bypass) -> None:
 def _replace(router: Bypass, command: str, script: str, added: str) -> None:
     """Put a script in a command's place."""
     real = f"{REAL_COMMANDS}/replaced/{command}"
-    router.commands.replace(
-        command, script.format(added=added, message=MESSAGE, real=real)
-    )
+    text = script.format(added=added, message=MESSAGE, real=real)
+    router.commands.replace(command, f"#!/bin/sh\n{text}")

@@ -1,5 +1,6 @@
 """Which forwards the user desires, on disk."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ class DesiredState:
         self._saved = Saved()
         self._on_disk: Saved | None = None
         self._pending: dict[str, _Request] = {}
+        self._writing = asyncio.Lock()
         self.unsaved = frozenset[str]()
         """The forwards whose request could not be saved, as whoever asked was told."""
         self.known = True
@@ -114,15 +116,16 @@ class DesiredState:
         Returns those that were asked for since the last time, on or off. Raises
         NotSaved; what was asked for waits then.
         """
-        asked = dict(self._pending)
-        before = self._saved
-        self._saved = replace(before, forwards=self.desired.intersection(among))
-        try:
-            await self._write()
-        except NotSaved:
-            self._saved = before
-            self.unsaved = frozenset(self._pending)
-            raise
+        async with self._writing:
+            asked = dict(self._pending)
+            before = self._saved
+            self._saved = replace(before, forwards=self.desired.intersection(among))
+            try:
+                await self._write()
+            except NotSaved:
+                self._saved = before
+                self.unsaved |= asked.keys()
+                raise
         for key, request in asked.items():
             # One that came while the file was written is for the next time.
             if self._pending[key] is request:
@@ -173,11 +176,15 @@ class DesiredState:
 
     async def _try_to_write(self) -> None:
         """Write the file; what is not written is written with what comes next."""
-        with suppress(NotSaved):
-            await self._write()
+        async with self._writing:
+            with suppress(NotSaved):
+                await self._write()
 
     async def _write(self) -> None:
-        """Write the file, unless it says so already. Raises NotSaved."""
+        """Write the file, unless it says so already. Raises NotSaved.
+
+        Of two at once, the one that ends last would have the last word.
+        """
         saved = self._saved
         if self._on_disk == saved:
             return
