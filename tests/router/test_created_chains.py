@@ -13,7 +13,7 @@ from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 
 from .client import WEB, connect
-from .test_router import ruleset
+from .test_router import GAME, ruleset
 
 # Its rules are no more than a policy, in one table.
 NOTHING = pytest.mark.parametrize("router_options", [RouterOptions(masquerade=False)])
@@ -100,7 +100,7 @@ async def test_what_was_there_before_stays(at_home: Lab) -> None:
         before = ruleset(at_home)
         await router.rules.read()
         await router.rules.apply([WEB])
-        await other.rules.apply([WEB])
+        await other.rules.apply([GAME])
         await router.rules.read()
         await router.rules.apply([])
         assert "HA-BYPASS-MADE-PREROUTING" in ruleset(at_home)
