@@ -14,8 +14,8 @@ import pytest
 
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import (
-    FirewallFailed,
     FirewallNotThere,
+    PortTaken,
 )
 from custom_components.bypass_router.router.forward import Forward, PortRange, Protocol
 from custom_components.bypass_router.router.router import Router
@@ -141,7 +141,7 @@ async def test_the_clients_address_is_kept_beside_any_masquerade(
 async def test_a_port_that_another_holds_is_refused_and_nothing_is_half_done(
     at_home: Lab, router: Router, theirs: Forward
 ) -> None:
-    """By nft, in its own words."""
+    """Whose it is, is said; not what nft would say."""
     at_home.target.serve("tcp", 80)
     at_home.target.serve("tcp", 443)
     other = await connect(at_home, owner="cd34", firewall=Backend.NFTABLES)
@@ -152,7 +152,7 @@ async def test_a_port_that_another_holds_is_refused_and_nothing_is_half_done(
         # Where they forward for some clients, we do for others.
         sources = LAN if theirs.sources else ()
         span = replace(WEB, protocol=Protocol.BOTH, sources=sources)
-        with pytest.raises(FirewallFailed, match="File exists"):
+        with pytest.raises(PortTaken, match="cd34"):
             await router.rules.apply([GAME, span])
         assert ruleset(at_home) == before
         assert (await router.rules.read()).forwards == {GAME.id: GAME}
