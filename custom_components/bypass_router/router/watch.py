@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 import time
 
-from .errors import TimedOut
+from .errors import BadOutput, TimedOut
 from .live_rules import LiveRules
 from .looks import Looks
 from .monitor import Change, Ended, Monitor, NewConnection, Seen, There, Unheard
@@ -129,11 +129,12 @@ class Watch:
                                 yield Unheard()
                             self._begun = True
                         yield told
-            if root and self.since is None:
-                # Its sudo has refused.
-                yield Ended(_ROOT, hears=False)
-            else:
-                yield Ended(_SHELL)
+            yield Ended(_SHELL)
+        except BadOutput:
+            if not root or self.since:
+                raise
+            # Its sudo has refused.
+            yield Ended(_ROOT, hears=False)
         except TimedOut:
             yield Ended(_SHELL)
         finally:
