@@ -22,7 +22,7 @@ from custom_components.bypass_router.diagnosis import target_learner
 from custom_components.bypass_router.diagnosis.target_store import TargetMacStore
 from custom_components.bypass_router.router.live_rules import LiveRules
 from custom_components.bypass_router.router.router import Router
-from custom_components.bypass_router.router.ssh import session
+from custom_components.bypass_router.router.ssh import process, session
 from custom_components.bypass_router.subentry import read_forwards
 from custom_components.bypass_router.sync import connection, lifecycle
 from custom_components.bypass_router.sync.history import History
@@ -127,7 +127,7 @@ def passing(lab: Lab) -> bool:
         (connection, "connect_router"),
         (connection, "async_owner"),
         (Router, "connect"),
-        (session, "open_shell"),
+        (process.Shells, "open"),
         (History, "record_opened"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
