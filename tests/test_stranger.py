@@ -216,6 +216,37 @@ async def test_signing_in_again_sends_nothing_typed_or_stored(
     assert other.got == []
 
 
+async def test_a_form_to_sign_in_again_is_there_as_long_as_no_other_key_is(
+    hass: HomeAssistant, other: Stranger
+) -> None:
+    """Whoever opens it later finds it, also while no one answers."""
+    await other.answer_by(ROUTER)
+    entry = add(hass, other, SECRETS["password"])
+    entry.async_start_reauth(hass)
+    await hass.async_block_till_done()
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    for _ in range(2):
+        form = await hass.config_entries.flow.async_configure(flow["flow_id"])
+        assert form["step_id"] == "reauth_confirm"
+        await other.leave()
+    assert other.got == []
+
+
+async def test_an_entry_does_not_move_to_a_key_that_another_one_knows(
+    hass: HomeAssistant, entry: MockConfigEntry, other: Stranger
+) -> None:
+    """Two entries would work on one router."""
+    MockConfigEntry(
+        domain=DOMAIN,
+        title="another",
+        data={**entry.data, "host": "192.0.2.7", "host_key": other.host_key.text},
+    ).add_to_hass(hass)
+    result = await give_address(hass, entry, other)
+    assert result["type"] == "abort"
+    assert result["reason"] == "another_router"
+    assert other.got == []
+
+
 async def test_adding_a_router_sends_nothing_to_another_than_was_shown(
     hass: HomeAssistant, other: Stranger
 ) -> None:

@@ -81,14 +81,12 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
-        """Sign in again to the router whose key is pinned, or was accepted instead."""
+        """Sign in again to the router whose key is pinned."""
         self._account = {
             name: entry_data[name] for name in (CONF_HOST, CONF_PORT, CONF_USERNAME)
         }
         self._host_key = HostKey(entry_data[CONF_HOST_KEY])
-        if self._is_pinned:
-            return await self.async_step_reauth_confirm()
-        return await self.async_step_new_host_key()
+        return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(
         self, user_input: dict[str, Any] | None = None
@@ -179,8 +177,7 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
 
     def _stop(self, err: HostKeyChanged) -> ConfigFlowResult:
         """End signing in again to a router that has another key; a repair asks."""
-        if (entry := self._changed_entry) and self._is_pinned:
-            Issues(self.hass, entry).host_key_changed(err)
+        Issues(self.hass, self._get_reauth_entry()).host_key_changed(err)
         return self.async_abort(
             reason="host_key_changed", description_placeholders=err.details
         )
