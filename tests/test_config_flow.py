@@ -20,12 +20,11 @@ from homeassistant.data_entry_flow import FlowResultType
 import pytest
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.flows.ssh_key import forget_keys
 from custom_components.bypass_router.router.errors import CannotReach, ConnectionLost
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.ssh import session
-from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.sync.connection import async_owner
+from custom_components.bypass_router.sync.left_behind import async_forget_keys
 
 from .lab.bypass import Bypass, RouterOptions
 from .lab.network import Lab
@@ -771,6 +770,6 @@ async def test_a_link_that_breaks_while_old_keys_are_removed_stops_no_form(
     """They are removed with the next sign-in by a form."""
     router = AsyncMock(spec=Router)
     router.forget_keys.side_effect = ConnectionLost(message="cut")
-    await forget_keys(router, "ab12", Credentials("root", "secret"))
+    assert not await async_forget_keys(router, "secret")
     assert "cut" in caplog.text
     assert "secret" not in caplog.text

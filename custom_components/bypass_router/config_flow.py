@@ -31,14 +31,15 @@ from .flows.host_key import async_check, words_of
 from .flows.identify import async_identify
 from .flows.options import BypassRouterOptionsFlow
 from .flows.sign_in import CREDENTIALS_SCHEMA, credentials_in
-from .flows.ssh_key import forget_keys, install_key
+from .flows.ssh_key import install_key
 from .flows.text_input import Form
 from .issues import Issues
 from .router.errors import HostKeyChanged
 from .router.ssh.credentials import Credentials, HostKey
 from .router.ssh.session import fetch_host_key
-from .sync.connection import async_owner, connect_router
+from .sync.connection import connect_router
 from .sync.identity import others, pinned_key
+from .sync.left_behind import async_forget_keys
 
 
 class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -240,7 +241,7 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
             await self.async_set_unique_id(unique_id, raise_on_progress=False)
             if make_key:
                 credentials = await install_key(self.hass, router, self._router_data)
-            await forget_keys(router, await async_owner(self.hass), credentials)
+            await async_forget_keys(router, credentials.private_key)
         finally:
             await router.close()
         data = self._data(credentials)

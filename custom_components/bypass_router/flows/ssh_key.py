@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from ..const import CONF_PRIVATE_KEY
 from ..router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
 from ..router.router import Router
-from ..router.ssh.authorized_keys import generate_key, made_here
+from ..router.ssh.authorized_keys import generate_key
 from ..router.ssh.credentials import Credentials
 from ..sync.connection import async_owner, connect_router
 
@@ -36,19 +36,6 @@ async def install_key(
             raise KeyNotInstalled(message=_reason(err)) from err
         raise
     return Credentials(account[CONF_USERNAME], private_key=private_key)
-
-
-async def forget_keys(router: Router, owner: str, credentials: Credentials) -> None:
-    """Remove the keys that we have made before, as far as the router lets us.
-
-    Those of this entry, and of earlier ones for this account that were removed while
-    the router was away.
-    """
-    key = credentials.private_key
-    try:
-        await router.forget_keys(key if key and made_here(key, owner) else None)
-    except RouterError as err:
-        _LOGGER.warning("Keys that are not used stay on the router: %s", err)
 
 
 async def _take_back(router: Router, private_key: str) -> None:

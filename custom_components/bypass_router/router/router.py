@@ -196,7 +196,7 @@ class Router:
         await remove_key(self._session, private_key)
 
     async def forget_keys(self, keep: str | None) -> None:
-        """Take away all keys of ours but one; raises KeyNotInstalled."""
+        """Take away all keys of ours but one, if that is ours; raises RouterError."""
         await forget_keys(self._session, self.context.owner, keep)
 
     @property

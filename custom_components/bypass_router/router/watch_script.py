@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from .conntrack import hearing
-from .ssh.shell import HEARTBEAT_LIMIT
+from .ssh.script import HEARTBEAT_LIMIT
 from .ssh.sudo import as_root, without_sudo
 
 LISTEN_PAUSE = 0.02

@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 from ..const import CONF_PRIVATE_KEY
 from ..issues import Issues
 from ..router.errors import RouterError
-from ..router.ssh.authorized_keys import made_here
+from ..router.router import Router
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -26,11 +26,19 @@ async def async_clear_left_behind(hass: HomeAssistant, entry: ConfigEntry[Any]) 
     router = entry.runtime_data.connection.router
     if router is None or entry.runtime_data.data.forwards.keys() - entry.subentries:
         return
-    key = entry.data.get(CONF_PRIVATE_KEY)
+    if await async_forget_keys(router, entry.data.get(CONF_PRIVATE_KEY)):
+        issues.nothing_left_behind(found)
+
+
+async def async_forget_keys(router: Router, keep: str | None) -> bool:
+    """Remove the keys that we have made before, as far as the router lets us.
+
+    Those of this entry but the one to keep, and of earlier ones for this account that
+    were removed while the router was away.
+    """
     try:
-        owner = router.context.owner
-        await router.forget_keys(key if key and made_here(key, owner) else None)
+        await router.forget_keys(keep)
     except RouterError as err:
         _LOGGER.warning("Keys that are not used stay on the router: %s", err)
-        return
-    issues.nothing_left_behind(found)
+        return False
+    return True

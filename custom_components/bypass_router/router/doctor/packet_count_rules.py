@@ -14,7 +14,7 @@ from zlib import crc32
 from ..forward import Forward
 from ..probe.firewalls import Tools
 from ..rules.base import RouterContext, Tag
-from ..ssh.shell import HEARTBEAT_LIMIT
+from ..ssh.script import HEARTBEAT_LIMIT
 from ..ssh.sudo import as_root
 
 _TABLE = "ip ha_bypass_watch"

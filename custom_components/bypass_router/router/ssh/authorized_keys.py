@@ -95,9 +95,9 @@ async def remove_key(session: Session, private_key: str) -> None:
 async def forget_keys(session: Session, owner: str, keep: str | None) -> None:
     """Take away all keys that an owner has ever put there, but for one to keep.
 
-    Raises KeyNotInstalled.
+    That may be the user's own, which is no such key. Raises KeyNotInstalled.
     """
-    line = authorized_line(keep) if keep else ""
+    line = authorized_line(keep) if keep and made_here(keep, owner) else ""
     await _change(session, forget_script(owner, line))
 
 

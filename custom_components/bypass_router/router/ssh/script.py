@@ -70,10 +70,11 @@ done
 answer
 """
 HEARTBEAT_LIMIT = 60
-"""Seconds for which a shell waits to hear whether its answer has come whole.
+"""Seconds after which the router's end gives us up.
 
-Where the link is cut, it hears nothing. `read -t` fails with 2 in a shell that does not
-know it, such as dash.
+For so long, a shell waits to hear whether its answer has come whole, and where the link
+is cut, it hears nothing. `read -t` fails with 2 in a shell that does not know it, such
+as dash.
 """
 AGAIN: Final = "again\n"
 """What has a shell print its answer once more, if it is sent that."""

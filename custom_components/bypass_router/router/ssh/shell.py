@@ -19,13 +19,10 @@ from typing import Any
 from ..errors import BadOutput, RouterError
 from .login import BROKEN, CONNECT_TIMEOUT
 from .process import Shell, Shells
-from .script import WHOLE
+from .script import HEARTBEAT_LIMIT, WHOLE
 
 HEARTBEAT_INTERVAL = 20.0
 """Seconds between the lines that we send."""
-
-HEARTBEAT_LIMIT = 60
-"""Seconds after which the router's end gives us up."""
 
 # Seconds for which a script waits for a spare that is on its way.
 _PATIENCE = 0.5
