@@ -235,15 +235,16 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._issues.foreign(live.foreign)
         self._issues.waiting([])
         subentries = self.config_entry.subentries
+        refused = self.refused
         self._issues.refused(
             [
                 (subentries[key].title if key in subentries else key, err)
-                for key, err in self.refused.items()
+                for key, err in refused.items()
             ]
         )
         self._tell_without_switch()
         self._issues.settle()
-        if self._refused != (refused := dict(self.refused)):
+        if self._refused != refused:
             # The data tell only what is live.
             self._refused = refused
             self.async_update_listeners()

@@ -3,13 +3,13 @@
 `test_live_rules.py` holds it against the real backends, by the same cases.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Set as AbstractSet
+from collections.abc import Collection, Iterable, Set as AbstractSet
 from dataclasses import dataclass, field
 
 from custom_components.bypass_router.router.errors import FirewallFailed, RouterError
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.monitor import Change
-from custom_components.bypass_router.router.rules.base import Applied, Live
+from custom_components.bypass_router.router.rules.base import Applied, Live, target_of
 
 REFUSED = FirewallFailed(command="nft", message="not this one")
 
@@ -65,7 +65,7 @@ class FakeRules:
         And but for those that the kernel refuses; what it does not let go stays.
         """
         live = self._kernel.forwards
-        desired = self._target(desired, untouched, live)
+        desired = target_of(desired, untouched, live)
         self._read = None
         if self.before:
             raise self.before.pop()
@@ -89,20 +89,8 @@ class FakeRules:
         untouched: AbstractSet[str] = frozenset(),
     ) -> bool:
         """Return whether the rules that were read last are not what is desired."""
-        target = self._target(desired, untouched, self._read or {})
+        target = target_of(desired, untouched, self._read or {})
         return self._read != {forward.id: forward for forward in target}
-
-    @staticmethod
-    def _target(
-        desired: Collection[Forward],
-        untouched: AbstractSet[str],
-        live: Mapping[str, Forward],
-    ) -> list[Forward]:
-        """Return what is to be live, with what is to be left as it is."""
-        return [
-            *(forward for forward in desired if forward.id not in untouched),
-            *(live[key] for key in untouched if key in live),
-        ]
 
     def take_lost(self) -> frozenset[str]:
         """Return the ids of those that changes found to be lost, and forget them."""

@@ -23,7 +23,15 @@ from .prefetch import Prefetch
 from .probe.probe import Probe
 from .rule_import.detect import Location, read_manual_forwards
 from .rule_import.replace import ManualForward, Replaced, listings
-from .rules.base import Applied, Live, Part, Problem, RouterContext, Tag
+from .rules.base import (
+    Applied,
+    Live,
+    Part,
+    Problem,
+    RouterContext,
+    Tag,
+    target_of,
+)
 from .rules.ruleset import Ruleset, Snapshot
 from .ssh.script import Result, Run, Script
 from .transactions import Transaction, Transactions
@@ -145,7 +153,7 @@ class LiveRules:
         """
         if (snapshot := self._snapshot) is None:
             return True
-        target = _target(desired, untouched, snapshot)
+        target = target_of(desired, untouched, snapshot.live.forwards)
         return bool(snapshot.ruleset.plan(target, snapshot) or _taken(target, snapshot))
 
     async def remove_owner(self, owner: str) -> None:
@@ -246,7 +254,7 @@ class LiveRules:
         refused: FirewallFailed | NotPrivileged | None = None
         taken: dict[str, RouterError] = {}
         for _ in range(_ATTEMPTS):
-            desired = _target(wanted, untouched, snapshot)
+            desired = target_of(wanted, untouched, snapshot.live.forwards)
             lost = {
                 forward.id
                 for forward in desired
@@ -319,17 +327,6 @@ class LiveRules:
         snapshot = ruleset.read(sections).without_stale()
         self._snapshot = self._seen = snapshot
         return sections, snapshot
-
-
-def _target(
-    desired: Collection[Forward], untouched: AbstractSet[str], snapshot: Snapshot
-) -> list[Forward]:
-    """Return what is to be live, with what is to be left as it is."""
-    live = snapshot.live.forwards
-    return [
-        *(forward for forward in desired if forward.id not in untouched),
-        *(live[key] for key in untouched if key in live),
-    ]
 
 
 def _taken(

@@ -13,7 +13,7 @@ from ..router.errors import (
 )
 from ..router.forward import Forward
 from ..router.monitor import Change
-from ..router.rules.base import Applied, Live
+from ..router.rules.base import Applied, Live, target_of
 from ..storage import NotSaved
 from ..unforeseen import Surprises, Unforeseen
 from .closing import Closing
@@ -301,6 +301,7 @@ class Reconciler:
                 async with self._changing:
                     self._unread = False
                     await self._refresh_once()
+                    await self._write_again()
                 times += 1
                 # A router that reports changes all the time is left more and
                 # more time for itself.
@@ -314,7 +315,6 @@ class Reconciler:
         if self._desired.unsaved:
             # Its change waits for this one, and needs no router to be written.
             self._face.in_background(self.reconcile_unasked(), "requests")
-        await self._write_again()
         if (router := self._face.connected) is None:
             return
         self._history.refreshes += 1
@@ -359,7 +359,6 @@ class Reconciler:
         else:
             self._note_refused(Applied(live, {}))
         self._show(router, live)
-        await self._write_again()
         # Some may have been removed or given up meanwhile.
         desired = seen.desired & self._due
         await self._interference.async_tell(
@@ -397,12 +396,8 @@ class Reconciler:
         and lost ones are not to be put back. Raises RouterError.
         """
         desired = self._chosen(ids, asked)
-        self._closing.expect(
-            [*desired, *(live.forwards[k] for k in self._held if k in live.forwards)]
-            if live
-            else desired,
-            live,
-        )
+        there = live.forwards if live else {}
+        self._closing.expect(target_of(desired, self._held, there), live)
         expected = frozenset(self.active.values())
         restores = self._face.restores
         given_up = frozenset() if restores else self.active.keys() - asked
@@ -449,10 +444,10 @@ class Reconciler:
     def _chosen(
         self, ids: frozenset[str], asked: frozenset[str] = frozenset()
     ) -> list[Forward]:
-        """Return the forwards of these ids that are not held.
+        """Return the forwards of these ids, and hold those that were refused.
 
-        Refused ones are to stay as they are for a while, unless they are asked for.
+        They are to stay as they are for a while, unless they are asked for.
         """
         forwards = self._face.forwards
         self._held = self._refusals.held(forwards) - asked
-        return [forward for k, forward in forwards.items() if k in ids - self._held]
+        return [forward for key, forward in forwards.items() if key in ids]

@@ -1,6 +1,6 @@
 """What every firewall backend can do."""
 
-from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Interface
@@ -56,6 +56,17 @@ class Live:
     """Forwards of this owner of which only a part, or something else, is there."""
     foreign: frozenset[Tag]
     """Forwards of another Home Assistant on the same router."""
+
+
+def target_of(
+    desired: Iterable[Forward], untouched: Iterable[str], live: Mapping[str, Forward]
+) -> list[Forward]:
+    """Return what is to be live, where some stay as they are, or away."""
+    left = frozenset(untouched)
+    return [
+        *(forward for forward in desired if forward.id not in left),
+        *(live[key] for key in left if key in live),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
