@@ -141,6 +141,18 @@ async def passes(lab: Lab, port: int = 8443, protocol: Transport = "tcp") -> boo
     return exchange.passed
 
 
+async def with_web_on(
+    hass: HomeAssistant, lab: Lab, **options: Any
+) -> tuple[MockConfigEntry, str]:
+    """Set up a router with a forward that is on; return its switch."""
+    lab.target.serve("tcp", 443)
+    entry = await set_up(hass, lab, WEB, GAME, **options)
+    switch = switch_of(hass, entry, "Web")
+    await turn(hass, "on", switch)
+    assert await passes(lab)
+    return entry, switch
+
+
 async def choose(
     hass: HomeAssistant, entry: MockConfigEntry, **options: Any
 ) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from .setup import (
     set_up,
     switch_of,
     turn,
+    with_web_on,
 )
 from .small_disk import SmallDisk, small_disk
 
@@ -65,10 +66,7 @@ async def test_what_could_not_be_saved_is_told_and_comes_when_it_can(
 ) -> None:
     """No restart turns round what was answered with success."""
     begin, end = FAULTS[fault]
-    at_home.target.serve("tcp", 443)
-    entry = await set_up(hass, at_home, WEB, GAME)
-    web = switch_of(hass, entry, "Web")
-    await turn(hass, "on", web)
+    entry, web = await with_web_on(hass, at_home)
     await turn(hass, before, web)
     begin(disk)
     with pytest.raises(HomeAssistantError) as raised:
@@ -129,9 +127,7 @@ async def test_a_restart_with_the_disk_full_is_as_what_was_confirmed(
     hass: HomeAssistant, at_home: Lab, disk: SmallDisk
 ) -> None:
     """What was answered with an error is as it was before."""
-    at_home.target.serve("tcp", 443)
-    entry = await set_up(hass, at_home, WEB, GAME)
-    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    entry, _ = await with_web_on(hass, at_home)
     disk.fill()
     with pytest.raises(HomeAssistantError):
         await turn(hass, "on", switch_of(hass, entry, "Game"))
@@ -166,9 +162,7 @@ async def test_a_file_that_makes_no_sense_changes_nothing_on_the_router(
     hass: HomeAssistant, at_home: Lab, disk: SmallDisk, text: bytes
 ) -> None:
     """What is live stays so, and is desired from then on: nothing opens or closes."""
-    at_home.target.serve("tcp", 443)
-    entry = await set_up(hass, at_home, WEB, GAME)
-    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    entry, _ = await with_web_on(hass, at_home)
     assert await hass.config_entries.async_unload(entry.entry_id)
     for suffix in ("", ".totals", ".targets"):
         disk.stored(entry, suffix).write_bytes(text)
@@ -190,10 +184,7 @@ async def test_a_file_that_can_not_be_read_is_no_reason_to_close_anything(
     hass: HomeAssistant, at_home: Lab, disk: SmallDisk
 ) -> None:
     """Nothing is shown or done until it can; then all is as it was to be."""
-    at_home.target.serve("tcp", 443)
-    entry = await set_up(hass, at_home, WEB, GAME)
-    web = switch_of(hass, entry, "Web")
-    await turn(hass, "on", web)
+    entry, _ = await with_web_on(hass, at_home)
     assert await hass.config_entries.async_unload(entry.entry_id)
     file = disk.stored(entry)
     kept = file.rename(file.with_suffix(".kept"))
@@ -215,9 +206,7 @@ async def test_other_files_that_can_not_be_written_stop_nothing(
     hass: HomeAssistant, at_home: Lab, disk: SmallDisk
 ) -> None:
     """Totals and learnt devices are written when there is room."""
-    at_home.target.serve("tcp", 443)
-    entry = await set_up(hass, at_home, WEB, GAME)
-    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    entry, _ = await with_web_on(hass, at_home)
     disk.fill()
     disk.stored(entry, ".totals").unlink(missing_ok=True)
     disk.fill()

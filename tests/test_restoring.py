@@ -1,7 +1,6 @@
 """What happens to the rules behind our back: it is mended, or shown, and told."""
 
 import asyncio
-from typing import Any
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE
@@ -9,7 +8,6 @@ from homeassistant.core import Event, EventStateChangedData, HomeAssistant, call
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.setup import async_setup_component
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.bypass_router.router.backend import Backend
@@ -23,7 +21,6 @@ from tests.lab.waiting import soon, until, until_told
 from tests.router.client import connect
 
 from .setup import (
-    GAME,
     WEB,
     Held,
     choose,
@@ -35,6 +32,7 @@ from .setup import (
     set_up,
     switch_of,
     turn,
+    with_web_on,
 )
 
 EVENT = "event.bypass_rules"
@@ -96,18 +94,6 @@ class Told:
     def kinds(self) -> list[str]:
         """The types alone."""
         return [kind for kind, _, _ in self.events]
-
-
-async def with_web_on(
-    hass: HomeAssistant, lab: Lab, **options: Any
-) -> tuple[MockConfigEntry, str]:
-    """Set up a router with a forward that is on; return its switch."""
-    lab.target.serve("tcp", 443)
-    entry = await set_up(hass, lab, WEB, GAME, **options)
-    switch = switch_of(hass, entry, "Web")
-    await turn(hass, "on", switch)
-    assert await passes(lab)
-    return entry, switch
 
 
 @VARIANTS

@@ -13,7 +13,6 @@ from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.counters import counters
 from custom_components.bypass_router.counters.store import Totals
@@ -30,7 +29,7 @@ from custom_components.bypass_router.unforeseen import Surprises
 from tests.lab.network import Lab
 from tests.lab.waiting import until, until_told
 
-from .setup import GAME, WEB, add_entry, lose_rules, passes, set_up, switch_of, turn
+from .setup import WEB, add_entry, lose_rules, passes, turn, with_web_on
 from .test_sensor import come, total
 
 TRACEBACK = "Traceback (most recent call last)"
@@ -93,17 +92,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_LAST_DELAY", 0.2)
 
 
-async def with_web(
-    hass: HomeAssistant, lab: Lab, **options: Any
-) -> tuple[MockConfigEntry, str]:
-    """Set up a router with a forward that is on; return its switch."""
-    lab.target.serve("tcp", 443)
-    entry = await set_up(hass, lab, WEB, GAME, **options)
-    switch = switch_of(hass, entry, "Web")
-    await turn(hass, "on", switch)
-    return entry, switch
-
-
 async def is_well(hass: HomeAssistant, lab: Lab, switch: str) -> None:
     """Check that it is switched, and noticed what others do."""
     await until(lambda: hass.states.get(switch).state == STATE_ON)
@@ -141,7 +129,7 @@ async def test_connecting_again_never_ends(
     name: str,
 ) -> None:
     """Whatever is wrong, and however often; no connection is left open by it."""
-    entry, switch = await with_web(hass, at_home)
+    entry, switch = await with_web_on(hass, at_home)
     fault = Fault(monkeypatch, owner, name, times=0)
     at_home.bypass.stop_ssh()
     await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
@@ -184,7 +172,7 @@ async def test_what_watches_and_reads_goes_on(
     name: str,
 ) -> None:
     """After a fault in any of its parts, it notices as before."""
-    entry, switch = await with_web(hass, at_home)
+    entry, switch = await with_web_on(hass, at_home)
     if name == "_on_change":
         owner = entry.runtime_data.connection
     fault = Fault(monkeypatch, owner, name, times=3)
@@ -202,7 +190,7 @@ async def test_a_router_that_can_not_be_read_is_not_shown_as_if(
     hass: HomeAssistant, at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its switches are unavailable until it was read."""
-    _, switch = await with_web(hass, at_home)
+    _, switch = await with_web_on(hass, at_home)
     fault = Fault(monkeypatch, LiveRules, "read", times=1_000_000)
     lose_rules(at_home)
     await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
@@ -217,7 +205,7 @@ async def test_whoever_asks_for_a_change_hears_of_a_fault(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And the next one is made."""
-    _, switch = await with_web(hass, at_home)
+    _, switch = await with_web_on(hass, at_home)
     fault = Fault(monkeypatch, LiveRules, "apply_each", times=1_000_000)
     with pytest.raises(HomeAssistantError, match="look into its log"):
         await turn(hass, "off", switch)
@@ -249,7 +237,7 @@ async def test_where_nothing_else_helps_all_is_begun_anew(
 ) -> None:
     """After a fault in what copes with faults; and nothing is shown meanwhile."""
     monkeypatch.setattr(lifecycle, "_LAST_RESORT", 0.5)
-    _, switch = await with_web(hass, at_home)
+    _, switch = await with_web_on(hass, at_home)
     fault = Fault(monkeypatch, connection.RouterConnection, "_reopen", times=1)
     at_home.bypass.stop_ssh()
     await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
@@ -273,7 +261,7 @@ async def test_counting_goes_on(
 ) -> None:
     """No number is wrong for good."""
     monkeypatch.setattr(counters, "_PAUSE", 0.1)
-    entry, _ = await with_web(hass, at_home)
+    entry, _ = await with_web_on(hass, at_home)
     fault = Fault(monkeypatch, owner, name, times=2)
     while fault.met < 2:
         await come(at_home)
@@ -289,7 +277,7 @@ async def test_targets_are_learnt_after_all(
 ) -> None:
     """Also those whose turn it was."""
     fault = Fault(monkeypatch, target_learner, "read_target_macs", times=2)
-    entry, switch = await with_web(hass, at_home)
+    entry, switch = await with_web_on(hass, at_home)
     await until(lambda: fault.met > 0)
     forward = next(f for f in read_forwards(entry).values() if f.external.first == 8443)
 
