@@ -32,6 +32,7 @@ from .rules.base import (
     Tag,
     target_of,
 )
+from .rules.obstacles import Obstacle
 from .rules.ruleset import Ruleset, Snapshot
 from .ssh.script import Result, Run, Script
 from .transactions import Transaction, Transactions
@@ -132,6 +133,13 @@ class LiveRules:
         As the rules were read last.
         """
         return self._seen.rival(forward) if self._seen else None
+
+    def obstacles(self, forward: Forward) -> Sequence[Obstacle]:
+        """Return what keeps a forward's packets out that is not ours to take away.
+
+        As the rules were read last.
+        """
+        return self._seen.obstacles(forward) if self._seen else []
 
     def cause_of(self, changes: Iterable[Change]) -> str | None:
         """Return which program made the first of these changes that we did not."""

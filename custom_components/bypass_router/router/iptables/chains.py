@@ -1,7 +1,14 @@
 """Our chains in one variant of iptables: read, judged, and changed."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import (
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set as AbstractSet,
+)
 from dataclasses import replace
 import re
 from typing import ClassVar, Literal
@@ -16,6 +23,7 @@ from ..rules.base import (
     Tag,
     unreadable,
 )
+from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .changes import blocks_of, changes_of, leftovers_of
@@ -285,6 +293,10 @@ class Chains:
             f"{self._command} -t {hook.table} -D {hook.chain} {rule}"
             for hook, rule in rules_of(forward, self._context)
         ]
+
+    def obstacles(self, _: Forward, __: IptablesState) -> Iterable[Obstacle]:
+        """Return nothing: what is in the way here goes, or is let be."""
+        return ()
 
     def looks(self, *, heard: bool) -> list[str]:
         """Return commands whose output changes when our rules do."""

@@ -13,13 +13,14 @@ The tables that iptables made are left to iptables, where the router has it.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 import re
 
 from ..forward import Forward, PortRange, Transport
 from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
+from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import TABLE
@@ -280,6 +281,10 @@ class ForeignChains:
             f'nft insert rule … {_text(accept, translated=True)} comment "{tag}"'
             for accept in _accepts_of(forward, self._context)
         ]
+
+    def obstacles(self, _: Forward, __: ForeignChainsState) -> Iterable[Obstacle]:
+        """Return nothing: what is in the way here goes, or is let be."""
+        return ()
 
     def looks(self, *, heard: bool) -> list[str]:
         """Return commands whose output changes when our rules do."""

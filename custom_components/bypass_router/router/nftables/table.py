@@ -1,7 +1,7 @@
 """Our table of nftables: what is in it, and how that is changed."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -17,6 +17,7 @@ from ..rules.base import (
     Tag,
     unreadable,
 )
+from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import (
@@ -209,6 +210,10 @@ class Nftables:
     def removal_commands(self, forward: Forward) -> list[str]:
         """Return the commands by which a person takes a forward away."""
         return [f"nft '{delete_line(element)}'" for element in elements_of(forward)]
+
+    def obstacles(self, _: Forward, __: NftState) -> Iterable[Obstacle]:
+        """Return nothing: what is in the way here goes, or is let be."""
+        return ()
 
     def looks(self, *, heard: bool) -> list[str]:
         """Return commands whose output changes when our rules do."""

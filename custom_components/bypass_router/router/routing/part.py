@@ -6,13 +6,14 @@ transport, stands before them and leaves those answers to the main table. They b
 tag that could tell a forward; a preference of each owner's own tells whose they are.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from shlex import quote
 from zlib import crc32
 
 from ..forward import Forward, PortRange
 from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag
+from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .ip_rule import RouteRule, has_policy_routing, reply_is_diverted, route_rules
@@ -115,6 +116,10 @@ class Routing:
     def rules(self, forward: Forward) -> list[str]:
         """Return the rules that a forward may have here, for people to read."""
         return [f"ip rule add {rule}" for rule in self._rules_of(forward)]
+
+    def obstacles(self, _: Forward, __: RoutingState) -> Iterable[Obstacle]:
+        """Return nothing: what is in the way here goes, or is let be."""
+        return ()
 
     def looks(self, *, heard: bool) -> list[str]:
         """Return commands whose output changes when our rules do."""

@@ -4,7 +4,14 @@ They go in the same change by which forwards come in their place: what translate
 already when they go leaves no moment in which the port is closed.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import (
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set as AbstractSet,
+)
 from dataclasses import dataclass
 from typing import override
 
@@ -14,6 +21,7 @@ from ..iptables.rule import Rule, listed
 from ..iptables.rules import POST, PRE
 from ..probe.firewalls import Tools
 from ..rules.base import Phase, PlanStep, Problem, Tag
+from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 
@@ -154,6 +162,12 @@ class Replaced:
     def rules(self, _: Forward) -> list[str]:
         """Return nothing: no forward has rules here."""
         return []
+
+    def obstacles(
+        self, _: Forward, __: Mapping[Chain, tuple[Rule, ...]]
+    ) -> Iterable[Obstacle]:
+        """Return nothing: what is looked at here translates."""
+        return ()
 
     def looks(self, *, heard: bool) -> list[str]:  # noqa: ARG002 - as every part
         """Return nothing: no switch depends on them."""

@@ -11,6 +11,7 @@ from ..errors import FirewallFailed, NotPrivileged, RouterError
 from ..forward import Forward, PortRange, Transport
 from ..ssh.script import Result, Script
 from ..ssh.sudo import refused_by_sudo
+from .obstacles import Obstacle
 
 # In the words of iptables, and of nft.
 _NOT_ROOT = re.compile("you must be root|Operation not permitted")
@@ -168,6 +169,9 @@ class Part[S](Protocol):
 
     def rules(self, forward: Forward) -> list[str]:
         """Return the rules that a forward may have here, for people to read."""
+
+    def obstacles(self, forward: Forward, state: S) -> Iterable[Obstacle]:
+        """Return what keeps its packets out here that is not ours to take away."""
 
     def looks(self, *, heard: bool) -> list[str]:
         """Return commands whose output changes when our rules do.

@@ -15,6 +15,7 @@ from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO
 from .base import Live, Part, Phase, PlanStep, Problem, RouterContext, Tag, Translator
 from .claims import Claims
+from .obstacles import Obstacle
 
 # The kernel cuts a process's name after 15 characters.
 _NAME_LENGTH = 15
@@ -60,6 +61,15 @@ class Snapshot:
             if part not in stale
             for problem in part.problems(forward, state)
         )
+
+    def obstacles(self, forward: Forward) -> list[Obstacle]:
+        """Return what keeps a forward's packets out that is not ours to take away."""
+        found = (
+            obstacle
+            for part, state in zip(self.ruleset.parts, self.states, strict=True)
+            for obstacle in part.obstacles(forward, state)
+        )
+        return list(dict.fromkeys(found))
 
     def without_stale(self) -> Snapshot:
         """Return the same without what is no longer in use, and holds nothing."""
