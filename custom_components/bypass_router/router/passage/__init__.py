@@ -1,0 +1,1 @@
+"""Where forwarded packets are dropped, and where an accept of ours belongs."""

@@ -1,0 +1,73 @@
+"""Chains of anybody's, as far as what becomes of a packet depends on them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from .packet import Condition, Match, Packet
+
+
+class Action(StrEnum):
+    """What a rule does with a packet that meets its conditions."""
+
+    CONTINUE = auto()
+    ACCEPT = auto()
+    DROP = auto()
+    """And what comes to the same for us: reject, tarpit."""
+    RETURN = auto()
+    JUMP = auto()
+    GOTO = auto()
+    QUEUE = auto()
+    """A program decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Conditions, and what is done where they are met."""
+
+    conditions: tuple[Condition, ...] = ()
+    action: Action = Action.CONTINUE
+    chain: str = ""
+    """Where a jump leads to."""
+
+    def match(self, packet: Packet) -> Match:
+        """Return whether a packet meets all conditions."""
+        return min((it.match(packet) for it in self.conditions), default=Match.YES)
+
+    def asks_who(self, packet: Packet) -> bool:
+        """Return whether it depends on who the client is, or how often one comes."""
+        return any(
+            it.match(packet) is Match.MAYBE and it.asks_who(packet)
+            for it in self.conditions
+        )
+
+    def singles_out(self, packet: Packet) -> bool:
+        """Return whether it is about just this target, or its ports."""
+        return any(it.singles_out(packet) for it in self.conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRule:
+    """A rule of someone else's.
+
+    Of several branches, the first that a packet meets counts, as in a map of verdicts.
+    """
+
+    text: str
+    """For people to find it by."""
+    branches: tuple[Branch, ...]
+    only_logs: bool = False
+    """Whether all it does is to log, or to count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain without any rules of ours."""
+
+    rules: tuple[ChainRule, ...] = ()
+    drops: bool = False
+    """Whether its policy does; only one that the kernel enters has any."""
+
+
+type Chains = Mapping[str, Chain]
+"""By name, all chains of one table."""

@@ -1,0 +1,300 @@
+"""What becomes of a packet in a chain that the kernel enters, and where ours belongs.
+
+A packet that would be dropped for no reason of its own is to be accepted right before
+that: behind all that decides by who asks, and all that does something else than decide.
+So each chain is walked as the kernel does it, with three answers for each condition:
+true, false, and maybe. What may be true stays in front. The first that surely drops is
+the catch-all: a rule, or the policy. From there a place moves up over what only logs
+the refusal, and from a chain that does nothing but refuse to the jump that leads there.
+
+No accept belongs before a drop that follows accepts for some clients, or for so many at
+a time: that would let in whom a list or a limit keeps out. Nor before one that is about
+just this target or port, or where a program decides. Whoever lets a packet pass for
+sure needs nothing of ours.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+import re
+
+from ..rules.obstacles import Hindrance
+from .chains import Action, Branch, ChainRule, Chains
+from .packet import Match, Packet
+
+# Their programs put back whatever differs from what they wrote.
+_REWRITTEN = re.compile(
+    "PVEFW-|cali-|KUBE-|DOCKER(?!-USER)|ts-|nm-sh-|LIBVIRT_|NETAVARK|CNI-|FLANNEL"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a rule of ours is to stand: behind so many rules of others.
+
+    At `first`; anywhere up to `last` does as well.
+    """
+
+    chain: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why there is no place: a rule that decides."""
+
+    kind: Hindrance
+    chain: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is to be done so that packets pass one chain of the kernel's."""
+
+    spot: Spot | None = None
+    refused: Refused | None = None
+
+
+class _Exit(Enum):
+    """How a packet leaves a chain."""
+
+    OVER = auto()
+    """It goes no further in what the kernel has entered."""
+    RETURNED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Where a packet is: at a rule of a chain."""
+
+    chain: str
+    index: int
+    singled_out: bool = False
+    """Whether the rule, or one that led here, is about just this target."""
+
+
+def passage(base: str, chains: Chains, packet: Packet) -> Passage:
+    """Return what is to be done for a packet in the chain `base`."""
+    return _Walk(chains, packet).run(base)
+
+
+class _Walk:
+    """One packet's way from the chain that the kernel enters."""
+
+    def __init__(self, chains: Chains, packet: Packet) -> None:
+        """Begin."""
+        self._chains = chains
+        self._packet = packet
+        self._base = ""
+        self._end = ""
+        """The chain at whose end the kernel's policy decides."""
+        self._lets_in: tuple[str, ChainRule] | None = None
+        """A rule by which some clients have been accepted before."""
+        self._refused: Refused | None = None
+        self._spot: Spot | None = None
+
+    def run(self, base: str) -> Passage:
+        """Return what comes of it."""
+        self._base = self._end = base
+        if base in self._chains and self._chain(base, ()) is _Exit.RETURNED:
+            self._at_policy()
+        return Passage(self._spot, self._refused)
+
+    def _at_policy(self) -> None:
+        """Take note of what the policy does."""
+        if not self._chains[self._base].drops:
+            return
+        if self._lets_in:
+            self._refuse(Hindrance.ALLOW_LIST, *self._lets_in)
+            return
+        end = len(self._chains[self._end].rules)
+        self._spot = self._raised(self._end, end)
+
+    def _refuse(self, kind: Hindrance, chain: str, rule: ChainRule) -> None:
+        """Take note of a rule that is in the way."""
+        self._refused = self._refused or Refused(kind, chain, rule.text)
+
+    def _chain(self, name: str, way: tuple[_Step, ...]) -> _Exit:
+        """Walk a chain, to which these steps led."""
+        chain = self._chains.get(name)
+        if chain is None or name in {step.chain for step in way}:
+            # Not known, such as a chain of another kind; the kernel allows no circles.
+            return _Exit.RETURNED
+        let_go: ChainRule | None = None
+        for index, rule in enumerate(chain.rules):
+            for branch in rule.branches:
+                match = branch.match(self._packet)
+                if match is Match.NO:
+                    continue
+                if match is Match.MAYBE:
+                    let_go = self._maybe(name, rule, branch) or let_go
+                    continue
+                singled_out = branch.singles_out(self._packet) or any(
+                    step.singled_out for step in way
+                )
+                here = (*way, _Step(name, index, singled_out))
+                found = self._surely(rule, branch, here, let_go)
+                if found:
+                    return found
+                break
+        return _Exit.RETURNED
+
+    def _maybe(self, name: str, rule: ChainRule, branch: Branch) -> ChainRule | None:
+        """Take note of a rule that some packets meet.
+
+        Returns it if some clients leave the chain by it, and go on.
+        """
+        by_client = branch.asks_who(self._packet)
+        returns = branch.action is Action.RETURN
+        if branch.action is Action.ACCEPT or (
+            returns and name == self._base and not self._chains[name].drops
+        ):
+            if by_client:
+                self._lets_in = self._lets_in or (name, rule)
+        elif branch.action in (Action.JUMP, Action.GOTO):
+            if self._may_accept(branch.chain, {name}, by_client=by_client):
+                self._lets_in = self._lets_in or (name, rule)
+            returns = branch.action is Action.GOTO
+        # Where the kernel has entered and the policy drops, to return is to be dropped.
+        goes_on = returns and not (name == self._base and self._chains[name].drops)
+        return rule if goes_on and by_client else None
+
+    def _may_accept(self, name: str, seen: set[str], *, by_client: bool) -> bool:
+        """Return whether some clients may be accepted in a chain."""
+        if name in seen or name not in self._chains:
+            return False
+        seen.add(name)
+        for rule in self._chains[name].rules:
+            for branch in rule.branches:
+                match = branch.match(self._packet)
+                if match is Match.NO:
+                    continue
+                asks = by_client or branch.asks_who(self._packet)
+                if branch.action is Action.ACCEPT and asks:
+                    return True
+                if branch.action in (Action.JUMP, Action.GOTO) and self._may_accept(
+                    branch.chain, seen, by_client=asks
+                ):
+                    return True
+                if match is Match.YES and branch.action in (Action.DROP, Action.RETURN):
+                    return False
+        return False
+
+    def _surely(
+        self,
+        rule: ChainRule,
+        branch: Branch,
+        way: tuple[_Step, ...],
+        let_go: ChainRule | None,
+    ) -> _Exit | None:
+        """Return how the packet leaves the chain by this rule, if it does."""
+        name = way[-1].chain
+        match branch.action:
+            case Action.ACCEPT:
+                return _Exit.OVER
+            case Action.QUEUE:
+                self._refuse(Hindrance.QUEUED, name, rule)
+                return _Exit.OVER
+            case Action.DROP:
+                return self._dropped(rule, way, let_go)
+            case Action.JUMP if self._chain(branch.chain, way) is _Exit.OVER:
+                return _Exit.OVER
+            case Action.GOTO:
+                if name == self._end and branch.chain in self._chains:
+                    self._end = branch.chain
+                return self._chain(branch.chain, way)
+            case Action.JUMP | Action.CONTINUE:
+                return None
+        return _Exit.RETURNED
+
+    def _dropped(
+        self, rule: ChainRule, way: tuple[_Step, ...], let_go: ChainRule | None
+    ) -> _Exit:
+        """Take note of a catch-all, or of what only looks like one."""
+        name = way[-1].chain
+        if way[-1].singled_out:
+            self._refuse(Hindrance.DENIED, name, rule)
+        elif let_go:
+            self._refuse(Hindrance.ALLOW_LIST, name, let_go)
+            # Some have left the chain before, and go on.
+            return _Exit.RETURNED
+        elif self._lets_in:
+            self._refuse(Hindrance.ALLOW_LIST, *self._lets_in)
+        else:
+            self._place(rule, way)
+        return _Exit.OVER
+
+    def _place(self, rule: ChainRule, way: tuple[_Step, ...]) -> None:
+        """Take note of the place before a catch-all."""
+        *before, at = way
+        spot = self._raised(at.chain, at.index)
+        while before:
+            rewritten = bool(_REWRITTEN.match(spot.chain))
+            rules = self._chains[spot.chain].rules[: spot.first]
+            only_refuses = all(self._is_idle(rule) or _refuses(rule) for rule in rules)
+            if not (rewritten or only_refuses):
+                break
+            if rewritten and any(map(self._decides, rules)):
+                self._refuse(Hindrance.DENIED, spot.chain, rule)
+                return
+            at = before.pop()
+            spot = self._raised(at.chain, at.index)
+        self._spot = spot
+
+    def _raised(self, chain: str, index: int) -> Spot:
+        """Return the place before a rule, or before what only logs its refusal."""
+        first = index
+        rules = self._chains[chain].rules
+        while first and self._is_idle(rules[first - 1]):
+            first -= 1
+        return Spot(chain, first, index)
+
+    def _is_idle(self, rule: ChainRule, seen: frozenset[str] = frozenset()) -> bool:
+        """Return whether a rule only logs or counts, or leads to what does no more."""
+        if rule.only_logs:
+            return True
+        jumps = [it.chain for it in rule.branches if it.action is Action.JUMP]
+        return len(jumps) == len(rule.branches) > 0 and all(
+            name in self._chains
+            and name not in seen
+            and all(
+                self._is_idle(inner, seen | {name})
+                for inner in self._chains[name].rules
+            )
+            for name in jumps
+        )
+
+    def _decides(self, rule: ChainRule) -> bool:
+        """Return whether it may decide by who asks."""
+        return any(
+            branch.match(self._packet) is Match.MAYBE
+            and branch.action is not Action.CONTINUE
+            for branch in rule.branches
+        )
+
+
+def _refuses(rule: ChainRule) -> bool:
+    """Return whether a rule does nothing else, whatever it refuses."""
+    return all(
+        branch.action is Action.DROP
+        and not any(condition.by_client for condition in branch.conditions)
+        for branch in rule.branches
+    )
+
+
+def spots_of(passages: Iterable[Passage]) -> list[Spot]:
+    """Return the places for several packets, each chain's as one where one does."""
+    found: dict[str, list[Spot]] = {}
+    for spot in filter(None, (it.spot for it in passages)):
+        spots = found.setdefault(spot.chain, [])
+        for number, other in enumerate(spots):
+            first = max(spot.first, other.first)
+            last = min(spot.last, other.last)
+            if first <= last:
+                spots[number] = replace(spot, first=first, last=last)
+                break
+        else:
+            spots.append(spot)
+    return [spot for spots in found.values() for spot in spots]
