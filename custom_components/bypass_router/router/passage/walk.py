@@ -190,24 +190,24 @@ class _Walk:
         let_go: ChainRule | None,
     ) -> _Exit | None:
         """Return how the packet leaves the chain by this rule, if it does."""
-        name = way[-1].chain
-        match branch.action:
-            case Action.ACCEPT:
-                return _Exit.OVER
-            case Action.QUEUE:
-                self._refuse(Hindrance.QUEUED, name, rule)
-                return _Exit.OVER
-            case Action.DROP:
-                return self._dropped(rule, way, let_go)
-            case Action.JUMP if self._chain(branch.chain, way) is _Exit.OVER:
-                return _Exit.OVER
-            case Action.GOTO:
-                if name == self._end and branch.chain in self._chains:
-                    self._end = branch.chain
-                return self._chain(branch.chain, way)
-            case Action.JUMP | Action.CONTINUE:
-                return None
-        return _Exit.RETURNED
+        name, action = way[-1].chain, branch.action
+        if action is Action.CONTINUE:
+            return None
+        if action is Action.DROP or (
+            # Back to where the policy drops.
+            action is Action.RETURN
+            and name == self._end
+            and self._chains[self._base].drops
+        ):
+            return self._dropped(rule, way, let_go)
+        if action in (Action.JUMP, Action.GOTO):
+            if action is Action.GOTO and name == self._end:
+                self._end = branch.chain if branch.chain in self._chains else name
+            found = self._chain(branch.chain, way)
+            return None if (action, found) == (Action.JUMP, _Exit.RETURNED) else found
+        if action is Action.QUEUE:
+            self._refuse(Hindrance.QUEUED, name, rule)
+        return _Exit.RETURNED if action is Action.RETURN else _Exit.OVER
 
     def _dropped(
         self, rule: ChainRule, way: tuple[_Step, ...], let_go: ChainRule | None
