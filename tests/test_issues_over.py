@@ -46,6 +46,10 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "refused_many": lambda issues: issues.refused(
         [(str(number), NotApplied()) for number in range(99)]
     ),
+    "kept_out": lambda issues: issues.kept_out([("Web", ["A rule drops it."])]),
+    "kept_out_many": lambda issues: issues.kept_out(
+        [(str(number), ["A rule drops it."]) for number in range(99)]
+    ),
     "state_lost": lambda issues: issues.state_lost(lost=True),
     "not_saved": lambda issues: issues.not_saved(NotSaved(message="full")),
     "foreign": lambda issues: issues.foreign([Tag("cd34", "A")]),

@@ -1,7 +1,7 @@
 """Home Assistant's face of one router: what it shows, and what is asked of it."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 import logging
 from typing import Any, override
 
@@ -25,6 +25,7 @@ from .devices import (
 )
 from .diagnosis.run import Finding
 from .diagnosis.target_learner import TargetLearner
+from .diagnosis.texts import Texts, async_texts
 from .errors import translated
 from .issues import Issues
 from .router.backend import Backend
@@ -39,6 +40,7 @@ from .router.errors import (
 from .router.forward import Forward
 from .router.router import Router
 from .router.rules.base import Live
+from .router.rules.obstacles import Hindrance, Obstacle
 from .subentry import read_forwards
 from .sync.lifecycle import Lifecycle
 from .unforeseen import Surprises
@@ -46,6 +48,9 @@ from .unforeseen import Surprises
 _LOGGER = logging.getLogger(__name__)
 
 type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
+
+# What is in the way of forwards, and has a repair of its own.
+_TOLD_APART = frozenset({Hindrance.NO_GATEWAY, Hindrance.BRIDGED})
 
 
 def _firewall_of(entry: ConfigEntry[Any]) -> str:
@@ -95,6 +100,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """What the doctor said of each forward, when it was asked last."""
         self._firewall = _firewall_of(entry)
         self._refused: Mapping[str, RouterError] = {}
+        self.texts = Texts({})
+        """What people are told, in their language."""
+        self.obstacles: Mapping[str, Sequence[Obstacle]] = {}
+        """What is in the way of forwards that are on, by id."""
 
     async def async_start(self) -> None:
         """Connect, and apply what was desired before.
@@ -120,6 +129,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def _begin(self) -> None:
         """Connect, and wait until what is desired is applied. Raises RouterError."""
+        self.texts = await async_texts(self.hass)
         await self._reconciler.load()
         await self.counters.async_start()
         router = await self._lifecycle.open()
@@ -243,12 +253,41 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             ]
         )
         self._tell_without_switch()
+        obstacles = self._obstacles_of(live)
+        self._tell_obstacles(obstacles)
         self._issues.settle()
-        if self._refused != refused:
+        if (self._refused, self.obstacles) != (refused, obstacles):
             # The data tell only what is live.
-            self._refused = refused
+            self._refused, self.obstacles = refused, obstacles
             self.async_update_listeners()
         self.async_set_updated_data(live)
+
+    def _obstacles_of(self, live: Live) -> Mapping[str, Sequence[Obstacle]]:
+        """Return what is in the way of each forward that is on, by id."""
+        if (router := self.connection.router) is None:
+            return {}
+        return {
+            key: found
+            for key, forward in live.forwards.items()
+            if self.forwards.get(key) == forward
+            and (found := router.rules.obstacles(forward))
+        }
+
+    @callback
+    def _tell_obstacles(self, obstacles: Mapping[str, Sequence[Obstacle]]) -> None:
+        """Say what is in the way, but for what has a repair of its own."""
+        told = {
+            key: [
+                self.texts.obstacle(one, markdown=True)
+                for one in found
+                if one.kind not in _TOLD_APART
+            ]
+            for key, found in obstacles.items()
+        }
+        subentries = self.config_entry.subentries
+        self._issues.kept_out(
+            [(subentries[key].title, said) for key, said in told.items() if said]
+        )
 
     @property
     def _without_switch(self) -> list[str]:

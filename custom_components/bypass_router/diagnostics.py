@@ -128,6 +128,10 @@ def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
         "router": asdict(router.probe) if router else None,
         "firewall": router.rules.firewall if router else None,
         "live": _live(coordinator.data),
+        "obstacles": {
+            key: [{"kind": one.kind.value, **one.seen} for one in found]
+            for key, found in coordinator.obstacles.items()
+        },
         "rules": {
             label: _listed(text)
             for label, text in (router.rules.listing.items() if router else ())
@@ -193,6 +197,7 @@ def _forward(
         **found,
         "live": everything["live"]["forwards"].get(key),
         "damaged": key in everything["live"]["damaged"],
+        "obstacles": everything["obstacles"].get(key, []),
         "rules_desired": [
             *(router.rules.ruleset.rules(forward) if forward else ()),
         ],

@@ -163,6 +163,25 @@ class Issues:
             },
         )
 
+    def kept_out(self, found: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """Something stops some forwards' packets, by name, and is not ours."""
+        if not found:
+            self._clear("kept_out")
+            return
+        shown = [
+            f"{_line(name)}: {said}"
+            for name, obstacles in found[:_REFUSED]
+            for said in obstacles[:_REFUSED]
+        ]
+        self._raise(
+            "kept_out",
+            key="kept_out" if len(found) <= _REFUSED else "kept_out_many",
+            placeholders={
+                "forwards": "\n".join(shown[:_REFUSED]),
+                "count": str(len(found)),
+            },
+        )
+
     def conflict(self, cause: str | None) -> None:
         """Something on the router removes the rules again and again."""
         self._raise(

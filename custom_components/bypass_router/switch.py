@@ -8,7 +8,7 @@ from homeassistant.components.switch.const import SwitchDeviceClass
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .attributes import fitting
+from .attributes import fitting, parts_of
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import BypassRouterForwardEntity, async_add_to_forwards
 from .errors import reason_of
@@ -48,10 +48,14 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
 
     @property
     @override
-    def extra_state_attributes(self) -> dict[str, str] | None:
-        """Return why the router does not take the forward, if it does not."""
-        err = self.coordinator.refused.get(self._forward_id)
-        return None if err is None else {"refused": fitting(reason_of(err))}
+    def extra_state_attributes(self) -> dict[str, Any] | None:
+        """Return why the router does not take the forward, or what is in its way."""
+        if err := self.coordinator.refused.get(self._forward_id):
+            return {"refused": fitting(reason_of(err))}
+        if found := self.coordinator.obstacles.get(self._forward_id):
+            texts = self.coordinator.texts
+            return {"obstacles": parts_of([texts.obstacle(one) for one in found])[0]}
+        return None
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:

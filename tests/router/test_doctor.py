@@ -42,6 +42,7 @@ from custom_components.bypass_router.router.forward import Forward, Transport
 from custom_components.bypass_router.router.probe.firewalls import Tools
 from custom_components.bypass_router.router.probe.probe import Probe
 from custom_components.bypass_router.router.rules.base import Problem
+from custom_components.bypass_router.router.rules.obstacles import Hindrance, Obstacle
 from custom_components.bypass_router.router.ssh.script import Result
 
 PROBE = Probe(
@@ -337,8 +338,24 @@ def test_the_internet_matters_only_where_it_may_come_in(
     assert found == (IPv4Address(client) if client else None)
 
 
+@pytest.mark.parametrize("kind", Hindrance)
+def test_what_is_in_the_way_is_named_where_it_stops_packets(kind: Hindrance) -> None:
+    """As a test that fails shows; one that passes speaks for those whom it is like."""
+    facts = replace(HEALTHY, obstacles=(Obstacle(kind, {"rule": "drop"}),))
+    passed = named(facts)
+    assert passed in ([], [kind.value])
+    assert bool(passed) == (kind in {Hindrance.ALLOW_LIST, Hindrance.NO_GATEWAY})
+    before = kind in {Hindrance.UNTRACKED, Hindrance.DROPPED_EARLY}
+    lost = replace(facts, through={"tcp": Answer.SILENT}, counted=not before)
+    others = [] if kind is not Hindrance.NO_GATEWAY else ["dropped_in_forward"]
+    assert named(lost) == [*others, kind.value]
+
+
 STATES = st.builds(
     Facts,
+    obstacles=st.lists(st.builds(Obstacle, st.sampled_from(Hindrance)), max_size=3).map(
+        tuple
+    ),
     problems=st.frozensets(st.sampled_from(Problem)),
     ip_forward=st.sampled_from([True, False, None]),
     count=st.sampled_from([0, 10, 1000]),

@@ -15,7 +15,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.translation import async_get_translations
 
 from ..const import DOMAIN
-from ..router.doctor.report import Check, Diagnosis, Status
+from ..router.doctor.report import Cause, Check, Diagnosis, Status
+from ..router.rules.obstacles import Obstacle
 
 MARKS: Mapping[Status, str] = {
     Status.OK: "✓",
@@ -52,15 +53,28 @@ class Texts:
     def sentences(self, check: Check) -> dict[str, str]:
         """Return what was `seen`, what it `means`, and what to `do`."""
         if check.cause:
-            # Not every router can tell a visitor's address.
-            words = {"source": self.get("diagnosis_somebody"), **check.seen}
-            return {
-                part: self.get(f"cause_{check.cause}_{part}", **words)
-                for part in ("seen", "means", "do")
-            }
+            return self._of_cause(check.cause, check.seen)
         reason = check.seen.get("reason")
         seen = self.get(f"reason_{reason}", **check.seen) if reason else ""
         return {"seen": seen, "means": "", "do": ""}
+
+    def obstacle(self, obstacle: Obstacle, *, markdown: bool = False) -> str:
+        """Return what is in a forward's way, what it means, and what to do."""
+        words = dict(obstacle.seen)
+        if markdown:
+            words = escaped(words)
+        said = " ".join(self._of_cause(Cause(obstacle.kind.value), words).values())
+        # After such a stop there is no space.
+        return said.replace("。 ", "。")
+
+    def _of_cause(self, cause: Cause, seen: Mapping[str, str]) -> dict[str, str]:
+        """Return the three sentences of a cause."""
+        # Not every router can tell a visitor's address.
+        words = {"source": self.get("diagnosis_somebody"), **seen}
+        return {
+            part: self.get(f"cause_{cause}_{part}", **words)
+            for part in ("seen", "means", "do")
+        }
 
 
 async def async_texts(hass: HomeAssistant) -> Texts:
@@ -121,8 +135,12 @@ def _line(check: Check, texts: Texts) -> str:
 
 def _escaped(check: Check) -> Check:
     """Return a check whose words from outside mean nothing to markdown."""
-    seen = {
-        key: word if key == "reason" else _MARKDOWN.sub(r"\\\1", word)
-        for key, word in check.seen.items()
-    }
+    seen = escaped(check.seen)
+    if reason := check.seen.get("reason"):
+        seen["reason"] = reason
     return Check(check.name, check.status, check.cause, seen)
+
+
+def escaped(words: Mapping[str, str]) -> dict[str, str]:
+    """Return words from outside as they mean nothing to markdown."""
+    return {key: _MARKDOWN.sub(r"\\\1", word) for key, word in words.items()}

@@ -26,6 +26,7 @@ from ..const import (
     CONF_TARGET_PORT,
 )
 from ..devices import async_devices
+from ..diagnosis.texts import async_texts
 from ..router.forward import Forward, InvalidForward, Protocol
 from ..subentry import fields_of, forward_or_none, parse_fields, placeholders_of
 from ..sync.connection import router_of
@@ -37,6 +38,7 @@ from .forward_checks import (
     check_target,
     conflicting_services,
     named,
+    told_obstacles,
 )
 
 # Stands in for the id of a forward that has none yet.
@@ -92,6 +94,8 @@ class ForwardFlow(ConfigSubentryFlow):
     _typed: tuple[str, str, dict[str, Any], Mapping[str, Any]]
     _services: str
     _confirmed = ""
+    _obstacles: str
+    _accepted = ""
     _devices: Mapping[str, str] | None = None
 
     async def async_step_user(
@@ -124,6 +128,22 @@ class ForwardFlow(ConfigSubentryFlow):
             description_placeholders={
                 CONF_NAME: self._name,
                 "services": self._services,
+            },
+        )
+
+    async def async_step_obstacles(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Have the user say that something on the router may keep clients out."""
+        if user_input is not None:
+            self._accepted = self._obstacles
+            return await self._step(*self._typed)
+        return self.async_show_form(
+            step_id="obstacles",
+            data_schema=vol.Schema({}),
+            description_placeholders={
+                CONF_NAME: self._name,
+                "obstacles": self._obstacles,
             },
         )
 
@@ -162,11 +182,16 @@ class ForwardFlow(ConfigSubentryFlow):
                     errors |= found
                     placeholders |= details
                 if not errors:
+                    self._name = name
+                    self._typed = (step_id, forward_id, user_input, stored)
                     self._services = named(sorted(map(str, conflicts)))
                     if self._services not in ("", self._confirmed):
-                        self._name = name
-                        self._typed = (step_id, forward_id, user_input, stored)
                         return await self.async_step_confirm()
+                    self._obstacles = told_obstacles(
+                        forward, router, await async_texts(self.hass)
+                    )
+                    if self._obstacles not in ("", self._accepted):
+                        return await self.async_step_obstacles()
                     return self._store(name, forward)
         if self._devices is None:
             self._devices = await async_devices(self.hass, router_of(self._get_entry()))

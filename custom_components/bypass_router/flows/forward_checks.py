@@ -10,6 +10,7 @@ from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_HOST, CONF_NAME, CONF_PORT, CONF_TARGET
 
 from ..const import CONF_EXTERNAL_PORT, CONF_TARGET_PORT, SUBENTRY_FORWARD
+from ..diagnosis.texts import Texts
 from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.network.listeners import Listener
@@ -133,6 +134,13 @@ async def conflicting_services(
         replace(conflict, program="sshd") if conflict in ssh else conflict
         for conflict in conflicts
     ]
+
+
+def told_obstacles(forward: Forward, router: Router | None, texts: Texts) -> str:
+    """Return what on the router would keep clients out, as a list in markdown."""
+    found = router.rules.obstacles(forward) if router else ()
+    said = [texts.obstacle(one, markdown=True) for one in found]
+    return "\n".join(f"- {sentence}" for sentence in said[:_NAMED])
 
 
 def others(entry: ConfigEntry, forward_id: str) -> Iterator[ConfigSubentry]:

@@ -11,10 +11,14 @@ from ipaddress import IPv4Address
 from ..forward import Forward, Transport
 from ..probe.probe import Probe
 from ..rules.base import Problem
+from ..rules.obstacles import Hindrance, Obstacle
 from .facts import Facts
 from .port_probe import Answer
 
 _FULL = 0.99
+# A client of the LAN that passes tells nothing of what keeps out some, or just the
+# answers to the internet.
+_OF_OTHERS = (Hindrance.ALLOW_LIST, Hindrance.NO_GATEWAY)
 # The best first: a forward of both transports works if one of them has a service.
 _RANK = (
     Answer.DATA,
@@ -117,6 +121,10 @@ class Analysis:
         return self.facts.counted is True and any(
             answer.is_service for answer in self.facts.through.values()
         )
+
+    def is_disproved(self, obstacle: Obstacle) -> bool:
+        """Return whether packets pass what is said to stop all of them."""
+        return self.served and obstacle.kind not in _OF_OTHERS
 
     @cached_property
     def lost(self) -> bool:

@@ -17,6 +17,7 @@ from ..forward import Forward, Transport
 from ..network.neighbours import Neighbour, mac_of
 from ..probe.probe import Probe
 from ..rules.base import Problem
+from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import if_allowed
 from .clients import Clients, add_flows, clients_of
@@ -50,6 +51,8 @@ class Facts:
 
     problems: frozenset[Problem] = frozenset()
     """What our rules lack, by their text."""
+    obstacles: tuple[Obstacle, ...] = ()
+    """What is in the way that is not ours to take away, by its text."""
     ip_forward: bool | None = None
     count: int = 0
     """Of connections, and `limit` is how many the kernel remembers at most."""

@@ -126,6 +126,25 @@ class Cause(StrEnum):
     """The router has no default gateway, so answers to internet clients go nowhere."""
     HIJACKED_BY_TUNNEL = "hijacked_by_tunnel"
     """A proxy's rules of routing lead the answers into its tunnel. seen: interface."""
+    ALLOW_LIST = "allow_list"
+    """A rule lets pass who is on a list, or so many of them. seen: chain, rule."""
+    DENIED = "denied"
+    """A rule drops what goes to just this target or port. seen: chain, rule."""
+    OWNED = "owned"
+    """A table drops that only its own program may change. seen: table, program."""
+    QUEUED = "queued"
+    """A program of the router decides on each packet. seen: chain, rule."""
+    UNTRACKED = "untracked"
+    """A rule keeps the packets from being tracked, so none is translated. seen: chain,
+    rule."""
+    DROPPED_EARLY = "dropped_early"
+    """A rule drops the packets before they can be translated. seen: chain, rule."""
+    NO_GATEWAY = "no_gateway"
+    """Answers leave by a tunnel, and no one knows the main router's address. seen:
+    interface."""
+    BRIDGED = "bridged"
+    """The LAN is a bridge that hands its packets to the firewall, and sends none back
+    by the port that it came by. seen: interface."""
     NEVER_ARRIVED = "never_arrived"
     """No packet came to the router at the port while we watched: the main router does
     not forward, or elsewhere, or takes the port itself, or the provider has NAT or

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 from ..rules.base import Problem
 from .evidence import Analysis, best, has_service, is_there
 from .facts import internet_client
+from .obstacles import in_the_way
 from .port_probe import Answer
 from .report import Cause, Check, Reason, Status, Step, failed, ok, skipped, unknown
 
@@ -90,9 +91,9 @@ def evaluate_answers(case: Analysis, port: Check) -> Check:
         return skipped(Step.ANSWERS, Reason.EARLIER)
     if Problem.MISROUTED in case.facts.problems:
         return failed(Step.ANSWERS, Cause.HIJACKED_BY_TUNNEL)
-    if not case.forward.keep_client_address:
-        return ok(Step.ANSWERS)
-    return _kept(case, port)
+    if found := in_the_way(case, Step.ANSWERS):
+        return found
+    return _kept(case, port) if case.forward.keep_client_address else ok(Step.ANSWERS)
 
 
 def _kept(case: Analysis, port: Check) -> Check:

@@ -15,6 +15,7 @@ from ..probe.probe import Probe
 from ..rules.base import Problem
 from .evidence import Analysis, admits, best, has_service, may_ask
 from .facts import Facts, internet_client
+from .obstacles import in_the_way
 from .port_probe import Answer
 from .report import Cause, Check, Diagnosis, Reason, Step, failed, ok, skipped, unknown
 from .target_verdict import evaluate_answers, evaluate_port, evaluate_target
@@ -70,6 +71,8 @@ def _rules(case: Analysis) -> Check:
         return failed(Step.RULES, Cause.RULE_MISSING)
     if Problem.SHADOWED in case.facts.problems:
         return _unless_proved(case, Step.RULES, Cause.RULE_SHADOWED)
+    if found := in_the_way(case, Step.RULES):
+        return found
     if not case.taken or Problem.INTERCEPTED in case.facts.problems:
         return ok(Step.RULES)
     if other := case.facts.other_backend:
@@ -90,6 +93,8 @@ def _passage(case: Analysis) -> Check:
         return skipped(Step.PASSAGE, Reason.EARLIER)
     if Problem.DROPPED in case.facts.problems:
         return _unless_proved(case, Step.PASSAGE, Cause.DROPPED_IN_FORWARD)
+    if found := in_the_way(case, Step.PASSAGE):
+        return found
     hijacked = {Problem.INTERCEPTED, Problem.SHADOWED} & case.facts.problems
     if case.lost and case.facts.counted and not hijacked:
         return failed(Step.PASSAGE, Cause.DROPPED_IN_FORWARD)

@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ..errors import printable
+
+# Letters of a rule: enough to find it.
+_LONGEST = 160
+
 
 class Hindrance(StrEnum):
     """The kinds of what is in the way; the names are translation keys."""
@@ -42,3 +47,8 @@ class Obstacle:
     kind: Hindrance
     seen: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Short printable words for the sentence."""
+
+    def __post_init__(self) -> None:
+        """Make the words fit to be shown, whatever a router has said."""
+        seen = {name: printable(word, _LONGEST) for name, word in self.seen.items()}
+        object.__setattr__(self, "seen", seen)
