@@ -97,6 +97,10 @@ class FakeRules:
         lost, self._lost = frozenset(self._lost), set()
         return lost
 
+    def take_come(self) -> frozenset[Forward]:
+        """Return nothing: no flow was there before."""
+        return frozenset()
+
     def cause_of(self, changes: Iterable[Change]) -> str | None:
         """Return which program made the first of these changes that we did not."""
         return next((change.cause for change in changes if change.cause), None)
@@ -113,6 +117,9 @@ class FakeRouter:
         self.closed = False
         self.ended: list[Forward] = []
         """Whose connections were ended."""
+
+    async def forget_untranslated(self, forwards: Collection[Forward]) -> None:
+        """Do nothing: no flow was there before."""
 
     async def close_connections(self, forwards: Collection[Forward]) -> int:
         """End what is still connected by forwards that are no longer live."""

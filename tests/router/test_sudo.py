@@ -24,6 +24,7 @@ from custom_components.bypass_router.router.errors import (
     ConnectionsStay,
     NotPrivileged,
 )
+from custom_components.bypass_router.router.forward import Protocol
 from custom_components.bypass_router.router.monitor import Change, NewConnection
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
@@ -37,6 +38,7 @@ from tests.lab.network import Lab
 from tests.lab.resolver import dead_resolver
 from tests.lab.user_namespace import single_user
 from tests.lab.waiting import soon, until, until_told
+from tests.test_earlier_flows import sending
 
 from .client import BOTH_VARIANTS, WEB, WITHOUT_TABLES, connect, give_up_after
 from .test_monitor import listening, processes
@@ -242,6 +244,20 @@ async def closes(lab: Lab, router: Router) -> int:
     return closed
 
 
+async def lets_earlier_flows_in(lab: Lab, router: Router) -> None:
+    """See that a peer that was sending before gets through a forward that comes on."""
+    lab.target.serve("udp", 443)
+    forward = replace(WEB, protocol=Protocol.UDP)
+    await router.rules.read()
+    peer = await sending(lab, 8443)
+    await router.rules.apply([forward])
+    assert not await peer.asks()
+    await router.forget_untranslated(router.rules.take_come())
+    assert await peer.asks()
+    assert not router.rules.take_come()
+    await router.rules.apply([])
+
+
 async def visited(router: Router) -> Check:
     """Wait for a visitor who does not come, and return what is said of it."""
     found = await await_client(router, WEB, 1, lambda *_: None)
@@ -257,6 +273,7 @@ async def nothing_counts(lab: Lab) -> None:
 async def does_the_rest(lab: Lab, router: Router) -> None:
     """See that all works that is not of the firewall alone."""
     assert await closes(lab, router) == 1
+    await lets_earlier_flows_in(lab, router)
     with tunnel(lab):
         await router.rules.apply([WEB])
         assert await passes(lab)

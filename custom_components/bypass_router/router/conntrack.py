@@ -21,6 +21,10 @@ _CONNECTION = re.compile(
     r" dport=([0-9]{1,5})\s.*?src=([0-9.]{7,15}) dst="
 )
 _TRANSPORTS: Final[tuple[Transport, ...]] = ("tcp", "udp")
+# Of a TCP connection, as it is listed.
+_BEGUN = re.compile(r"tcp\s.*?\sSYN_SENT\s")
+# Ports for each of which a command is run at once, rather than asking which have any.
+_FEW_PORTS = 16
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -73,10 +77,14 @@ def flows_of(
     )
 
 
-def _flows(result: Result, address: IPv4Address) -> Iterator[ConnectionGroup]:
-    """Yield what was listed."""
+def _flows(
+    result: Result, address: IPv4Address, *, begun: bool = False
+) -> Iterator[ConnectionGroup]:
+    """Yield what was listed; of TCP perhaps only what was not answered yet."""
     for line in result.lines:
         if not (found := _CONNECTION.match(line)):
+            continue
+        if begun and found[1] == "tcp" and not _BEGUN.match(line):
             continue
         transport, _, destination, port, target = found.groups()
         try:
@@ -108,6 +116,52 @@ def check_closed(
     """See that the account was let end them. Raises ClosingRefused."""
     for number, flow in enumerate(flows):
         _check(sections[f"close.{number}"], _ending(flow, address))
+
+
+async def forget_untranslated(
+    run: Run,
+    forwards: Collection[Forward],
+    address: IPv4Address,
+    *,
+    sudo: bool,
+    transports: Collection[Transport] = _TRANSPORTS,
+) -> int:
+    """Forget flows that were there before these forwards, which have just come on.
+
+    The kernel decides with a flow's first packet whether it is translated. A peer that
+    keeps sending over UDP keeps its flow as it was, and never reaches the target. What
+    is translated is let be, and so are connections over TCP that are established.
+
+    Returns for how many ports that was done.
+    """
+    ports = [
+        (transport, port)
+        for forward in forwards
+        for transport in forward.protocol.transports
+        if transport in transports
+        for port in range(forward.external.first, forward.external.last + 1)
+    ]
+    if len(ports) > _FEW_PORTS:
+        script = Script()
+        for transport in sorted({transport for transport, _ in ports}):
+            script.run(transport, as_root(_listing(transport, address), sudo=sudo))
+        sections = await run(script)
+        found = {
+            (flow.transport, flow.port)
+            for result in sections.values()
+            for flow in _flows(result, address, begun=True)
+            if flow.target == address
+        }
+        ports = [port for port in ports if port in found]
+    if ports:
+        script = Script()
+        for number, (transport, port) in enumerate(ports):
+            command = _ending(ConnectionGroup(transport, port, address), address)
+            if transport == "tcp":
+                command += " --state SYN_SENT"
+            script.run(f"forget.{number}", as_root(command, sudo=sudo))
+        await run(script)
+    return len(ports)
 
 
 def hearing(address: IPv4Address) -> str:

@@ -69,6 +69,8 @@ class LiveRules:
             run, {"count": self._add_count, "manual": self._add_manual}
         )
         self._lost: set[str] = set()
+        self._was: Mapping[str, Forward] | None = None
+        self._come: set[Forward] = set()
         self.listing: Mapping[str, str] = {}
         """The rules as they were printed last, by the label of each section."""
         self.printed: dict[str, str] = {}
@@ -149,6 +151,14 @@ class LiveRules:
         """Return the ids of those that changes found to be lost, and forget them."""
         lost, self._lost = frozenset(self._lost), set()
         return lost
+
+    def take_come(self) -> frozenset[Forward]:
+        """Return the forwards that were seen to come on, and forget them.
+
+        Not those that were live when the router was read for the first time.
+        """
+        come, self._come = frozenset(self._come), set()
+        return come
 
     def differs(
         self,
@@ -333,6 +343,11 @@ class LiveRules:
         if self.on_read:
             self.on_read()
         snapshot = ruleset.read(sections).without_stale()
+        if ruleset.context == self._context:
+            live = snapshot.live.forwards
+            if self._was is not None:
+                self._come |= set(live.values()).difference(self._was.values())
+            self._was = live
         self._snapshot = self._seen = snapshot
         return sections, snapshot
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Self
 
 from .backend import Backend
-from .conntrack import close_connections
+from .conntrack import close_connections, forget_untranslated
 from .errors import ClosingRefused, ConnectionsStay, FewSessions, NotPrivileged
-from .forward import Forward
+from .forward import Forward, Transport
 from .live_rules import LiveRules
 from .monitor import Change, NewConnection, Unheard
 from .network.listeners import Listener, listeners_script, read_listeners
@@ -157,6 +157,26 @@ class Router:
             raise ConnectionsStay
         address, sudo = self.context.address.ip, self.probe.sudo
         return await close_connections(self._session.run, forwards, address, sudo=sudo)
+
+    async def forget_untranslated(self, forwards: Collection[Forward]) -> None:
+        """Have flows that were there before these forwards go through them.
+
+        Nothing where the router has no `conntrack`, or we may not use it.
+        """
+        if not self.probe.tools.conntrack:
+            return
+        sudo = self.probe.sudo
+        # Of TCP, few are in the way, and not every account may choose among them.
+        transports: list[Transport] = ["udp"]
+        if not sudo or self.probe.rights.all:
+            transports.append("tcp")
+        await forget_untranslated(
+            self._session.run,
+            forwards,
+            self.context.address.ip,
+            sudo=sudo,
+            transports=transports,
+        )
 
     async def listeners(self) -> frozenset[Listener]:
         """Return the services of the router that listen at its LAN address."""

@@ -33,6 +33,9 @@ class Rules(Protocol):
     def take_lost(self) -> frozenset[str]:
         """Return the ids of those that changes found to be lost, and forget them."""
 
+    def take_come(self) -> frozenset[Forward]:
+        """Return the forwards that were seen to come on, and forget them."""
+
     def cause_of(self, changes: Iterable[Change]) -> str | None:
         """Return which program made the first of these changes that we did not."""
 
@@ -51,6 +54,9 @@ class ConnectedRouter(Protocol):
     @property
     def closed(self) -> bool:
         """Whether the connection is gone."""
+
+    async def forget_untranslated(self, forwards: Collection[Forward]) -> None:
+        """Have flows that were there before these forwards go through them."""
 
     async def close_connections(self, forwards: Collection[Forward]) -> int:
         """End what is still connected by forwards that are no longer live."""

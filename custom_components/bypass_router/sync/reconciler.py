@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+import logging
 import time
 
 from ..router.errors import (
@@ -24,6 +25,8 @@ from .interfaces import ConnectedRouter, Face
 from .interference import Interference
 from .refusals import Refusals
 from .retry import FIRST_DELAY, Retry
+
+_LOGGER = logging.getLogger(__name__)
 
 type _Outcome = RouterError | Mapping[str, RouterError]
 """Why a change failed, or what of it the router refused, by the forwards' ids."""
@@ -414,6 +417,16 @@ class Reconciler:
             if over and self._face.closes:
                 await self._closing.close(router, over)
 
+    async def _forget_untranslated(
+        self, router: ConnectedRouter, come: frozenset[Forward]
+    ) -> None:
+        """Let flows that were there before go through forwards that have come on."""
+        async with self._changing:
+            try:
+                await router.forget_untranslated(come)
+            except RouterError as err:
+                _LOGGER.debug("Earlier flows may not pass: %s", err)
+
     def _show(self, router: ConnectedRouter, live: Live) -> None:
         """Show what was read back, unless the router has been lost since."""
         if self._face.connected is not router:
@@ -426,6 +439,10 @@ class Reconciler:
         self._interference.async_calm()
         self._live = live
         self._face.show(live)
+        if come := router.rules.take_come():
+            self._face.in_background(
+                self._forget_untranslated(router, come), "flows", eager_start=False
+            )
         if gone := self._closing.gone(live):
             # What the switch shows need not wait for it.
             self._face.in_background(
