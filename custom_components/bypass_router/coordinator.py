@@ -200,6 +200,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         return changed or self.connection.data != entry.data
 
     @property
+    def router_address(self) -> str:
+        """The router's address that forwards answer at, once it is known."""
+        router = self.history.router
+        return str(router.context.address.ip) if router else ""
+
+    @property
     def desired(self) -> frozenset[str]:
         """The ids of the forwards that are to be live."""
         return self._reconciler.desired

@@ -97,12 +97,11 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
         failed = (
             [check for check in diagnosis.checks if check.cause] if diagnosis else []
         )
-        router = coordinator.history.router
         return model_of(
             Situation(
                 title=coordinator.config_entry.subentries[forward.id].title,
                 forward=forward,
-                router=str(router.context.address.ip) if router else "",
+                router=coordinator.router_address,
                 connected=coordinator.connection.router is not None,
                 on=on,
                 labels=self._labels,

@@ -48,14 +48,18 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
 
     @property
     @override
-    def extra_state_attributes(self) -> dict[str, Any] | None:
-        """Return why the router does not take the forward, or what is in its way."""
-        if err := self.coordinator.refused.get(self._forward_id):
-            return {"refused": fitting(reason_of(err))}
-        if found := self.coordinator.obstacles.get(self._forward_id):
-            texts = self.coordinator.texts
-            return {"obstacles": parts_of([texts.obstacle(one) for one in found])[0]}
-        return None
+    def extra_state_attributes(self) -> dict[str, Any]:
+        """Return where it answers, and why it is refused or what is in its way."""
+        coordinator = self.coordinator
+        told: dict[str, Any] = {}
+        if address := coordinator.router_address:
+            told["router_address"] = address
+        if err := coordinator.refused.get(self._forward_id):
+            told["refused"] = fitting(reason_of(err))
+        elif found := coordinator.obstacles.get(self._forward_id):
+            said = [coordinator.texts.obstacle(one) for one in found]
+            told["obstacles"] = parts_of(said)[0]
+        return told
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:

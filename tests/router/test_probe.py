@@ -82,6 +82,51 @@ def test_a_vlans_interface_has_the_name_before_the_at_sign() -> None:
     assert (found.interface, found.mac_address) == ("lan.50", "02:00:00:00:50:02")
 
 
+@pytest.mark.parametrize(
+    ("addresses", "found"),
+    [
+        (
+            (
+                "2: lan    inet 192.168.50.2/24 scope global lan\n"
+                "2: lan    inet 192.168.50.9/32 scope global lan"
+            ),
+            "192.168.50.9/24",
+        ),
+        # With a MAC address of its own, which the other router has as well.
+        (
+            (
+                "2: lan    inet 192.168.50.2/24 scope global lan\n"
+                "7: vrrp.51@lan    inet 192.168.50.9/32 scope global vrrp.51"
+            ),
+            "192.168.50.9/24",
+        ),
+        (
+            (
+                "2: lan    inet 192.168.50.2/24 scope global lan\n"
+                "3: wide    inet 192.168.0.2/16 scope global wide\n"
+                "7: vrrp.51@lan    inet 192.168.50.9/32 scope global vrrp.51"
+            ),
+            "192.168.50.9/24",
+        ),
+        (
+            (
+                "2: lan    inet 192.168.50.2/24 scope global lan\n"
+                "2: lan    inet 192.168.50.9/25 scope global lan"
+            ),
+            "192.168.50.9/25",
+        ),
+        ("2: lan    inet 192.168.50.9/32 scope global lan", "192.168.50.9/32"),
+    ],
+)
+def test_an_address_beside_others_has_the_lan_around_it(
+    addresses: str, found: str
+) -> None:
+    """As VRRP adds one, that stands there without its network."""
+    connection = "192.168.50.5 51822 192.168.50.9 22"
+    seen = probe(addresses=addresses, connection=connection)
+    assert (seen.interface, seen.address) == ("lan", IPv4Interface(found))
+
+
 def test_a_tunnel_has_no_hardware_address() -> None:
     """Nor has one that says all zeros."""
     assert probe(hardware="").mac_address is None

@@ -201,7 +201,7 @@ class ForwardFlow(ConfigSubentryFlow):
                 _schema(self._devices), stored if user_input is None else user_input
             ),
             errors=errors,
-            description_placeholders=placeholders,
+            description_placeholders={**placeholders, "router": self._address},
         )
 
     def _store(self, name: str, forward: Forward) -> SubentryFlowResult:
@@ -209,13 +209,7 @@ class ForwardFlow(ConfigSubentryFlow):
 
         The last page says what comes of it, and what the main router needs.
         """
-        router = router_of(self._get_entry())
-        placeholders = {
-            **placeholders_of(forward),
-            "router": str(router.context.address.ip)
-            if router
-            else self._get_entry().data[CONF_HOST],
-        }
+        placeholders = {**placeholders_of(forward), "router": self._address}
         data = fields_of(name, forward)
         if forward.id == _NEW:
             return self.async_create_entry(
@@ -231,6 +225,13 @@ class ForwardFlow(ConfigSubentryFlow):
         return self.async_abort(
             reason="reconfigure_successful", description_placeholders=placeholders
         )
+
+    @property
+    def _address(self) -> str:
+        """The router's address that its forwards answer at, as far as it is known."""
+        if router := router_of(self._get_entry()):
+            return str(router.context.address.ip)
+        return str(self._get_entry().data[CONF_HOST])
 
     def _before(self, forward_id: str) -> Forward | None:
         """Return the forward as it was; None for a new one."""

@@ -190,7 +190,7 @@ async def await_client(
         found = await watch_packets(router, forward, seconds, on_progress)
     except RouterError as err:
         return unreachable(err)
-    arrival = _arrival(found, forward, seconds)
+    arrival = _arrival(found, forward, seconds, router.context.address.ip)
     seen = _seen(found, found.admitted)
     if arrival.status is not Status.OK:
         return Diagnosis((arrival, skipped(Step.VISIT, Reason.EARLIER)))
@@ -204,12 +204,18 @@ async def await_client(
     return Diagnosis((*path.checks, arrival, visit), path.mac)
 
 
-def _arrival(found: PacketCounts, forward: Forward, seconds: int) -> Check:
+def _arrival(
+    found: PacketCounts, forward: Forward, seconds: int, address: IPv4Address
+) -> Check:
     """Say whether packets of anyone came that the forward lets in."""
     if not found.counting and not found.packets:
         return unknown(Step.ARRIVAL, Reason.NO_COUNTER)
     if not found.packets:
-        seen = {"seconds": str(seconds), "ports": str(forward.external)}
+        seen = {
+            "seconds": str(seconds),
+            "ports": str(forward.external),
+            "router": str(address),
+        }
         return failed(Step.ARRIVAL, Cause.NEVER_ARRIVED, **seen)
     seen = _seen(found, found.packets)
     if not found.admitted:

@@ -148,7 +148,7 @@ class Cause(StrEnum):
     NEVER_ARRIVED = "never_arrived"
     """No packet came to the router at the port while we watched: the main router does
     not forward, or elsewhere, or takes the port itself, or the provider has NAT or
-    blocks it. seen: seconds, ports."""
+    blocks it. seen: seconds, ports, router (the address that the forward is at)."""
     SOURCE_EXCLUDED = "source_excluded"
     """Packets came from a client that `sources` does not name. seen: source."""
     DIED_ON_THE_WAY = "died_on_the_way"

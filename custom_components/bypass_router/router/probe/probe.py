@@ -1,6 +1,6 @@
 """What a router is: its address, its name, and what we may do there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 import re
@@ -19,6 +19,8 @@ _MAC = re.compile(
 )
 _SOURCE = re.compile(r"\bsrc (\d+\.\d+\.\d+\.\d+)")
 _BOOT_ID = re.compile(r"[0-9a-f-]{36}")
+_SINGLE = 32
+"""The prefix of one address alone."""
 _NAME = re.compile(r'^PRETTY_NAME="?([^"\n]{1,100})"?$', re.MULTILINE)
 
 
@@ -111,6 +113,9 @@ def _lan(sections: Mapping[str, Result]) -> tuple[str, IPv4Interface]:
     Assistant stands on the LAN. Where it is none of the router's IPv4
     addresses on the LAN (IPv6, or Home Assistant on the router itself), the
     one that the router uses towards the internet.
+
+    An address that comes and goes, as VRRP has them, often stands there without its
+    network, or on an interface of its own: then another address tells of the LAN.
     """
     owned = {
         address.ip: (interface, address)
@@ -121,10 +126,33 @@ def _lan(sections: Mapping[str, Result]) -> tuple[str, IPv4Interface]:
     witnesses += _SOURCE.findall(sections["source"].output)
     for text in witnesses:
         try:
-            return owned[IPv4Address(text)]
+            interface, address = owned[IPv4Address(text)]
         except ValueError, KeyError:
             continue
+        return _with_network(interface, address, owned.values())
     raise NoAddress
+
+
+def _with_network(
+    interface: str,
+    address: IPv4Interface,
+    owned: Iterable[tuple[str, IPv4Interface]],
+) -> tuple[str, IPv4Interface]:
+    """Return an address with the LAN that it is on, as another address has it."""
+    if address.network.prefixlen < _SINGLE:
+        return interface, address
+    around = [
+        (at, other)
+        for at, other in owned
+        if other.network.prefixlen < _SINGLE and address.ip in other.network
+    ]
+    if not around:
+        return interface, address
+    # The same interface first, then the narrowest network.
+    at, other = max(
+        around, key=lambda it: (it[0] == interface, it[1].network.prefixlen)
+    )
+    return at, IPv4Interface((address.ip, other.network.prefixlen))
 
 
 def _owned(sections: Mapping[str, Result]) -> Iterator[tuple[str, IPv4Interface]]:
