@@ -35,12 +35,13 @@ async def test_a_virtual_address_works_as_any(
     lab = at_home
     lab.bypass.run("sh", "-ec", comes)
     lab.main.clear_forwards()
-    for transport in ("tcp", "udp"):
+    transports: tuple[Transport, ...] = ("tcp", "udp")
+    for transport in transports:
         lab.target.serve(transport, 443)
         lab.main.forward(transport, "8443", VIRTUAL)
     entry = await at_address(hass, lab, firewall=firewall, kept=kept)
     await turn(hass, "on", switch_of(hass, entry, "Web"))
-    for transport in ("tcp", "udp"):
+    for transport in transports:
         outside = await exchanged(lab, transport, lab.main.wan_address, inside=False)
         assert outside == (lab.internet.address if kept else VIRTUAL)
         assert await exchanged(lab, transport, VIRTUAL, inside=True)
