@@ -10,6 +10,7 @@ from custom_components.bypass_router.router.errors import (
     BadOutput,
     FirewallFailed,
     FirewallMissing,
+    FirewallTooOld,
     NotPrivileged,
     RouterError,
 )
@@ -48,6 +49,7 @@ ON_DEBIAN = Tools(
     iptables=Iptables("1.8.9", "nf_tables"),
     mangle=True,
     nft=True,
+    nft_rules=True,
     listens=True,
     conntrack=True,
 )
@@ -121,14 +123,16 @@ def test_an_old_iptables_has_one_variant() -> None:
 
 def test_either_program_is_enough() -> None:
     """An old router has no nft, a new one no iptables."""
-    assert tools(NO_NFT) == replace(ON_DEBIAN, nft=False, listens=False)
+    assert tools(NO_NFT) == replace(
+        ON_DEBIAN, nft=False, nft_rules=False, listens=False
+    )
     assert tools(NO_IPTABLES) == replace(ON_DEBIAN, iptables=None)
 
 
 def test_an_nft_that_does_not_take_our_table_is_listened_to_all_the_same() -> None:
     """It is too old, or the kernel is."""
     old = {"nftcheck": Result("Error: syntax error, unexpected map", 1)}
-    assert tools(old) == replace(ON_DEBIAN, nft=False)
+    assert tools(old) == replace(ON_DEBIAN, nft=False, nft_rules=False)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +168,8 @@ def test_a_user_with_sudo_uses_it() -> None:
         ("sudonft", {"listens": False}),
         ("sudomangle", {"mangle": False}),
         ("sudoconntrack", {"conntrack": False}),
-        ("sudonftcheck", {"nft": False}),
-        ("sudonftuse", {"nft": False}),
+        ("sudonftcheck", {"nft": False, "nft_rules": False}),
+        ("sudonftuse", {"nft": False, "nft_rules": False}),
         ("sudochange", {"iptables": None}),
         ("sudo", {"iptables": None}),
     ],
@@ -209,6 +213,51 @@ def test_where_only_nft_is_its_reason_is_told() -> None:
         tools(NO_IPTABLES, {"nftcheck": old})
     with pytest.raises(NotPrivileged, match="you must be root"):
         tools(NO_IPTABLES, USER, {"sudonftcheck": NO_SUDO}, uid=1000)
+
+
+OLD_NFT: dict[str, str | Result] = {
+    "nftcheck": Result("Error: syntax error, unexpected counter", 1),
+    "nftplain": "nftables v0.9.8 (E.D.S.)",
+}
+
+
+def test_an_old_nft_is_told_with_the_least_version_that_will_do() -> None:
+    """Where nothing else translates; beside iptables it does what it can."""
+    with pytest.raises(FirewallTooOld) as caught:
+        tools(NO_IPTABLES, OLD_NFT)
+    assert caught.value.details == {
+        "firewall": "nftables",
+        "found": "0.9.8",
+        "least": "1.0.2",
+    }
+    found = tools(OLD_NFT)
+    assert found == replace(ON_DEBIAN, nft=False)
+    assert found.nft_rules
+    # What fails for another reason is told in its own words.
+    new = {**OLD_NFT, "nftplain": "nftables v1.1.0 (Commodore Bullmoose)"}
+    with pytest.raises(FirewallFailed, match="unexpected counter"):
+        tools(NO_IPTABLES, new)
+
+
+def test_an_account_may_use_an_old_nft_as_far_as_sudo_lets_it() -> None:
+    """By the same lines."""
+    by_sudo: dict[str, str | Result] = {
+        "nftplain": Result("nftables v0.9.8 (E.D.S.)\nOperation not permitted", 1),
+        "sudonftcheck": Result("Error: syntax error, unexpected counter", 1),
+        "sudonftplain": "",
+    }
+    assert tools(USER, by_sudo, uid=1000).nft_rules
+    assert not tools(USER, by_sudo, {"sudonftuse": FAILED}, uid=1000).nft_rules
+    with pytest.raises(FirewallTooOld):
+        tools(NO_IPTABLES, USER, by_sudo, uid=1000)
+
+
+def test_an_iptables_that_can_not_wait_is_too_old() -> None:
+    """Nftables beside it will do."""
+    old = {"iptables": "iptables v1.4.21"}
+    assert tools(old).iptables is None
+    with pytest.raises(FirewallTooOld, match=r"1\.4\.21"):
+        tools(old, NO_NFT)
 
 
 def asked(command: str) -> Result:

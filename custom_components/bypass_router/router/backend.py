@@ -57,6 +57,8 @@ def choose(
     admitting: tuple[Hook, ...] = (MANGLE, FWD) if tools.mangle else (FWD,)
     if tools.nft:
         translators.append(Nftables(context, sudo=tools.sudo))
+    if tools.nft or tools.nft_rules:
+        # An nft that is too old for our table still has others' tables to show.
         by_iptables = "nf_tables" in {
             found.variant for found in (tools.iptables, tools.other) if found
         }

@@ -147,6 +147,12 @@ class FirewallMissing(RouterError):
     key = "firewall_missing"
 
 
+class FirewallTooOld(FirewallMissing):
+    """The one that the router has can't do what we need."""
+
+    key = "firewall_too_old"
+
+
 class FirewallNotThere(RouterError):
     """The firewall that the user has chosen is not on the router, or too old."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 import re
 
-from ..errors import BadOutput, FirewallFailed, FirewallMissing
+from ..errors import BadOutput, FirewallFailed, FirewallMissing, FirewallTooOld
 from ..ssh.script import Result, Script
 from .legacy import NAMES
 
@@ -18,6 +18,8 @@ VARIANTS = ("legacy", "nft")
 # all the same.
 _INCOMPATIBLE = ("is incompatible, use 'nft' tool", "Parsing nftables rule failed")
 
+# Its `iptables-restore` is the first that waits for another program.
+_LEAST = "1.6.2"
 _IPTABLES = re.compile(
     r"iptables v([0-9]{1,4}(?:\.[0-9]{1,4}){0,3})(?: \((legacy|nf_tables)\))?"
 )
@@ -80,7 +82,16 @@ def read_version(sections: Mapping[str, Result]) -> Iptables:
         raise FirewallMissing
     if not version.ok:
         raise FirewallFailed(command="iptables -V", message=version.message)
-    return _parsed(version, "iptables")
+    found = _parsed(version, "iptables")
+    if is_older(found.version, _LEAST):
+        raise FirewallTooOld(firewall="iptables", found=found.version, least=_LEAST)
+    return found
+
+
+def is_older(version: str, least: str) -> bool:
+    """Return whether a version comes before another one."""
+    found, needed = (tuple(map(int, text.split("."))) for text in (version, least))
+    return found < needed
 
 
 def _parsed(version: Result, command: str) -> Iptables:

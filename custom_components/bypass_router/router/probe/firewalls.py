@@ -3,14 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
+import re
 
 from ..conntrack import uses
-from ..errors import BadOutput, FirewallFailed, FirewallMissing, NotPrivileged
+from ..errors import (
+    BadOutput,
+    FirewallFailed,
+    FirewallMissing,
+    FirewallTooOld,
+    NotPrivileged,
+)
 from ..iptables.legacy import is_absent
 from ..iptables.variants import (
     Iptables,
     add_variants,
     incompatible,
+    is_older,
     read_variants,
     read_version,
 )
@@ -32,6 +40,18 @@ _CHANGE_TEST = "iptables-restore --noflush --wait 5"
 _MANGLE_TEST = "iptables --wait 5 -t mangle -S"
 _NFT_LOOK_TEST = "nft -t -s -a list ruleset"
 _NFT_CHECK_TEST = "nft -c -f -"
+# What an older nft takes as well; the version tells what it lacks.
+_NFT_PLAIN_TEST = (
+    f"sh -c 'nft -v; {_NFT_LOOK_TEST} >/dev/null && exec {_NFT_CHECK_TEST}'"
+)
+_NFT_VERSION = re.compile(r"^nftables v([0-9]{1,4}(?:\.[0-9]{1,4}){1,3})", re.MULTILINE)
+_LEAST_NFT = "1.0.2"
+_FLOW = "ct original ip daddr 192.0.2.2 meta l4proto tcp ct original proto-dst 80-81"
+_PLAIN_LINES = [
+    "add table ip ha_bypass_check",
+    "add chain ip ha_bypass_check f { type filter hook forward priority 0; }",
+    f'add rule ip ha_bypass_check f {_FLOW} accept comment "check"',
+]
 _NFT_TESTS = (_NFT_LOOK_TEST, f"nft list table {TABLE}", "nft -f -")
 # To see whether nft knows all that our table is made of; no router's real address.
 _ANY_SITE = RouterContext("check", IPv4Interface("192.0.2.2/24"))
@@ -67,6 +87,8 @@ class Tools:
     """Whether the account may look at the mangle table."""
     nft: bool = False
     """Whether `nft` takes our table."""
+    nft_rules: bool = False
+    """Whether it can at least show rules, and put accepts into others' chains."""
     listens: bool = False
     """Whether the account may listen to `nft monitor`."""
     conntrack: bool = False
@@ -88,7 +110,10 @@ def add_tools(script: Script) -> None:
     script.otherwise("sudonft", f"{SUDO}-l nft monitor")
     lines = check_lines(_ANY_SITE)
     script.feed("nftcheck", _NFT_CHECK_TEST, lines)
-    script.feed("sudonftcheck", asking(_NFT_CHECK_TEST, run=_NFT_CHECK_TEST), lines)
+    script.feed("nftplain", _NFT_PLAIN_TEST, _PLAIN_LINES, otherwise=True)
+    check = asking(_NFT_CHECK_TEST, run=_NFT_CHECK_TEST)
+    script.feed("sudonftcheck", check, lines)
+    script.feed("sudonftplain", check, _PLAIN_LINES, otherwise=True)
     script.run("sudonftuse", asking(*_NFT_TESTS))
     script.run("conntrack", "sh -c 'command -v conntrack'")
     script.run("sudoconntrack", asking(*_CONNTRACK_TESTS))
@@ -117,6 +142,7 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
     if not nft and not root:
         sudo_nft = sections["sudonftcheck"].ok and sections["sudonftuse"].ok
         nft, sudo = sudo_nft, sudo or sudo_nft
+    plain = _allows_plain(sections, root=root)
     if not nft and (found := _denied_nft(sections)):
         denied["nftables"] = found
     if refused and not nft:
@@ -139,10 +165,20 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
         absent=_absent_tables(sections["names"]),
         mangle=root or sections["sudomangle"].ok,
         nft=nft,
+        nft_rules=nft or plain,
         listens=sections["nft"].ok or (sudo and sections["sudonft"].ok),
         conntrack=conntrack,
         denied=denied,
     )
+
+
+def _allows_plain(sections: Mapping[str, Result], *, root: bool) -> bool:
+    """Return whether an nft that does not take our table can do the rest."""
+    if (direct := sections.get("nftplain")) and direct.ok:
+        return True
+    by_sudo = sections.get("sudonftplain")
+    allowed = by_sudo is not None and by_sudo.ok and sections["sudonftuse"].ok
+    return allowed and not root
 
 
 def _denied_nft(sections: Mapping[str, Result]) -> Denied | None:
@@ -177,6 +213,10 @@ def _because_of_nft(
     if denied:
         return NotPrivileged(command=denied.command, message=denied.message)
     check = direct if root or by_sudo.ok or refused_by_sudo(by_sudo) else by_sudo
+    plain = sections.get("nftplain")
+    version = _NFT_VERSION.search(plain.output) if plain else None
+    if version and is_older(version[1], _LEAST_NFT):
+        return FirewallTooOld(firewall="nftables", found=version[1], least=_LEAST_NFT)
     if "Operation not permitted" in check.output:
         return NotPrivileged(command=_NFT_CHECK_TEST, message=check.message)
     return FirewallFailed(command=_NFT_CHECK_TEST, message=check.message)

@@ -146,15 +146,24 @@ class Script:
         return self
 
     def feed(
-        self, label: str, command: str, lines: list[str], *, follows: bool = False
+        self,
+        label: str,
+        command: str,
+        lines: list[str],
+        *,
+        follows: bool = False,
+        otherwise: bool = False,
     ) -> Self:
         """Add a command that reads these lines on its stdin.
 
-        One that `follows` runs only if the one before it succeeded.
+        One that `follows` runs only if the one before it succeeded, and one that is
+        for `otherwise` only if that failed.
         """
         if any("\n" in line or self._word in line for line in lines):
             raise ValueError("a line for a command's stdin has a line break in it")
         condition = '[ "$status" = 0 ]' if follows else "true"
+        if otherwise:
+            condition = '[ "$status" != 0 ]'
         self._body += [
             f"if {condition}; then",
             f"printf '\\n{self._word} begin {self._checked(label)}\\n'",
@@ -165,7 +174,8 @@ class Script:
             f"printf '\\n{self._word} end %s\\n' \"$status\"",
             "fi",
         ]
-        self._labels[label] = (self._last, True) if follows else None
+        conditional = follows or otherwise
+        self._labels[label] = (self._last, follows) if conditional else None
         return self
 
     def __contains__(self, label: str) -> bool:
