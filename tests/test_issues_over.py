@@ -46,6 +46,7 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "refused_many": lambda issues: issues.refused(
         [(str(number), NotApplied()) for number in range(99)]
     ),
+    "bridged": lambda issues: issues.bridged("br-lan"),
     "kept_out": lambda issues: issues.kept_out([("Web", ["A rule drops it."])]),
     "kept_out_many": lambda issues: issues.kept_out(
         [(str(number), ["A rule drops it."]) for number in range(99)]

@@ -290,6 +290,13 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             ]
             for key, found in obstacles.items()
         }
+        bridges = (
+            one.seen["interface"]
+            for found in obstacles.values()
+            for one in found
+            if one.kind is Hindrance.BRIDGED
+        )
+        self._issues.bridged(next(bridges, None))
         subentries = self.config_entry.subentries
         self._issues.kept_out(
             [(subentries[key].title, said) for key, said in told.items() if said]

@@ -182,6 +182,14 @@ class Issues:
             },
         )
 
+    def bridged(self, interface: str | None) -> None:
+        """The LAN is a bridge that keeps forwards' packets; None: it does not."""
+        if interface:
+            words = {"interface": interface}
+            self._raise("bridged", severity=_ERROR, fix_with={}, placeholders=words)
+        else:
+            self._clear("bridged")
+
     def conflict(self, cause: str | None) -> None:
         """Something on the router removes the rules again and again."""
         self._raise(

@@ -99,6 +99,17 @@ class EnableForwarding(ConfirmedRepair):
         await router.enable_forwarding()
 
 
+class FreeBridge(ConfirmedRepair):
+    """Has the router's bridges leave the firewall alone."""
+
+    _failed = "not_freed"
+
+    @override
+    async def _repair(self, router: Router) -> None:
+        """Switch it off, and see what that has changed."""
+        await router.free_bridge()
+
+
 class CloseWithoutSwitch(ConfirmedRepair):
     """Turns forwards off whose switch was disabled while they were on."""
 
@@ -261,6 +272,8 @@ async def async_create_fix_flow(
         return AcceptHostKey(data["entry_id"], data)
     if issue_id.startswith("ip_forward_"):
         return EnableForwarding(data["entry_id"])
+    if issue_id.startswith("bridged_"):
+        return FreeBridge(data["entry_id"])
     if issue_id.startswith("without_switch_"):
         return CloseWithoutSwitch(data["entry_id"])
     if issue_id.startswith("hand_made_"):

@@ -288,6 +288,7 @@ async def does_the_rest(lab: Lab, router: Router) -> None:
     await router.rules.apply([])
     lab.bypass.sysctl("net.ipv4.ip_forward", "0")
     await router.enable_forwarding()
+    await router.free_bridge()
 
 
 def unused(lab: Lab, sudoers: str) -> list[str]:
@@ -500,6 +501,7 @@ FORBIDDEN = (
     "nft list table ip ha_bypass_watch_01234567 -f /etc/shadow",
     "sysctl -w net.ipv4.ip_forward=0",
     "sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0",
+    "sysctl -w net.bridge.bridge-nf-call-iptables=1",
     "conntrack -F",
     "conntrack -L -d 192.168.50.2 -z",
     "conntrack -D -p tcp -d 192.168.50.2",

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
+from .bridge import Bridge
 from .errors import FirewallNotThere, NotPrivileged
 from .iptables.chains import Chains
 from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
@@ -42,11 +43,16 @@ def chosen_backend(tools: Tools, asked: Backend) -> Backend:
 
 
 def choose(
-    context: RouterContext, interface: str, tools: Tools, asked: Backend
+    context: RouterContext,
+    interface: str,
+    tools: Tools,
+    asked: Backend,
+    *,
+    bridge: bool = False,
 ) -> Ruleset:
     """Return all the places where a forward has rules on a router.
 
-    The address stands on the interface.
+    The address stands on the interface, which may be a bridge.
 
     The translator that is not chosen is there too, as one that is to hold nothing:
     what it held before moves over. Raises FirewallNotThere.
@@ -86,6 +92,8 @@ def choose(
             translators.append(_chains(context, tools, tools.other, stale))
         others.append(_chains(context, tools, tools.other, hooks))
     others.append(Routing(context, interface, sudo=tools.sudo))
+    if bridge:
+        others.append(Bridge(context, interface))
     return Ruleset(context, translators, others)
 
 

@@ -60,7 +60,7 @@ class LiveRules:
         self._context = context
         self._probe = probe
         self._backend = backend
-        self.ruleset = choose(context, probe.interface, probe.tools, backend)
+        self.ruleset = self._choose(context)
         """All places of the rules on this router."""
         self._lock = asyncio.Lock()
         self._snapshot: Snapshot | None = None
@@ -79,6 +79,13 @@ class LiveRules:
         """Called when the rules were read."""
         self.changes = Transactions(self._run)
         """The changes that the router was asked for."""
+
+    def _choose(self, context: RouterContext) -> Ruleset:
+        """Return all places of an owner's rules. Raises FirewallNotThere."""
+        probe = self._probe
+        return choose(
+            context, probe.interface, probe.tools, self._backend, bridge=probe.bridge
+        )
 
     async def read(self) -> Live:
         """Return what the router's kernel does now. One round trip."""
@@ -184,9 +191,7 @@ class LiveRules:
             # What was read is kept by places, which may be others for another owner.
             self._snapshot = None
             try:
-                ruleset = choose(
-                    context, self._probe.interface, self._probe.tools, self._backend
-                )
+                ruleset = self._choose(context)
                 (await self._apply([], ruleset)).checked()
             finally:
                 self._snapshot = None

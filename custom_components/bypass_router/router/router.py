@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from shlex import quote
 from typing import Self
 
 from .backend import Backend
+from .bridge import SETTING, calls_firewall, look
 from .conntrack import close_connections, forget_untranslated
 from .errors import ClosingRefused, ConnectionsStay, FewSessions, NotPrivileged
 from .forward import Forward, Transport
@@ -203,6 +205,26 @@ class Router:
         sections = await self._session.run(script)
         if sections["forward"].output != "1":
             raise NotPrivileged(command=command, message=sections["enable"].message)
+
+    async def free_bridge(self) -> None:
+        """Have bridges leave the firewall alone, until the router restarts.
+
+        Raises NotPrivileged if they do not, in the words of the router.
+        """
+        command = f"sysctl -w {SETTING}=0"
+        sudo, bridge = self.probe.sudo, self.probe.interface
+        script = Script().run("all", as_root(command, sudo=sudo))
+        script.run("look", look(bridge))
+        sections = await self._session.run(script)
+        everywhere, here = calls_firewall(sections["look"])
+        if here and not everywhere:
+            command = f"ip link set dev {quote(bridge)} type bridge nf_call_iptables 0"
+            script = Script().run("all", as_root(command, sudo=sudo))
+            script.run("look", look(bridge))
+            sections = await self._session.run(script)
+            everywhere, here = calls_firewall(sections["look"])
+        if everywhere or here:
+            raise NotPrivileged(command=command, message=sections["all"].message)
 
     async def install_key(self, private_key: str) -> None:
         """Let a key log in to this account, beside those that can already.

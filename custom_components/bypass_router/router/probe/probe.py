@@ -17,6 +17,7 @@ _ADDRESS = re.compile(
 _MAC = re.compile(
     r"^/sys/class/net/([^/\s]+)/address ((?:[0-9a-f]{2}:){5}[0-9a-f]{2})$", re.MULTILINE
 )
+_BRIDGE = re.compile(r"^/sys/class/net/([^/\s]+)/bridge$", re.MULTILINE)
 _SOURCE = re.compile(r"\bsrc (\d+\.\d+\.\d+\.\d+)")
 _BOOT_ID = re.compile(r"[0-9a-f-]{36}")
 _SINGLE = 32
@@ -45,6 +46,8 @@ class Probe:
     kernel: str = ""
     addresses: frozenset[IPv4Address] = frozenset()
     """Every IPv4 address of the router, on whatever interface."""
+    bridge: bool = False
+    """Whether the interface is a bridge."""
     rights: Rights = field(default_factory=Rights)
     """What sudo says of the account; nothing of root's."""
 
@@ -66,7 +69,8 @@ def probe_script() -> Script:
     script.run(
         "hardware",
         """sh -c 'for file in /sys/class/net/*/address; do """
-        """echo "$file $(cat "$file")"; done'""",
+        """echo "$file $(cat "$file")"; """
+        """[ ! -d "${file%/*}/bridge" ] || echo "${file%/*}/bridge"; done'""",
     )
     script.run("forward", "cat /proc/sys/net/ipv4/ip_forward")
     script.run("boot", "cat /proc/sys/kernel/random/boot_id")
@@ -87,6 +91,7 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
     tools = read_tools(sections, uid)
     interface, address = _lan(sections)
     mac = dict(_MAC.findall(sections["hardware"].output)).get(interface)
+    bridges = _BRIDGE.findall(sections["hardware"].output)
     boot_id = _BOOT_ID.fullmatch(sections["boot"].output)
     name = _NAME.search(sections["system"].output)
     return Probe(
@@ -102,6 +107,7 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
         else "",
         system=(printable(name[1]) if name else "") or "Linux",
         kernel=printable(sections["kernel"].output) if sections["kernel"].ok else "",
+        bridge=interface in bridges,
         addresses=frozenset(address.ip for _, address in _owned(sections)),
     )
 
