@@ -5,13 +5,15 @@ from typing import Any
 
 from .bridge import Bridge
 from .errors import FirewallNotThere, NotPrivileged
-from .iptables.chains import Chains
+from .iptables.chains import Chains, Variant
 from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables.variants import Iptables
 from .nftables.foreign_chains import ForeignChains
 from .nftables.table import Nftables
 from .probe.firewalls import Tools
-from .routing.part import Routing
+from .routing.iptables_marks import IptablesMarks
+from .routing.nft_marks import NftMarks
+from .routing.part import Marks, Routing
 from .rules.base import Part, RouterContext, Translator
 from .rules.ruleset import Ruleset
 
@@ -91,10 +93,32 @@ def choose(
             # What we had there moves over as well, when the host's rules have moved.
             translators.append(_chains(context, tools, tools.other, stale))
         others.append(_chains(context, tools, tools.other, hooks))
-    others.append(Routing(context, interface, sudo=tools.sudo))
+    marks = _marks(context, tools)
+    others.append(Routing(context, interface, sudo=tools.sudo, marks=marks))
     if bridge:
         others.append(Bridge(context, interface))
     return Ruleset(context, translators, others)
+
+
+def _marks(context: RouterContext, tools: Tools) -> Marks | None:
+    """Return where answers are marked; None where the account is not let."""
+    if not tools.routes:
+        return None
+    if tools.nft and tools.nft_marks:
+        return NftMarks(context, sudo=tools.sudo)
+    if tools.iptables and tools.mangle:
+        return IptablesMarks(
+            context,
+            sudo=tools.sudo,
+            command=tools.iptables.command,
+            variant=_variant(tools.iptables),
+        )
+    return None
+
+
+def _variant(iptables: Iptables) -> Variant:
+    """Return the variant, by its name."""
+    return "legacy" if iptables.variant == "legacy" else "nf_tables"
 
 
 def _chains(
@@ -105,7 +129,7 @@ def _chains(
         context,
         sudo=tools.sudo,
         command=iptables.command,
-        variant="legacy" if iptables.variant == "legacy" else "nf_tables",
+        variant=_variant(iptables),
         hooks=hooks,
         absent=tools.absent,
     )

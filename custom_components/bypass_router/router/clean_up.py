@@ -6,10 +6,16 @@ make it, so it is left alone where it is none.
 
 from .iptables.rules import FWD, MANGLE, POST, PRE
 from .nftables.elements import TABLE
-from .routing.ip_rule import TAG as ROUTING
+from .routing.iptables_marks import CHAIN as MARKING
+from .routing.nft_marks import ANSWERS_TABLE
+from .routing.questions import TABLE as ROUTES
+from .routing.ways import TAG as ROUTING
 
 _CHAINS = " ".join(
-    f"{at.table}/{at.builtin}/{at.chain}" for at in (PRE, POST, FWD, MANGLE)
+    (
+        *(f"{at.table}/{at.builtin}/{at.chain}" for at in (PRE, POST, FWD, MANGLE)),
+        f"mangle/PREROUTING/{MARKING}",
+    )
 )
 CLEAN_UP = f"""\
 for i in iptables iptables-nft iptables-legacy; do
@@ -27,6 +33,7 @@ for i in iptables iptables-nft iptables-legacy; do
 done 2>/dev/null
 if command -v nft >/dev/null; then
   nft delete table {TABLE} 2>/dev/null || :
+  nft delete table {ANSWERS_TABLE} 2>/dev/null || :
   nft -a list ruleset 2>/dev/null | awk '
     $1 == "table" {{ table = $2 " " $3 }}
     $1 == "chain" {{ chain = $2 }}
@@ -34,4 +41,5 @@ if command -v nft >/dev/null; then
       print "delete rule " table " " chain " handle " $NF
     }}' | nft -f -
 fi
-ip -4 rule flush protocol {ROUTING} 2>/dev/null || :"""
+ip -4 rule flush protocol {ROUTING} 2>/dev/null || :
+ip -4 route flush table {ROUTES} protocol {ROUTING} 2>/dev/null || :"""

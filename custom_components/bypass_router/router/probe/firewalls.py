@@ -24,6 +24,8 @@ from ..iptables.variants import (
 )
 from ..nftables.elements import TABLE
 from ..nftables.table import check_lines
+from ..routing.nft_marks import LISTING
+from ..routing.shared import commands
 from ..rules.base import RouterContext
 from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO, asking, refused_by_sudo, refused_of
@@ -55,6 +57,8 @@ _PLAIN_LINES = [
 _NFT_TESTS = (_NFT_LOOK_TEST, f"nft list table {TABLE}", "nft -f -")
 # To see whether nft knows all that our table is made of; no router's real address.
 _ANY_SITE = RouterContext("check", IPv4Interface("192.0.2.2/24"))
+_MARKS_TEST = LISTING
+_ROUTES_TESTS = tuple(commands(_ANY_SITE, "lan"))
 _CONNTRACK_TESTS = tuple(uses(_ANY_SITE.address.ip, IPv4Address("192.0.2.1")))
 
 
@@ -89,6 +93,10 @@ class Tools:
     """Whether `nft` takes our table."""
     nft_rules: bool = False
     """Whether it can at least show rules, and put accepts into others' chains."""
+    nft_marks: bool = False
+    """Whether the account may look at the table that marks answers."""
+    routes: bool = False
+    """Whether the account may set the rule of routing for what is marked."""
     listens: bool = False
     """Whether the account may listen to `nft monitor`."""
     conntrack: bool = False
@@ -115,6 +123,8 @@ def add_tools(script: Script) -> None:
     script.feed("sudonftcheck", check, lines)
     script.feed("sudonftplain", check, _PLAIN_LINES, otherwise=True)
     script.run("sudonftuse", asking(*_NFT_TESTS))
+    script.run("sudomarks", asking(_MARKS_TEST))
+    script.run("sudoroutes", asking(*_ROUTES_TESTS))
     script.run("conntrack", "sh -c 'command -v conntrack'")
     script.run("sudoconntrack", asking(*_CONNTRACK_TESTS))
 
@@ -166,6 +176,8 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
         mangle=root or sections["sudomangle"].ok,
         nft=nft,
         nft_rules=nft or plain,
+        nft_marks=root or not sudo or sections["sudomarks"].ok,
+        routes=root or sections["sudoroutes"].ok,
         listens=sections["nft"].ok or (sudo and sections["sudonft"].ok),
         conntrack=conntrack,
         denied=denied,

@@ -1,132 +1,219 @@
-"""Rules of routing, where a proxy's tunnel would take a target's answers.
+"""Answers go back the way the request came, whatever else leads packets away.
 
-A proxy with a tunnel has the kernel route by rules of its own, before the main table.
-What a forward's target answers is led into the tunnel then. A rule of ours, one a
-transport, stands before them and leaves those answers to the main table. They bear no
-tag that could tell a forward; a preference of each owner's own tells whose they are.
+A proxy's tunnel, a VPN or a policy for one device has the kernel route what a target
+answers elsewhere than to the main router, from where the request came. Where the kernel
+says so, the answers of our forwards are marked, and a rule of routing in front of all
+others leads what has the mark to a table of ours: to the main router. Elsewhere nothing
+of ours is there.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
-from dataclasses import dataclass
-from shlex import quote
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Protocol
 from zlib import crc32
 
 from ..forward import Forward, PortRange
 from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag
-from ..rules.obstacles import Obstacle
+from ..rules.obstacles import Hindrance, Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
-from .ip_rule import RouteRule, has_policy_routing, reply_is_diverted, route_rules
+from .ip_rule import RouteRule, route_rules
+from .marks import Marked, MarksState, marked_of
+from .questions import question
+from .shared import Shared
+from .ways import Ways, read_ways
 
 # Before what proxies, VPNs and the like take, from 1000 on.
 _FIRST_PREFERENCE = 200
 _PREFERENCES = 800
 _DNS = PortRange(53, 53)
-# Only asked for the way there: no packet is sent.
-_INTERNET = "192.0.2.1"
+
+
+class Marks(Protocol):
+    """Where a forward's answers are marked."""
+
+    def add_read(self, script: Script) -> None:
+        """Add the command that prints what is marked."""
+
+    def read(self, sections: Mapping[str, Result]) -> MarksState:
+        """Return what it printed. Raises FirewallFailed, NotPrivileged, BadOutput."""
+
+    def steps(self, wanted: AbstractSet[Marked], state: MarksState) -> list[PlanStep]:
+        """Return the change after which the owner has exactly these marked."""
+
+    def looks(self, *, heard: bool) -> list[str]:
+        """Return commands whose output changes when the marks do."""
+
+    def rules(self, wanted: Collection[Marked]) -> list[str]:
+        """Return what marks, for people to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingState:
-    """Whether answers are led astray, and the rules of ours against it."""
+    """Which way answers take, what is marked, and rules by the flow."""
 
-    diverted: bool = False
-    rules: frozenset[RouteRule] = frozenset()
+    ways: Ways = field(default=Ways())
+    marks: MarksState = field(default=MarksState())
+    flows: frozenset[RouteRule] = frozenset()
+    """Of this owner's."""
 
 
 class Routing:
-    """Our rules of routing."""
+    """Our rules of routing, and what marks the packets that they are for."""
 
-    def __init__(self, context: RouterContext, interface: str, *, sudo: bool) -> None:
-        """Take the context, and the interface that its address stands on."""
+    def __init__(
+        self,
+        context: RouterContext,
+        interface: str,
+        *,
+        sudo: bool,
+        marks: Marks | None,
+    ) -> None:
+        """Take the context, and the interface that its address stands on.
+
+        Without anything that marks, answers are led by rules for each flow.
+        """
+        self._context = context
+        self._interface = interface
+        self._marks = marks
         self._ip = as_root("ip", sudo=sudo)
+        self._shared = Shared(context, interface, sudo=sudo)
+        self._question = question(context.address, interface)
         self._preference = (
             _FIRST_PREFERENCE + crc32(context.owner.encode()) % _PREFERENCES
         )
-        self._interface = interface
-        hosts = context.address.network
-        # Any host of the LAN but the router; what it is routed by goes for all.
-        last = hosts.broadcast_address - 1
-        self._host = last if last != context.address.ip else last - 1
 
     def add_read(self, script: Script) -> None:
         """Add the commands that print the rules, and the way that answers take."""
-        script.run("routing.rules", "ip -4 rule show")
-        script.run(
-            "routing.answer",
-            f"ip -4 route get {_INTERNET} from {self._host}"
-            f" iif {quote(self._interface)}",
-        )
-        script.run("routing.main", "ip -4 route show table main")
+        script.run("routing", self._question)
+        if self._marks:
+            self._marks.add_read(script)
 
     def read(self, sections: Mapping[str, Result]) -> RoutingState:
         """Return what those commands printed.
 
-        Nothing where `ip` is busybox's, which has no rules for ports.
+        Raises FirewallFailed, NotPrivileged and BadOutput.
         """
-        rules, answer, main = (
-            sections[f"routing.{name}"] for name in ("rules", "answer", "main")
+        marks = self._marks.read(sections) if self._marks else MarksState()
+        result = sections["routing"]
+        if not result.ok:
+            return RoutingState(marks=marks)
+        ways = read_ways(
+            result.output,
+            self._context.address,
+            self._interface,
+            self._context.main_router,
         )
-        if not rules.ok:
-            return RoutingState()
         return RoutingState(
-            diverted=has_policy_routing(rules.output)
-            and answer.ok
-            and main.ok
-            and reply_is_diverted(answer.output, main.output),
-            rules=frozenset(
+            ways,
+            marks,
+            frozenset(
                 rule
-                for rule in route_rules(rules.output)
+                for rule in route_rules(result.output)
                 if rule.preference == self._preference
             ),
         )
 
-    def tags(self, _: RoutingState) -> AbstractSet[Tag]:
-        """Return nothing: a rule serves every forward that needs the same."""
-        return frozenset()
+    def tags(self, state: RoutingState) -> AbstractSet[Tag]:
+        """Return the tags of what is marked; a rule by the flow has none."""
+        return {marked.tag for marked in state.marks.marked}
 
     def carries(self, forward: Forward, state: RoutingState) -> bool:
-        """Return whether the target's answers leave by the main table."""
-        return not state.diverted or state.rules.issuperset(self._rules_of(forward))
+        """Return whether all that can be done for its answers is."""
+        if self._marks is None:
+            return state.flows.issuperset(self._flows_of(forward, state))
+        tag = Tag(self._context.owner, forward.id)
+        wanted = self._marked_of(forward, state)
+        if wanted != {it for it in state.marks.marked if it.tag == tag}:
+            return False
+        return not wanted or (state.marks.sound and self._shared.stands(state.ways))
 
     def problems(self, forward: Forward, state: RoutingState) -> AbstractSet[Problem]:
         """Return whether its answers would go into a tunnel."""
-        return set() if self.carries(forward, state) else {Problem.MISROUTED}
+        if self._is_lost(forward, state) or not self.carries(forward, state):
+            return {Problem.MISROUTED}
+        return set()
+
+    def _is_lost(self, forward: Forward, state: RoutingState) -> bool:
+        """Return whether its answers are led away though all that can be done is."""
+        ways = state.ways
+        if not any(forward.target in network for network in ways.diverted):
+            return False
+        if self._marks is None:
+            return not ways.by_rules
+        return ways.gateway is None or ways.misled
 
     def steps(
         self, desired: Collection[Forward], state: RoutingState
     ) -> list[PlanStep]:
         """Return the smallest change after which exactly `desired` is here."""
-        wanted = frozenset(
-            rule
-            for forward in (desired if state.diverted else ())
-            for rule in self._rules_of(forward)
+        ways = state.ways
+        flows = frozenset(
+            rule for forward in desired for rule in self._flows_of(forward, state)
         )
-        return [
-            *(
-                PlanStep(Phase.ALLOW, f"{self._ip} rule add {rule}", ())
-                for rule in sorted(wanted - state.rules, key=str)
-            ),
-            *(
-                PlanStep(Phase.REVOKE, f"{self._ip} rule del {rule}", ())
-                for rule in sorted(state.rules - wanted, key=str)
-            ),
+        steps = [
+            PlanStep(Phase.ALLOW, f"{self._ip} rule add {rule}", ())
+            for rule in sorted(flows - state.flows, key=str)
         ]
+        if self._marks:
+            owner = self._context.owner
+            wanted = {
+                marked
+                for forward in desired
+                for marked in self._marked_of(forward, state)
+            }
+            others = any(it.tag.owner != owner for it in state.marks.marked)
+            if wanted:
+                steps += self._shared.additions(ways)
+            steps += self._marks.steps(wanted, state.marks)
+            if wanted or not others:
+                steps += self._shared.losses(ways, needed=bool(wanted))
+        steps += [
+            PlanStep(Phase.REVOKE, f"{self._ip} rule del {rule}", ())
+            for rule in sorted(state.flows - flows, key=str)
+        ]
+        return steps
 
     def rules(self, forward: Forward) -> list[str]:
         """Return the rules that a forward may have here, for people to read."""
-        return [f"ip rule add {rule}" for rule in self._rules_of(forward)]
+        if self._marks is None:
+            return [f"ip rule add {rule}" for rule in self._rules_of(forward)]
+        anywhere = Ways(frozenset({IPv4Network("0.0.0.0/0")}))
+        lan = self._context.address.network
+        marked = list(marked_of(forward, self._context.owner, lan, anywhere))
+        return [*self._marks.rules(marked), *self._shared.commands(anywhere)]
 
-    def obstacles(self, _: Forward, __: RoutingState) -> Iterable[Obstacle]:
-        """Return nothing: what is in the way here goes, or is let be."""
-        return ()
+    def obstacles(self, forward: Forward, state: RoutingState) -> Iterable[Obstacle]:
+        """Yield that no one knows where its answers belong, if that is so."""
+        if self._marks and self._is_lost(forward, state) and not state.ways.gateway:
+            seen = {"interface": state.ways.by or self._interface}
+            yield Obstacle(Hindrance.NO_GATEWAY, seen)
 
     def looks(self, *, heard: bool) -> list[str]:
         """Return commands whose output changes when our rules do."""
-        return [] if heard else ["ip -4 rule show"]
+        marks = self._marks.looks(heard=heard) if self._marks else []
+        return marks if heard else [self._question, *marks]
+
+    def _marked_of(self, forward: Forward, state: RoutingState) -> set[Marked]:
+        """Return what has to be marked of a forward."""
+        if state.ways.gateway is None:
+            return set()
+        lan = self._context.address.network
+        return set(marked_of(forward, self._context.owner, lan, state.ways))
+
+    def _flows_of(self, forward: Forward, state: RoutingState) -> Iterator[RouteRule]:
+        """Yield the rules by the flow that a forward needs."""
+        ways = state.ways
+        if (
+            self._marks is None
+            and ways.by_rules
+            and any(forward.target in network for network in ways.diverted)
+        ):
+            yield from self._rules_of(forward)
 
     def _rules_of(self, forward: Forward) -> Iterator[RouteRule]:
-        """Yield the rules that a forward needs."""
+        """Yield the rules by the flow that a forward may need."""
         ports = forward.target_ports
         for transport in forward.protocol.transports:
             yield RouteRule(self._preference, forward.target, transport, ports)

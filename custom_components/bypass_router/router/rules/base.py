@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 import re
 from typing import ClassVar, Protocol, Self, override
 
@@ -45,6 +45,8 @@ class RouterContext:
     """A short id of this Home Assistant, in lower case letters and digits."""
     address: IPv4Interface
     """The router's LAN address, with the LAN's prefix."""
+    main_router: IPv4Address | None = None
+    """The main router's address, where the user has said it."""
 
 
 @dataclass(frozen=True, slots=True)

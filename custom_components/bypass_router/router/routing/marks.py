@@ -1,0 +1,69 @@
+"""What is marked of a forward, wherever that is done."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Final
+
+from ..forward import Forward, PortRange, Transport
+from ..rules.base import Tag
+from .ways import Ways
+
+PRIVATE: Final = tuple(
+    map(
+        IPv4Network,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+        ),
+    )
+)
+"""Clients from there may come by another interface than the LAN's, such as a VPN's."""
+_DNS = PortRange(53, 53)
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """One direction of a forward's connections over one transport."""
+
+    tag: Tag
+    transport: Transport
+    ports: PortRange
+    """The external ones."""
+    answers: bool = True
+
+    @property
+    def place(self) -> str:
+        """The set that holds it."""
+        return f"{'answers' if self.answers else 'requests'}_{self.transport}"
+
+
+@dataclass(frozen=True, slots=True)
+class MarksState:
+    """What is marked, for whomever."""
+
+    present: bool = False
+    sound: bool = False
+    """Whether what is marked really is."""
+    marked: frozenset[Marked] = field(default=frozenset())
+    entrances: int = 0
+    """How often a chain of the kernel's enters ours, where it has to."""
+
+
+def marked_of(
+    forward: Forward, owner: str, lan: IPv4Network, ways: Ways
+) -> Iterator[Marked]:
+    """Yield what has to be marked of a forward."""
+    tag = Tag(owner, forward.id)
+    answers = any(forward.target in network for network in ways.diverted)
+    names = ways.names and forward.target_ports.overlaps(_DNS)
+    requests = forward.target in lan and (ways.requests or names)
+    for transport in forward.protocol.transports:
+        if answers:
+            yield Marked(tag, transport, forward.external)
+        if requests:
+            yield Marked(tag, transport, forward.external, answers=False)

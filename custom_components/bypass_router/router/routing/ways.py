@@ -1,0 +1,355 @@
+"""Which way answers take, as the kernel has said; what `questions` ask is read here.
+
+All of it is what a router has printed: none of it becomes part of a command but numbers
+and addresses.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import count
+import re
+from typing import Final
+
+from .questions import MARK, TABLE
+
+TAG: Final = 217
+"""The protocol by which rules of routing and routes say whose they are; 0 to 255."""
+LAST_PREFERENCE: Final = 90
+"""Where our rule stands, if no one's stands before: proxies' and VPNs' come later."""
+
+_ANYWHERE = IPv4Network("0.0.0.0/0")
+_PART = re.compile(r"^#(\w+)$", re.MULTILINE)
+_TAGGED = rf"(?: proto(?:col)? {TAG})?\s*"
+_RULE = re.compile(r"([0-9]{1,10}):\s+(.*)")
+_KERNELS = re.compile(
+    r"(?:0:\s+from all lookup local|32766:\s+from all lookup main"
+    r"|32767:\s+from all lookup default)\s*"
+)
+_OLD = re.compile(rf".* lookup main proto(?:col)? {TAG}\s*")
+_OURS = {
+    "mark": re.compile(rf"from all fwmark {MARK} lookup {TABLE}{_TAGGED}"),
+    "bans": re.compile(
+        rf"from all fwmark {MARK} lookup main suppress_prefixlength 32{_TAGGED}"
+    ),
+}
+_FROM = re.compile(r"\bfrom ([0-9./]{7,18})(?= )")
+_LOOKED_UP = re.compile(r"\bfwmark (0x[0-9a-f]{1,8}|[0-9]{1,10})\b.* lookup ")
+_ROUTE = re.compile(
+    r"own (default|[0-9./]{7,18})(?: via ([0-9.]{7,15}))? dev (\S{1,64})"
+    rf" table {TABLE}(?: proto (\S{{1,32}}))?(?: .*)?"
+)
+_WAY = re.compile(r"way (main|table|host) ([0-9.]{7,15}) ([0-9]{1,10})")
+_DEFAULT = re.compile(r"default via ([0-9.]{7,15}) dev ")
+_KIND = re.compile(r"/sys/class/net/([^/\s]{1,64})/type:([0-9]{1,5})")
+_ASK = re.compile(
+    r"route get ([0-9.]{7,15}) from ([0-9.]{7,15}) iif \S{1,64}"
+    r"(?: mark (\S{1,10}))?(?: ipproto \w{3}( dport 53)?)?"
+)
+_ANSWER = re.compile(
+    r"(local )?([0-9.]{7,15}) from ([0-9.]{7,15})"
+    r"(?: via (?:inet6? )?(\S{1,64}))? dev (\S{1,64})(?: .*)?"
+)
+_FAILED = re.compile(r"Command failed -:([0-9]{1,6})")
+# As Linux numbers kinds of interfaces. A router that dials has a way of its own.
+_NO_TUNNELS = frozenset({"1", "512", "772"})
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Where a packet goes next."""
+
+    interface: str
+    gateway: str = ""
+    """Empty where the interface leads to one place only."""
+    local: bool = False
+    """Whether the router itself takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OurRule:
+    """A rule of routing of ours: `mark` leads to our table, `bans` stands before it."""
+
+    preference: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class OurRoute:
+    """A route in our table, by the LAN's interface."""
+
+    network: IPv4Network
+    gateway: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Which way answers take, and what of ours leads them."""
+
+    diverted: frozenset[IPv4Network] = frozenset()
+    """Where targets are whose answers are led away."""
+    by: str = ""
+    """The interface that takes them."""
+    requests: bool = False
+    """Whether what goes to the LAN is led away as well."""
+    names: bool = False
+    """Whether only that to port 53 is: proxies have rules of their own for it."""
+    gateway: IPv4Address | None = None
+    """The main router; None where nothing tells it."""
+    preference: int = LAST_PREFERENCE
+    """Where our rule is to stand: before all others'."""
+    bans: bool = False
+    """Whether main keeps some out by routes that lead nowhere."""
+    rules: frozenset[OurRule] = frozenset()
+    routes: frozenset[OurRoute] = frozenset()
+    misled: bool = False
+    """Whether even what has our mark is led away, by a rule that stands before ours."""
+    tagged: bool = True
+    """Whether this `ip` can say whose a rule is: busybox's can't."""
+    by_rules: bool = False
+    """Whether other rules of routing are there, and not main alone leads away."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the kernel has said to a question; no hop where it leads nowhere."""
+
+    to: IPv4Address
+    source: IPv4Address
+    mark: str
+    dns: bool
+    hop: Hop | None
+
+
+def read_ways(
+    text: str, lan: IPv4Interface, interface: str, chosen: IPv4Address | None
+) -> Ways:
+    """Return what the script has printed; `chosen` is the main router, if one said."""
+    parts = _parts(text)
+    rules = [
+        (int(found[1]), found[2])
+        for line in parts.get("rules", ())
+        if not _KERNELS.fullmatch(line) and (found := _RULE.fullmatch(line))
+    ]
+    ours = frozenset(
+        OurRule(preference, kind)
+        for preference, rule in rules
+        for kind, shape in _OURS.items()
+        if shape.fullmatch(rule)
+    )
+    others = [
+        (preference, rule)
+        for preference, rule in rules
+        if not _OLD.fullmatch(rule)
+        and not any(shape.fullmatch(rule) for shape in _OURS.values())
+    ]
+    told = parts.get("found", [])
+    gateway, sure = _gateway(parts, lan, chosen)
+    lowest = min((preference for preference, _ in others), default=LAST_PREFERENCE + 1)
+    routes = frozenset(_routes(told, interface))
+    judge = _Judge(
+        lan,
+        interface,
+        gateway,
+        sure,
+        dict(_KIND.findall("\n".join(parts.get("kinds", ())))),
+    )
+    answers = list(_answers(parts))
+    texts = [rule for _, rule in others]
+    diverted, by = judge.diverted([one for one in answers if one.mark != MARK], texts)
+    requests = [one for one in answers if one.to in lan.network and judge.leaves(one)]
+    return Ways(
+        diverted=diverted,
+        by=by,
+        requests=any(not one.dns for one in requests),
+        names=any(one.dns for one in requests),
+        gateway=gateway,
+        preference=max(2, min(LAST_PREFERENCE, lowest - 1)),
+        bans="ban" in told and "shut" not in told,
+        rules=ours,
+        routes=routes,
+        misled=any(
+            judge.misled(one, routes, bans="ban" in told)
+            for one in answers
+            if one.mark == MARK
+        ),
+        tagged="plain" not in parts,
+        by_rules=bool(others),
+    )
+
+
+def _parts(text: str) -> dict[str, list[str]]:
+    """Return the lines of each part of the answer."""
+    _, *rest = _PART.split(text)
+    return {
+        name: [line for line in body.split("\n") if line.strip()]
+        for name, body in zip(rest[::2], rest[1::2], strict=True)
+    }
+
+
+def _address(text: str) -> IPv4Address | None:
+    """Return the address of a text, or None if it is none."""
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        return None
+
+
+def _network(text: str) -> IPv4Network | None:
+    """Return the network of a text, or None if it is none."""
+    try:
+        return IPv4Network(_ANYWHERE if text == "default" else text, strict=False)
+    except ValueError:
+        return None
+
+
+def _gateway(
+    parts: Mapping[str, list[str]], lan: IPv4Interface, chosen: IPv4Address | None
+) -> tuple[IPv4Address | None, bool]:
+    """Return the main router, and whether that is sure.
+
+    What main has by the LAN, or else the one that any route leads to.
+    """
+    if chosen:
+        return chosen, True
+    for line in parts.get("default", ()):
+        if (found := _DEFAULT.match(line)) and (address := _address(found[1])):
+            return address, True
+    ways = [
+        (found[1], address, int(found[3]))
+        for line in parts.get("found", ())
+        if (found := _WAY.fullmatch(line))
+        and (address := _address(found[2]))
+        and address in lan.network
+        and address != lan.ip
+    ]
+    if main := [(metric, way) for kind, way, metric in ways if kind == "main"]:
+        return min(main)[1], True
+    for wanted in ("table", "host"):
+        by_kind = {address for kind, address, _ in ways if kind == wanted}
+        if len(by_kind) == 1:
+            return by_kind.pop(), False
+        if by_kind:
+            break
+    return None, False
+
+
+def _routes(lines: list[str], interface: str) -> Iterator[OurRoute]:
+    """Yield the routes in our table; one by another interface is none of ours."""
+    for line in lines:
+        if (
+            (found := _ROUTE.fullmatch(line))
+            and found[3] == interface
+            and (network := _network(found[1]))
+        ):
+            yield OurRoute(network, _address(found[2] or ""))
+
+
+def _answers(parts: Mapping[str, list[str]]) -> Iterator[_Answer]:
+    """Yield what was asked, with what was answered."""
+    if "plain" in parts:
+        for line in parts["plain"]:
+            if (found := _ANSWER.fullmatch(line)) and (
+                question := _ASK.match(f"route get {found[2]} from {found[3]} iif x")
+            ):
+                yield from _answered(question, found)
+        return
+    asked = [_ASK.fullmatch(line) for line in parts.get("found", ()) if "get" in line]
+    failed = {
+        int(number) for number in _FAILED.findall("\n".join(parts.get("failed", ())))
+    }
+    lines = iter(parts.get("answers", ()))
+    for number, question in zip(count(1), asked, strict=False):
+        if question is None:
+            continue
+        if number in failed:
+            yield from _answered(question, None)
+        elif found := _ANSWER.fullmatch(next(lines, "")):
+            yield from _answered(question, found)
+
+
+def _answered(
+    question: re.Match[str], found: re.Match[str] | None
+) -> Iterator[_Answer]:
+    """Yield one answer, if its addresses are any."""
+    to, source = _address(question[1]), _address(question[2])
+    if to and source:
+        hop = Hop(found[5], found[4] or "", bool(found[1])) if found else None
+        yield _Answer(to, source, question[3] or "", bool(question[4]), hop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Tells which answers are led away."""
+
+    lan: IPv4Interface
+    interface: str
+    gateway: IPv4Address | None
+    sure: bool
+    kinds: Mapping[str, str]
+
+    def diverted(
+        self, answers: list[_Answer], rules: list[str]
+    ) -> tuple[frozenset[IPv4Network], str]:
+        """Return the networks whose hosts' packets are led away, and where to."""
+        ways = [one for one in answers if one.to not in self.lan.network]
+        if not ways:
+            return frozenset(), ""
+        anyone = ways[0].source
+        straight = {
+            one.to for one in ways if one.source == anyone and not one.mark and one.hop
+        }
+        looked_up = {mark for rule in rules for mark in _LOOKED_UP.findall(rule)}
+        named = [
+            network
+            for rule in rules
+            for text in _FROM.findall(rule)
+            if (network := _network(text))
+        ]
+        found: set[IPv4Network] = set()
+        by = ""
+        for one in ways:
+            if one.hop is None:
+                away = one.to in straight and (
+                    one.mark in looked_up
+                    or (one.source != anyone and one.source in self.lan.network)
+                )
+            else:
+                away = self._is_away(one.hop, one.mark)
+            if not away:
+                continue
+            by = by or (one.hop.interface if one.hop else "")
+            if one.source == anyone:
+                found.add(_ANYWHERE)
+            else:
+                of = [network for network in named if one.source in network]
+                found.add(max(of, key=lambda it: it.prefixlen, default=_ANYWHERE))
+        return frozenset(found), by
+
+    def _is_away(self, hop: Hop, mark: str) -> bool:
+        """Return whether a hop is not the main router's."""
+        if hop.local:
+            # What has a mark is a TPROXY's; it is taken elsewhere.
+            return not mark and self.sure
+        if self.sure:
+            return hop != Hop(self.interface, str(self.gateway))
+        return (
+            hop.interface != self.interface
+            and self.kinds.get(hop.interface) not in _NO_TUNNELS
+        )
+
+    def leaves(self, answer: _Answer) -> bool:
+        """Return whether what goes to a host of the LAN is led elsewhere."""
+        hop = answer.hop
+        return bool(hop and not hop.local and hop.interface != self.interface)
+
+    def misled(
+        self, answer: _Answer, routes: frozenset[OurRoute], *, bans: bool
+    ) -> bool:
+        """Return whether what has our mark goes not where our table says."""
+        default = next((it.gateway for it in routes if it.network == _ANYWHERE), None)
+        if default is None or answer.to in self.lan.network:
+            return False
+        if answer.hop is None:
+            return not bans
+        return answer.hop != Hop(self.interface, str(default))

@@ -1,0 +1,127 @@
+"""Answers go back the way the request came, whatever leads packets elsewhere."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+
+import pytest
+
+from custom_components.bypass_router.router.backend import Backend
+from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.router import Router
+from tests.lab.by_hand import all_rules
+from tests.lab.exchange import Exchange
+from tests.lab.led_away import AWAY, LedAway
+from tests.lab.network import Lab
+from tests.lab.options import RouterOptions
+from tests.lab.proxies import Proxy
+
+from .client import connect
+
+PLAIN = Forward.parse(
+    "01PLAIN", protocol="both", external_port="9000", target="192.168.50.10"
+)
+KEPT = Forward.parse(
+    "02KEPT",
+    protocol="both",
+    external_port="9001-9003",
+    target="192.168.50.10",
+    keep_client_address=True,
+)
+FORWARDS = {forward.id: forward for forward in (PLAIN, KEPT)}
+PORTS = (9000, 9002)
+PROTOCOLS = ("tcp", "udp")
+
+
+def everything(lab: Lab) -> str:
+    """Return all rules of the router, of routing as well, and its routes."""
+    rules = lab.bypass.real("ip", "rule").stdout
+    routes = lab.bypass.real("ip", "-4", "route", "show", "table", "all").stdout
+    return f"{all_rules(lab)}\n{rules}\n{routes}"
+
+
+def tried(lab: Lab, *, timeout: float = 2.0) -> dict[str, Exchange]:
+    """Use both forwards, over both transports, from the internet and from the LAN."""
+    places = {
+        "internet": (lab.internet, lab.main.wan_address),
+        "LAN": (lab.other, lab.bypass.address),
+    }
+    return {
+        f"{port} over {protocol} from the {name}": node.exchange(
+            protocol, address, port, timeout=timeout
+        )
+        for (name, (node, address)), port, protocol in product(
+            places.items(), PORTS, PROTOCOLS
+        )
+    }
+
+
+def lost(lab: Lab, *, timeout: float = 2.0) -> list[str]:
+    """Return what did not pass."""
+    found = tried(lab, timeout=timeout)
+    return [f"{name}: {one}" for name, one in found.items() if not one.passed]
+
+
+@contextmanager
+def led_away(lab: Lab, how: LedAway) -> Iterator[Proxy]:
+    """Lead packets away on the bypass router."""
+    proxy = Proxy(how)
+    proxy.start(lab.bypass)
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+
+
+@pytest.mark.parametrize(
+    ("router_options", "without", "backend"),
+    [
+        (RouterOptions(), (), Backend.AUTO),
+        (RouterOptions(), (), Backend.IPTABLES),
+        (RouterOptions(), ("nft",), Backend.AUTO),
+        (RouterOptions("legacy"), ("nft",), Backend.AUTO),
+        (RouterOptions("legacy"), (), Backend.IPTABLES),
+    ],
+    ids=["nft", "iptables-nft", "no nft, iptables-nft", "no nft, legacy", "legacy"],
+)
+async def test_answers_reach_the_main_router(
+    at_home: Lab, without: tuple[str, ...], backend: Backend
+) -> None:
+    """However they are led away; and nothing is left of what leads them back."""
+    lab = at_home
+    lab.bypass.commands.hide(*without)
+    for port, protocol in product(PORTS, PROTOCOLS):
+        lab.target.serve(protocol, port)
+    router = await connect(lab, firewall=backend)
+    flaws: list[str] = []
+    # The kernel's own chains are made by the first rule, and never go.
+    await router.rules.apply(FORWARDS.values())
+    await router.rules.apply([])
+    for how in AWAY:
+        with led_away(lab, how) as proxy:
+            flaws += [f"{how}: {flaw}" for flaw in await used(lab, router, proxy)]
+    await router.close()
+    assert not flaws, "\n".join(flaws)
+
+
+async def used(lab: Lab, router: Router, proxy: Proxy) -> list[str]:
+    """Return what is wrong of the forwards, there and after a restart of the proxy."""
+    flaws: list[str] = []
+    bare = everything(lab)
+    live = await router.rules.apply(FORWARDS.values())
+    if live.forwards != FORWARDS:
+        flaws.append(f"not live: {live}")
+    flaws += await asyncio.to_thread(lost, lab)
+    set_up = everything(lab)
+    if (await router.rules.read()).forwards != FORWARDS:
+        flaws.append("not live after a look")
+    proxy.reinsert()
+    await router.rules.apply(FORWARDS.values())
+    flaws += [f"again, {flaw}" for flaw in await asyncio.to_thread(lost, lab)]
+    await router.rules.apply([])
+    if everything(lab) != bare:
+        flaws.append(f"left: {everything(lab)}\nof {bare}")
+    if "217" not in set_up:
+        flaws.append("nothing was needed")
+    return flaws
