@@ -149,7 +149,7 @@ OPENVPN: Final = LedAway(
     ip route add 0.0.0.0/1 dev {TUN_INTERFACE}
     ip route add 128.0.0.0/1 dev {TUN_INTERFACE}
     """,
-    undo="ip route del 198.51.100.7\nip route del 0.0.0.0/1\nip route del 128.0.0.0/1\n",
+    undo="for net in 198.51.100.7 0.0.0.0/1 128.0.0.0/1; do ip route del $net; done\n",
 )
 ONLY_DEFAULT: Final = LedAway(
     "a VPN as main's only default",

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import unified_diff
 from itertools import product
+import re
 
 import pytest
 
@@ -11,7 +13,7 @@ from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from tests.lab.by_hand import all_rules
-from tests.lab.exchange import Exchange
+from tests.lab.exchange import Exchange, Transport
 from tests.lab.led_away import AWAY, LedAway
 from tests.lab.network import Lab
 from tests.lab.options import RouterOptions
@@ -30,8 +32,9 @@ KEPT = Forward.parse(
     keep_client_address=True,
 )
 FORWARDS = {forward.id: forward for forward in (PLAIN, KEPT)}
+OURS = re.compile(r"HA-BYPASS|bypass_router:|ha_bypass|proto 217|table 7077")
 PORTS = (9000, 9002)
-PROTOCOLS = ("tcp", "udp")
+PROTOCOLS: tuple[Transport, ...] = ("tcp", "udp")
 
 
 def everything(lab: Lab) -> str:
@@ -39,6 +42,11 @@ def everything(lab: Lab) -> str:
     rules = lab.bypass.real("ip", "rule").stdout
     routes = lab.bypass.real("ip", "-4", "route", "show", "table", "all").stdout
     return f"{all_rules(lab)}\n{rules}\n{routes}"
+
+
+def difference(before: str, after: str) -> list[str]:
+    """Return the lines that differ."""
+    return list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))
 
 
 def tried(lab: Lab, *, timeout: float = 2.0) -> dict[str, Exchange]:
@@ -113,15 +121,16 @@ async def used(lab: Lab, router: Router, proxy: Proxy) -> list[str]:
     if live.forwards != FORWARDS:
         flaws.append(f"not live: {live}")
     flaws += await asyncio.to_thread(lost, lab)
-    set_up = everything(lab)
     if (await router.rules.read()).forwards != FORWARDS:
         flaws.append("not live after a look")
+    await router.rules.apply([])
+    if (left := everything(lab)) != bare:
+        flaws.append("left:\n" + "\n".join(difference(bare, left)))
+    await router.rules.apply(FORWARDS.values())
     proxy.reinsert()
     await router.rules.apply(FORWARDS.values())
     flaws += [f"again, {flaw}" for flaw in await asyncio.to_thread(lost, lab)]
     await router.rules.apply([])
-    if everything(lab) != bare:
-        flaws.append(f"left: {everything(lab)}\nof {bare}")
-    if "217" not in set_up:
-        flaws.append("nothing was needed")
+    if ours := OURS.search(everything(lab)):
+        flaws.append(f"left: {ours}")
     return flaws

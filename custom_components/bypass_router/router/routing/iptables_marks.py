@@ -146,9 +146,11 @@ class IptablesMarks:
 
 
 def _spared(context: RouterContext) -> Iterator[str]:
-    """Yield the rules that leave clients of private networks as they are."""
-    for network in dict.fromkeys((*PRIVATE, context.address.network)):
-        yield f"-m conntrack --ctorigsrc {network} --ctdir REPLY -j RETURN"
+    """Yield the rules that leave clients of private networks but the LAN as they are."""
+    lan = context.address.network
+    for network in PRIVATE:
+        but = f" -m conntrack ! --ctorigsrc {lan}" if lan.subnet_of(network) else ""
+        yield f"-m conntrack --ctorigsrc {network} --ctdir REPLY{but} -j RETURN"
 
 
 def _words(line: str) -> list[str]:

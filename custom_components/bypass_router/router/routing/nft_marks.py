@@ -3,8 +3,8 @@
 The table is not the one that translates, so that it does not matter who does. Its chain
 stands behind all that could set another mark, right before the kernel looks for a
 route. It marks what is of a forward's connections alone, and nothing of the target's
-own. To clients of private networks, answers go as they always did: such a client may
-have come by a tunnel.
+own. To clients of private networks but the LAN, answers go as they always did: such a
+client may have come by a tunnel.
 
 Only where the kernel would lead requests astray on their way to the target, they get
 the mark as well.
@@ -13,7 +13,6 @@ the mark as well.
 from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from functools import lru_cache
 from hashlib import sha256
-from ipaddress import IPv4Network
 import re
 
 from ..errors import BadOutput
@@ -27,7 +26,8 @@ from .questions import MARK
 
 ANSWERS_TABLE = "ip ha_bypass_answers"
 LISTING = f"nft list table {ANSWERS_TABLE}"
-_CHAIN = "mark"
+_LOCAL = ", ".join(map(str, PRIVATE))
+_CHAIN = "lead_back"
 _PRIORITY = "10000"
 _SETS = tuple(
     f"{kind}_{transport}"
@@ -149,26 +149,19 @@ def _rules_of(context: RouterContext) -> list[tuple[str, str]]:
 def _rules(context: RouterContext) -> Iterator[str]:
     """Yield the rules."""
     lan = context.address.network
-    local = ", ".join(map(str, _apart((*PRIVATE, lan))))
     flow = f"ct status dnat ct original ip daddr {context.address.ip}"
-    foreign = f"ct original ip saddr != {{ {local} }}"
+    clients = f"ct original ip saddr {lan}", f"ct original ip saddr != {{ {_LOCAL} }}"
     for transport in ("tcp", "udp"):
         port = f"meta l4proto {transport} ct original proto-dst"
-        yield (
-            f"ct direction reply {flow} {foreign} {port} @answers_{transport}"
-            f" meta mark set {MARK}"
-        )
+        for client in clients:
+            yield (
+                f"ct direction reply {flow} {client} {port} @answers_{transport}"
+                f" meta mark set {MARK}"
+            )
         yield (
             f"ct direction original {flow} ip daddr {lan} {port} @requests_{transport}"
             f" meta mark set {MARK}"
         )
-
-
-def _apart(networks: Collection[IPv4Network]) -> Iterator[IPv4Network]:
-    """Yield the networks that none of the others has in it."""
-    for network in networks:
-        if not any(network.subnet_of(other) for other in networks if other != network):
-            yield network
 
 
 def table_lines(context: RouterContext) -> list[str]:

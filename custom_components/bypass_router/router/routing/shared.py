@@ -1,13 +1,13 @@
 """What all forwards' answers share: a rule of routing for our mark, and its table.
 
-    ip rule add pref 90 fwmark 0x10d9 lookup 7077 protocol 217
+    ip rule add pref 8999 fwmark 0x10d9 lookup 7077 protocol 217
     ip route replace 192.168.50.0/24 dev lan table 7077 protocol 217
     ip route replace default via 192.168.50.1 dev lan table 7077 protocol 217
 
-It is there as long as any Home Assistant has an answer marked. Where main keeps some
+The rule stands before all others'. It is there as long as any Home Assistant has an answer marked. Where main keeps some
 out by routes that lead nowhere, as fail2ban can, those count before ours:
 
-    ip rule add pref 89 fwmark 0x10d9 lookup main suppress_prefixlength 32 protocol 217
+    ip rule add pref 8998 fwmark 0x10d9 lookup main suppress_prefixlength 32 protocol 217
 """
 
 from collections.abc import Iterator

@@ -15,8 +15,12 @@ from .questions import MARK, TABLE
 
 TAG: Final = 217
 """The protocol by which rules of routing and routes say whose they are; 0 to 255."""
-LAST_PREFERENCE: Final = 90
-"""Where our rule stands, if no one's stands before: proxies' and VPNs' come later."""
+LAST_PREFERENCE: Final = 32765
+"""Where our rule stands at the latest: before main's.
+
+No lower than need be: whoever adds a rule without a preference, as wg-quick does, gets
+the one before the lowest that is there.
+"""
 
 _ANYWHERE = IPv4Network("0.0.0.0/0")
 _PART = re.compile(r"^#(\w+)$", re.MULTILINE)
