@@ -4,8 +4,8 @@ Each way is the commands that a program or its guide has a router run, for a POS
 shell. The tunnel is the lab's own: it swallows what it gets (see `hijacker`).
 """
 
-from dataclasses import dataclass
-from typing import Final, override
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Self, override
 
 from .disk import REAL_COMMANDS
 from .hijacks import TPROXY_PORT, TUN_INTERFACE, Hijack
@@ -39,7 +39,24 @@ class LedAway(Hijack):
     undo: str = ""
     nft: str = ""
     """Chains of a native table `inet away`."""
+    mangle: tuple[str, ...] = ()
+    """The same by iptables, as rules of a chain that PREROUTING leads to."""
     listener: tuple[str, str] = ("tun", TUN_INTERFACE)
+
+    def by_iptables(self, variant: Literal["nft", "legacy"]) -> Self:
+        """Return the same, done by iptables."""
+        command = f"{REAL_COMMANDS}/sbin/iptables-{variant} --wait -t mangle"
+        rules = ["-N AWAY", *(f"-A AWAY {it}" for it in self.mangle)]
+        rules.append("-A PREROUTING -j AWAY")
+        gone = "-D PREROUTING -j AWAY", "-F AWAY", "-X AWAY"
+        if not self.mangle:
+            return self
+        return replace(
+            self,
+            nft="",
+            do="\n".join((self.do, *(f"{command} {it}" for it in rules))),
+            undo="\n".join((self.undo, *(f"{command} {it}" for it in gone), "")),
+        )
 
     @override
     def set_up(self, ssh_port: int) -> str:
@@ -87,22 +104,33 @@ def _by_mark(
     }
 
 
+_SPARED: Final = (
+    f"! -s {LAN} -j RETURN",
+    *(f"-d {net}.0.0/16 -j RETURN" for net in ("192.168", "172.16", "10.0")),
+)
 _NOT_PRIVATE: Final = f"""
 ip saddr != {LAN} return
 ip daddr {_PRIVATE} return
 """
 SHELLCRASH_TUN: Final = LedAway(
     "ShellCrash Tun",
+    mangle=(
+        *_SPARED,
+        "-p tcp -j MARK --set-mark 7892",
+        "-p udp -j MARK --set-mark 7892",
+    ),
     **_by_mark(
         "7892", "100", f"{_NOT_PRIVATE} meta l4proto {{ tcp, udp }} meta mark set 7892"
     ),
 )
 SHELLCRASH_MIX: Final = LedAway(
     "ShellCrash Mix",
+    mangle=(*_SPARED, "-p udp -j MARK --set-mark 7892"),
     **_by_mark("7892", "100", f"{_NOT_PRIVATE} meta l4proto udp meta mark set 7892"),
 )
 PBR: Final = LedAway(
     "pbr by device",
+    mangle=(f"-s {TARGET} -j MARK --set-xmark 0x20000/0xff0000",),
     **_by_mark(
         "0x20000/0xff0000",
         "201",
@@ -118,6 +146,12 @@ PBR_BY_RULE: Final = LedAway(
 )
 MWAN3: Final = LedAway(
     "mwan3 by device",
+    mangle=(
+        "-m mark --mark 0/0x3f00 -j CONNMARK --restore-mark --mask 0x3f00",
+        "-d 192.168.0.0/16 -m mark --mark 0/0x3f00 -j MARK --set-xmark 0x3f00/0x3f00",
+        f"-s {TARGET} -m mark --mark 0/0x3f00 -j MARK --set-xmark 0x200/0x3f00",
+        "-j CONNMARK --save-mark --mask 0x3f00",
+    ),
     **_by_mark(
         "0x200/0x3f00",
         "2",
@@ -132,6 +166,10 @@ MWAN3: Final = LedAway(
 )
 SAVED: Final = LedAway(
     "a mark saved in conntrack",
+    mangle=(
+        "-m conntrack --ctstate NEW -j CONNMARK --set-mark 0x66",
+        f"-s {LAN} -j CONNMARK --restore-mark",
+    ),
     **_by_mark(
         "0x66",
         "66",
@@ -182,6 +220,11 @@ WG_QUICK: Final = LedAway(
 )
 OPENCLASH: Final = LedAway(
     "OpenClash's TUN",
+    mangle=(
+        *_SPARED[1:],
+        "-p tcp -j MARK --set-mark 0x162",
+        "-p udp -j MARK --set-mark 0x162",
+    ),
     **_by_mark(
         "0x162",
         "354",
@@ -192,7 +235,6 @@ OPENCLASH: Final = LedAway(
         priority="mangle + 10",
     ),
 )
-_LIST_RULES: Final = "9001 lookup 2022", "9002 not dport 53 lookup main"
 LISTED: Final = LedAway(
     "a list of networks in a table",
     do="".join(

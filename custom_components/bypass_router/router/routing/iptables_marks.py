@@ -69,8 +69,8 @@ class IptablesMarks:
             sound=entered.count(_JUMP) == 1
             and entered[-1:] == [_JUMP]
             and chain[: len(spared)] == spared
-            and len(chain) == len(spared) + len(set(marked))
-            and None not in marked[len(spared) :],
+            and None not in marked[len(spared) :]
+            and len(chain) == len(spared) + len(set(marked[len(spared) :])),
             marked=frozenset(filter(None, marked)),
             entrances=entered.count(_JUMP),
         )
@@ -82,7 +82,7 @@ class IptablesMarks:
         ports = _PORT.search(line)
         if not tag or not ports:
             return None
-        transport: Transport = "tcp" if " tcp " in f" {line[:8]} " else "udp"
+        transport: Transport = "tcp" if "-p tcp " in line else "udp"
         try:
             marked = Marked(
                 tag,
@@ -96,11 +96,11 @@ class IptablesMarks:
 
     def _text(self, marked: Marked) -> str:
         """Return a rule as iptables prints it."""
-        lan = self._context.address.network
-        to = "" if marked.answers else f"-d {lan} "
         port = str(marked.ports).replace("-", ":")
+        # The first request is not translated yet.
+        state = "--ctstate DNAT " if marked.answers else ""
         return (
-            f"{to}-p {marked.transport} -m conntrack --ctstate DNAT --ctorigdst"
+            f"-p {marked.transport} -m conntrack {state}--ctorigdst"
             f" {self._context.address.ip} --ctorigdstport {port}"
             f" --ctdir {'REPLY' if marked.answers else 'ORIGINAL'}"
             f' -m comment --comment "{marked.tag}"'
@@ -146,7 +146,7 @@ class IptablesMarks:
 
 
 def _spared(context: RouterContext) -> Iterator[str]:
-    """Yield the rules that leave clients of private networks but the LAN as they are."""
+    """Yield what leaves clients of private networks but the LAN as they are."""
     lan = context.address.network
     for network in PRIVATE:
         but = f" -m conntrack ! --ctorigsrc {lan}" if lan.subnet_of(network) else ""

@@ -4,10 +4,11 @@
     ip route replace 192.168.50.0/24 dev lan table 7077 protocol 217
     ip route replace default via 192.168.50.1 dev lan table 7077 protocol 217
 
-The rule stands before all others'. It is there as long as any Home Assistant has an answer marked. Where main keeps some
-out by routes that lead nowhere, as fail2ban can, those count before ours:
+The rule stands before all others'. It is there as long as any Home Assistant has an
+answer marked. Where main keeps some out by routes that lead nowhere, as fail2ban can,
+those count before ours:
 
-    ip rule add pref 8998 fwmark 0x10d9 lookup main suppress_prefixlength 32 protocol 217
+    ip rule add pref 8998 fwmark 0x10d9 lookup main suppress_prefixlength 32 …
 """
 
 from collections.abc import Iterator
