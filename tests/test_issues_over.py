@@ -66,6 +66,7 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
         HostKeyChanged(host="a", expected="b", found="c")
     ),
     "ip_forward": lambda issues: issues.forwarding(enabled=False),
+    "main_router_unknown": lambda issues: issues.main_router_unknown({"Web": "tun0"}),
     "hand_made": lambda issues: issues.manual_forwards(3),
     "sudo_waits": lambda issues: issues.sudo_waits(replace(_SLOW, all=True)),
     "sudo_waits_always": lambda issues: issues.sudo_waits(_SLOW),

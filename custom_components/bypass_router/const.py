@@ -16,6 +16,7 @@ CONF_KEEP_CLIENT_ADDRESS = "keep_client_address"
 
 CONF_RESTORE = "restore"
 CONF_FIREWALL = "firewall"
+CONF_MAIN_ROUTER_ADDRESS = "main_router_address"
 CONF_CLOSE_CONNECTIONS = "close_connections"
 
 DEFAULT_PORT = 22

@@ -16,7 +16,12 @@ from homeassistant.exceptions import (
 from homeassistant.helpers.entity_registry import EVENT_ENTITY_REGISTRY_UPDATED
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
+from .const import (
+    CONF_CLOSE_CONNECTIONS,
+    CONF_FIREWALL,
+    CONF_MAIN_ROUTER_ADDRESS,
+    CONF_RESTORE,
+)
 from .counters.counters import Counters
 from .devices import (
     async_disabled_switches,
@@ -53,9 +58,12 @@ type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
 _TOLD_APART = frozenset({Hindrance.NO_GATEWAY, Hindrance.BRIDGED})
 
 
-def _firewall_of(entry: ConfigEntry[Any]) -> str:
-    """Return which firewall the user has chosen for a router."""
-    return str(entry.options.get(CONF_FIREWALL, Backend.AUTO))
+def _chosen_of(entry: ConfigEntry[Any]) -> tuple[str, str]:
+    """Return what the user has chosen that decides where rules stand."""
+    return (
+        str(entry.options.get(CONF_FIREWALL, Backend.AUTO)),
+        str(entry.options.get(CONF_MAIN_ROUTER_ADDRESS, "")),
+    )
 
 
 class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
@@ -98,7 +106,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._reconciler = self._lifecycle.reconciler
         self.findings: dict[str, Finding] = {}
         """What the doctor said of each forward, when it was asked last."""
-        self._firewall = _firewall_of(entry)
+        self._chosen = _chosen_of(entry)
         self._refused: Mapping[str, RouterError] = {}
         self.texts = Texts({})
         """What people are told, in their language."""
@@ -196,7 +204,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def outdated(self) -> bool:
         """Whether the router has to be connected again for what the entry says now."""
         entry = self.config_entry
-        changed = self._firewall != _firewall_of(entry)
+        changed = self._chosen != _chosen_of(entry)
         return changed or self.connection.data != entry.data
 
     @property
@@ -298,6 +306,13 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         )
         self._issues.bridged(next(bridges, None))
         subentries = self.config_entry.subentries
+        lost = {
+            subentries[key].title: one.seen["interface"]
+            for key, found in obstacles.items()
+            for one in found
+            if one.kind is Hindrance.NO_GATEWAY
+        }
+        self._issues.main_router_unknown(lost)
         self._issues.kept_out(
             [(subentries[key].title, said) for key, said in told.items() if said]
         )

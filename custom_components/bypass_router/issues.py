@@ -126,6 +126,21 @@ class Issues:
         else:
             self._clear("without_switch")
 
+    def main_router_unknown(self, lost: Mapping[str, str]) -> None:
+        """No one knows where the answers of these belong, and by what they leave."""
+        if lost:
+            self._raise(
+                "main_router_unknown",
+                severity=_ERROR,
+                fix_with={},
+                placeholders={
+                    "forwards": "\n".join(map(_line, lost)),
+                    "interface": printable(next(iter(lost.values()))),
+                },
+            )
+        else:
+            self._clear("main_router_unknown")
+
     def manual_forwards(self, count: int) -> None:
         """A person has made forwards on the router, which may be imported."""
         if count:

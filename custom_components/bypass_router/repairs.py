@@ -9,6 +9,7 @@ from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.selector import (
     SelectOptionDict,
     SelectSelector,
@@ -17,14 +18,16 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
-from .const import CONF_HOST_KEY
+from .const import CONF_HOST_KEY, CONF_MAIN_ROUTER_ADDRESS, DOMAIN
 from .coordinator import BypassRouterConfigEntry
+from .flows.main_router import MAIN_ROUTER_FIELD, main_router_in
 from .issues import Issues
 from .router.errors import ConnectionLost, RouterError
 from .router.router import Router
 from .router.ssh.credentials import HostKey
 from .router.ssh.session import fetch_host_key
 from .rule_import import Offer, async_import, async_offers, commands_of
+from .sync.connection import router_of
 from .sync.identity import pinned_key
 
 _LOGGER = logging.getLogger(__name__)
@@ -255,6 +258,49 @@ class ImportManualForwards(RepairsFlow):
         )
 
 
+class AskMainRouter(RepairsFlow):
+    """Lets the user say the main router's address, where nothing else tells it."""
+
+    def __init__(self, entry_id: str) -> None:
+        """Take which router it is."""
+        self._entry_id = entry_id
+
+    async def async_step_init(
+        self, _: dict[str, Any] | None = None
+    ) -> RepairsFlowResult:
+        """Ask first."""
+        return await self.async_step_address()
+
+    async def async_step_address(
+        self, user_input: dict[str, Any] | None = None
+    ) -> RepairsFlowResult:
+        """Keep the address as an option, with which the router is connected anew."""
+        if (entry := _loaded(self.hass, self._entry_id)) is None:
+            return self.async_abort(reason="not_connected")
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            text = user_input.get(CONF_MAIN_ROUTER_ADDRESS, "")
+            said, error = main_router_in(text, router_of(entry))
+            if said and not error:
+                options = {**entry.options, CONF_MAIN_ROUTER_ADDRESS: said}
+                self.hass.config_entries.async_update_entry(entry, options=options)
+                return self.async_create_entry(data={})
+            errors[CONF_MAIN_ROUTER_ADDRESS] = error or "invalid_main_router"
+        return self.async_show_form(
+            step_id="address",
+            data_schema=self.add_suggested_values_to_schema(
+                vol.Schema(MAIN_ROUTER_FIELD), user_input
+            ),
+            errors=errors,
+            description_placeholders={"router": entry.title, **self._words()},
+        )
+
+    def _words(self) -> dict[str, str]:
+        """Return what the repair was said of."""
+        issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
+        return {**((issue and issue.translation_placeholders) or {})}
+
+
 def _loaded(hass: HomeAssistant, entry_id: str) -> BypassRouterConfigEntry | None:
     """Return an entry, if it is still there and set up."""
     entry: BypassRouterConfigEntry | None
@@ -276,6 +322,8 @@ async def async_create_fix_flow(
         return FreeBridge(data["entry_id"])
     if issue_id.startswith("without_switch_"):
         return CloseWithoutSwitch(data["entry_id"])
+    if issue_id.startswith("main_router_unknown_"):
+        return AskMainRouter(data["entry_id"])
     if issue_id.startswith("hand_made_"):
         return ImportManualForwards(data["entry_id"])
     return RemoveForeignRules(data["entry_id"], data["owner"])

@@ -15,9 +15,15 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
-from ..const import CONF_CLOSE_CONNECTIONS, CONF_FIREWALL, CONF_RESTORE
+from ..const import (
+    CONF_CLOSE_CONNECTIONS,
+    CONF_FIREWALL,
+    CONF_MAIN_ROUTER_ADDRESS,
+    CONF_RESTORE,
+)
 from ..router.backend import Backend, chosen_backend
 from ..sync.connection import router_of
+from .main_router import MAIN_ROUTER_FIELD, main_router_in
 from .text_input import Form
 
 OPTIONS_SCHEMA = vol.Schema(
@@ -31,6 +37,7 @@ OPTIONS_SCHEMA = vol.Schema(
                 translation_key=CONF_FIREWALL,
             )
         ),
+        **MAIN_ROUTER_FIELD,
     }
 )
 
@@ -48,6 +55,14 @@ class BypassRouterOptionsFlow(OptionsFlow):
             with form.told():
                 if router := router_of(self.config_entry):
                     chosen_backend(router.probe.tools, backend)
+            said, error = main_router_in(
+                user_input.pop(CONF_MAIN_ROUTER_ADDRESS, ""),
+                router_of(self.config_entry),
+            )
+            if said:
+                user_input[CONF_MAIN_ROUTER_ADDRESS] = said
+            if error:
+                form.errors[CONF_MAIN_ROUTER_ADDRESS] = error
             if not form.errors:
                 return self._finish(user_input)
         return self.async_show_form(

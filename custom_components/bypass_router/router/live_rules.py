@@ -186,7 +186,7 @@ class LiveRules:
 
         Raises FirewallFailed and NotApplied.
         """
-        context = RouterContext(owner, self._context.address)
+        context = replace(self._context, owner=owner)
         async with self._lock:
             # What was read is kept by places, which may be others for another owner.
             self._snapshot = None

@@ -7,7 +7,7 @@ prints is taken for a hint alone: whoever hears it reads the rules.
   that did it. It starts no process while nothing happens.
 - Changes by `iptables-legacy` reach no one. There, a loop looks at our chains and the
   kernel's that enter them once a second, beside `nft monitor` or alone.
-- `ip monitor` hears of rules of routing, beside `nft monitor`.
+- `ip monitor` hears of rules of routing, and of routes, beside `nft monitor`.
 - `conntrack -E` hears of each connection that was translated.
 
 A part that has ended is told by the others, and whoever hears of it begins them anew.
@@ -20,19 +20,26 @@ import re
 import secrets
 
 from .forward import Transport
+from .routing.questions import TABLE
 from .watch_script import watch_script
 
 _TRAILER = re.compile(r"# new generation \d+ by process \d+ \((.+)\)")
 # Of `ip monitor`; no line of nft's begins so.
 _ROUTE_RULE = re.compile(r"(?:Deleted )?[0-9]+:\s+(?:not )?from ")
 _CONNECTION = re.compile(r"\s*\[NEW\]\s+(tcp|udp)\s.*? dport=([0-9]{1,5})\s")
+# Routes to the internet, and those of ours.
+_ROUTE = re.compile(
+    r"(?:Deleted )?(?:(?:unreachable|blackhole|prohibit) )?"
+    r"(default|[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?:/[0-9]{1,2})? (.{0,400})"
+)
 # Of `nft monitor` and `ip monitor`: more happened than the kernel keeps for them.
 _OVERRUN = re.compile(r"# ERROR: |netlink receive error ")
 # A process may call itself anything; this is shown, where links can be made.
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.:+/@-]")
 # Chains and rules may hold ours, or decide over them; elements are ours in one table.
 _RELEVANT = re.compile(
-    r"table ip |(?:chain|rule) (?:ip|inet) |(?:element|set|map) ip ha_bypass "
+    r"table ip |(?:chain|rule) (?:ip|inet) "
+    r"|(?:element|set|map) ip ha_bypass(?:_answers)? "
 )
 
 
@@ -144,7 +151,7 @@ class Monitor:
         elif connection := _CONNECTION.match(line):
             port = int(connection[2])
             yield NewConnection("tcp" if connection[1] == "tcp" else "udp", port)
-        elif _ROUTE_RULE.match(line) or _OVERRUN.match(line):
+        elif _ROUTE_RULE.match(line) or _OVERRUN.match(line) or _leads_away(line):
             yield Change()
         elif not line.startswith("#"):
             self._listed = True
@@ -169,3 +176,16 @@ class Monitor:
             yield Ended(part, hears=end == "ended")
         elif sight:
             yield Seen(digest, changed=sight == "changed")
+
+
+def _leads_away(line: str) -> bool:
+    """Return whether a route has come or gone by which answers may be led away."""
+    if not (found := _ROUTE.match(line)):
+        return False
+    to, rest = found.groups()
+    if to == "default" or f" table {TABLE}" in rest:
+        return True
+    try:
+        return IPv4Address(to).is_global and " proto kernel" not in rest
+    except ValueError:
+        return False

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from ipaddress import IPv4Address
 from shlex import quote
 from typing import Self
 
@@ -46,13 +47,14 @@ class Router:
         probe: Probe,
         owner: str,
         firewall: Backend = Backend.AUTO,
+        main_router: IPv4Address | None = None,
     ) -> None:
         """Take an open session, what was probed on it, and whose rules are ours.
 
         Raises FirewallNotThere where the router lacks the firewall.
         """
         self.probe = probe
-        self.context = RouterContext(owner, probe.address)
+        self.context = RouterContext(owner, probe.address, main_router)
         self._session = session
         self.rules = LiveRules(session.run, self.context, probe, firewall)
         """The rules of ours on it."""
@@ -69,6 +71,7 @@ class Router:
         credentials: Credentials,
         owner: str,
         firewall: Backend = Backend.AUTO,
+        main_router: IPv4Address | None = None,
     ) -> Self:
         """Connect to a router and probe it.
 
@@ -85,7 +88,7 @@ class Router:
             probe = replace(
                 read_probe(await session.run(probe_script())), rights=rights
             )
-            return cls(session, probe, owner, firewall)
+            return cls(session, probe, owner, firewall, main_router)
         except BaseException:
             await session.close()
             raise

@@ -15,6 +15,7 @@ from .live_rules import LiveRules
 from .looks import Looks
 from .monitor import Change, Ended, Monitor, NewConnection, Seen, There, Unheard
 from .probe.probe import Probe
+from .routing.questions import question
 from .rules.base import RouterContext
 from .ssh.session import Session
 from .watch_script import LOOK, LOOKS_BETWEEN
@@ -34,7 +35,6 @@ _WITHIN = 600.0
 _NFT, _ROUTES, _CONNECTIONS, _LOOKS = "nft", "routes", "connections", "looks"
 # Of the watcher itself; by `sudo`, and at all.
 _ROOT, _SHELL = "root", "shell"
-_ROUTES_LOOK = "ip -4 rule show"
 
 
 class Watch:
@@ -48,6 +48,7 @@ class Watch:
         self._rules = rules
         self._probe = probe
         self._address = context.address.ip
+        self._routes_look = question(context.address, probe.interface)
         self._without: set[str] = set() if probe.tools.listens else {_NFT}
         self._ends: defaultdict[str, list[float]] = defaultdict(list)
         self._begun = False
@@ -144,8 +145,8 @@ class Watch:
     def _looks(self) -> list[str]:
         """Return the commands to look by."""
         looks = self._rules.ruleset.looks(heard=self.reports)
-        if _ROUTES in self._without and _ROUTES_LOOK not in looks:
-            looks.append(_ROUTES_LOOK)
+        if _ROUTES in self._without and self._routes_look not in looks:
+            looks.append(self._routes_look)
         return looks
 
 

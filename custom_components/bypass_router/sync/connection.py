@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from ipaddress import IPv4Address
 import logging
 import random
 from typing import Any
@@ -12,7 +13,13 @@ from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNA
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import instance_id
 
-from ..const import CONF_FIREWALL, CONF_HOST_KEY, CONF_PASSPHRASE, CONF_PRIVATE_KEY
+from ..const import (
+    CONF_FIREWALL,
+    CONF_HOST_KEY,
+    CONF_MAIN_ROUTER_ADDRESS,
+    CONF_PASSPHRASE,
+    CONF_PRIVATE_KEY,
+)
 from ..router.backend import Backend
 from ..router.errors import (
     AuthenticationFailed,
@@ -61,7 +68,14 @@ async def connect_router(
             ),
             await async_owner(hass),
             Backend((options or {}).get(CONF_FIREWALL, Backend.AUTO)),
+            _main_router(options or {}),
         )
+
+
+def _main_router(options: Mapping[str, Any]) -> IPv4Address | None:
+    """Return the main router's address, if the user has said it."""
+    said = options.get(CONF_MAIN_ROUTER_ADDRESS)
+    return IPv4Address(said) if said else None
 
 
 def router_of(entry: ConfigEntry[Any]) -> Router | None:

@@ -214,7 +214,7 @@ def _gateway(
 
     What main has by the LAN, or else the one that any route leads to.
     """
-    if chosen:
+    if chosen and chosen in lan.network and chosen != lan.ip:
         return chosen, True
     for line in parts.get("default", ()):
         if (found := _DEFAULT.match(line)) and (address := _address(found[1])):
