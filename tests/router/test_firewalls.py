@@ -41,6 +41,8 @@ DEBIAN: dict[str, str | Result] = {
     "nftcheck": "",
     "sudonftcheck": "",
     "sudonftuse": "",
+    "sudomarks": "",
+    "sudoroutes": "",
     "conntrack": "/usr/sbin/conntrack",
     "sudoconntrack": "",
 }
@@ -50,6 +52,8 @@ ON_DEBIAN = Tools(
     mangle=True,
     nft=True,
     nft_rules=True,
+    nft_marks=True,
+    routes=True,
     listens=True,
     conntrack=True,
 )

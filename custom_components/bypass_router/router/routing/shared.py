@@ -101,7 +101,7 @@ def _text(rule: OurRule, *, tagged: bool) -> str:
 
 def commands(context: RouterContext, interface: str) -> list[str]:
     """Return one command of each kind that is ever used, as root runs them."""
-    ways = Ways(gateway=context.address.ip + 1, bans=True)
+    ways = Ways(gateway=context.address.network.network_address)
     shared = Shared(context, interface, sudo=False)
     there = Ways(rules=_rules(ways), routes=frozenset({OurRoute(_ANYWHERE, None)}))
     steps = [*shared.additions(ways), *shared.losses(there, needed=False)]
