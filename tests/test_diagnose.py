@@ -45,7 +45,7 @@ SEEN = {
     Cause.TARGET_REFUSES: {"address", "port", "source"},
     Cause.NO_ANSWER: {"address", "port"},
     Cause.GATEWAY_BYPASSES: {"address"},
-    Cause.HIJACKED_BY_TUNNEL: {"interface"},
+    Cause.HIJACKED_BY_TUNNEL: set(),
     Cause.ALLOW_LIST: {"chain", "rule"},
     Cause.DENIED: {"chain", "rule"},
     Cause.OWNED: {"table", "program"},

@@ -5,7 +5,7 @@ shell. The tunnel is the lab's own: it swallows what it gets (see `hijacker`).
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Self, override
+from typing import Any, Final, Literal, Self, override
 
 from .disk import REAL_COMMANDS
 from .hijacks import TPROXY_PORT, TUN_INTERFACE, Hijack
@@ -92,7 +92,7 @@ def _prerouting(rules: str, priority: str = "mangle") -> str:
 
 def _by_mark(
     mark: str, table: str, rules: str, pref: int = 0, priority: str = "mangle"
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Return a rule of routing for a mark into the tunnel, and what sets the mark."""
     place = f"pref {pref} " if pref else ""
     return {

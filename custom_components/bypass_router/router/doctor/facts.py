@@ -16,6 +16,7 @@ from shlex import quote
 from ..forward import Forward, Transport
 from ..network.neighbours import Neighbour, mac_of
 from ..probe.probe import Probe
+from ..routing.questions import MARK
 from ..rules.base import Problem
 from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
@@ -109,7 +110,8 @@ def looks(forward: Forward, probe: Probe) -> Script:
         script.run("way", way)
         if forward.target in probe.address.network:
             back = f"ip -4 route get {client} from {forward.target} iif {interface}"
-            script.run("back", back)
+            # As what we mark goes; busybox's `ip` knows no marks.
+            script.run("back", f"{back} mark {MARK}").otherwise("back.bare", back)
     script.run("target", f"ip -4 route get {forward.target}")
     _add_probes(script, forward)
     script.run("neighbours", "ip -4 neigh")
@@ -144,7 +146,8 @@ def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -
     count, limit = max(
         _counts(sections["connections"]), _counts(sections["connections.later"])
     )
-    way, back = sections.get("way"), sections.get("back")
+    way = sections.get("way")
+    back = sections.get("back.bare") or sections.get("back")
     flows = sections.get("flows")
     forwarding = sections["forward"]
     return Facts(

@@ -125,7 +125,8 @@ class Cause(StrEnum):
     NO_ROUTE = "no_route"
     """The router has no default gateway, so answers to internet clients go nowhere."""
     HIJACKED_BY_TUNNEL = "hijacked_by_tunnel"
-    """A proxy's rules of routing lead the answers into its tunnel. seen: interface."""
+    """A proxy or a VPN leads the answers into its tunnel, and nothing leads them back.
+    """
     ALLOW_LIST = "allow_list"
     """A rule lets pass who is on a list, or so many of them. seen: chain, rule."""
     DENIED = "denied"
