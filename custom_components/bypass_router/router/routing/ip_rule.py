@@ -77,4 +77,4 @@ class RouteRule:
 
 def route_rules(rules: str) -> tuple[RouteRule, ...]:
     """Return the rules of ours that `ip -4 rule show` lists."""
-    return tuple(filter(None, map(RouteRule.parse, rules.splitlines())))
+    return tuple(filter(None, map(RouteRule.parse, map(str.strip, rules.splitlines()))))

@@ -51,6 +51,9 @@ function public(a, b) {
     b[1] == 172 && b[2] > 15 && b[2] < 32 || b[1] == 198 && int(b[2] / 2) == 9 ||
     b[1] == 100 && b[2] > 63 && b[2] < 128)
 }
+function is_net(text) {
+  return text ~ /^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(\/[0-9]+)?$/
+}
 function put(list, item) {
   if (item != "" && !((list, item) in known)) {
     known[list, item] = 1; items[list, ++count[list]] = item
@@ -75,11 +78,11 @@ BEGIN {
 }
 /^#/ { part = $1; next }
 part == "#rules" {
-  m = after("fwmark"); sub(/\/.*/, "", m)
+  m = after("fwmark"); sub(/\/.*/, "", m); if (m !~ /^(0x)?[0-9a-f]+$/) m = ""
   if (m == mark) { placed = 1; next }
   put("mark", m)
-  s = after("from"); if (s ~ /^[0-9]/) put("from", host(s))
-  d = after("to"); if (d ~ /^[0-9]/ && public(host(d))) put("to", host(d))
+  s = after("from"); if (is_net(s)) put("from", host(s))
+  d = after("to"); if (is_net(d) && public(host(d))) put("to", host(d))
   if (after("ipproto") != "" && count["how"] < 2) {
     items["how", 1] = " ipproto tcp"; items["how", 2] = " ipproto udp"
     count["how"] = 2
@@ -99,7 +102,7 @@ part == "#rules" {
     if (t == "") put("stop", $2 == "default" || $2 ~ /\/[1-8]$/ ? "shut" : "ban")
     next
   }
-  if ($1 !~ /^[0-9]/ || after("proto") == "kernel") next
+  if (!is_net($1) || after("proto") == "kernel") next
   a = host($1); hop = t " " after("via") " " d
   if (public(a)) { if (!(hop in last)) put("hop", hop " " a); last[hop] = a }
 }
@@ -133,14 +136,15 @@ END {
 _SCRIPT: Final = r"""if rules=$(ip -4 rule show); then
 odd= default= defaults=0
 main=$(ip -4 -o route show table main)
-printf '#rules\n%s\n' "$rules"
+echo '#rules'
 set -f; IFS='
 '
-for line in $rules; do case $line in
+# A name in a rule may be any text: no line of it is taken for one of ours.
+for line in $rules; do printf ' %s\n' "$line"; case $line in
   0:*'from all lookup local'*|32766:*'from all lookup main'*) ;;
   32767:*'from all lookup default'*) ;;
   *'lookup main proto 217'*|*'lookup main protocol 217'*) ;;
-  *) odd=1; break ;;
+  *) odd=1 ;;
 esac; done
 for line in $main; do case $line in
   'default via '*' dev '{lan}|'default via '*' dev '{lan}' '*)
@@ -168,9 +172,11 @@ if [ "$odd" ]; then
       printf '\n#failed\n%s\n' "$failed"
     }} 3>&1 | sed 's/[\\].*//'
   else
+    set -f
     printf '#plain\n'
     printf '%s\n' "$asks" | grep -v ' mark ' | sed 's/ ipproto .*//' | sort -u |
       while read -r ask; do ip -4 $ask </dev/null 2>&1; done
+    set +f
   fi
 else printf '#default\n%s\n' "$default"
 fi

@@ -133,7 +133,8 @@ def read_ways(
     rules = [
         (int(found[1]), found[2])
         for line in parts.get("rules", ())
-        if not _KERNELS.fullmatch(line) and (found := _RULE.fullmatch(line))
+        if not _KERNELS.fullmatch(line.strip())
+        and (found := _RULE.fullmatch(line.strip()))
     ]
     ours = frozenset(
         OurRule(preference, kind)
