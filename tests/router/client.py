@@ -1,5 +1,7 @@
 """A connection of the client to the lab's bypass router, and what it is used for."""
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from custom_components.bypass_router.router import watch_script
@@ -56,10 +58,17 @@ async def connect(
     owner: str = "ab12",
     account: Credentials | None = None,
     firewall: Backend = Backend.IPTABLES,
+    main_router: IPv4Address | None = None,
 ) -> Router:
     """Connect to the bypass router, as root unless another account is named."""
     host = lab.bypass.address
     host_key = await fetch_host_key(host, 22)
     return await Router.connect(
-        host, 22, host_key, account or credentials(lab), owner, firewall
+        host,
+        22,
+        host_key,
+        account or credentials(lab),
+        owner,
+        firewall,
+        main_router,
     )

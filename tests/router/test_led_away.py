@@ -3,23 +3,39 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import unified_diff
+from ipaddress import IPv4Address
 from itertools import product
 import re
+from zlib import crc32
 
 import pytest
 
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.router import Router
+from custom_components.bypass_router.router.rules.base import Problem
+from custom_components.bypass_router.router.rules.obstacles import Hindrance, Obstacle
 from tests.lab.by_hand import all_rules
 from tests.lab.exchange import Exchange, Transport
-from tests.lab.led_away import AWAY, LedAway
+from tests.lab.led_away import (
+    AWAY,
+    ONLY_DEFAULT,
+    OPENVPN,
+    PBR,
+    PBR_BY_RULE,
+    SING_TUN,
+    LedAway,
+)
 from tests.lab.network import Lab
 from tests.lab.options import RouterOptions
-from tests.lab.proxies import Proxy
+from tests.lab.proxies import Proxy, was_hijacked
+from tests.lab.waiting import soon
 
 from .client import connect
+from .test_monitor import listening
 
 PLAIN = Forward.parse(
     "01PLAIN", protocol="both", external_port="9000", target="192.168.50.10"
@@ -47,6 +63,12 @@ def everything(lab: Lab) -> str:
 def difference(before: str, after: str) -> list[str]:
     """Return the lines that differ."""
     return list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))
+
+
+def serve(lab: Lab) -> None:
+    """Let the target answer where the forwards lead to."""
+    for port, protocol in product(PORTS, PROTOCOLS):
+        lab.target.serve(protocol, port)
 
 
 def tried(lab: Lab, *, timeout: float = 2.0) -> dict[str, Exchange]:
@@ -110,8 +132,7 @@ async def test_answers_reach_the_main_router(
     """However they are led away; and nothing is left of what leads them back."""
     lab = at_home
     lab.bypass.commands.hide(*without)
-    for port, protocol in product(PORTS, PROTOCOLS):
-        lab.target.serve(protocol, port)
+    serve(lab)
     router = await connect(lab, firewall=backend)
     flaws: list[str] = []
     # The kernel's own chains are made by the first rule, and never go.
@@ -145,3 +166,174 @@ async def used(lab: Lab, router: Router, proxy: Proxy) -> list[str]:
     if ours := OURS.search(everything(lab)):
         flaws.append(f"left: {ours}")
     return flaws
+
+
+async def test_other_traffic_of_the_target_is_left_alone(at_home: Lab) -> None:
+    """What it sends by itself goes into the tunnel as before, by that very service."""
+    lab = at_home
+    serve(lab)
+    router = await connect(lab)
+
+    def own() -> bool:
+        return was_hijacked(
+            lab.target.exchange("udp", lab.internet.address, 5000, timeout=2.0)
+        )
+
+    with led_away(lab, PBR):
+        assert await asyncio.to_thread(own)
+        await router.rules.apply(FORWARDS.values())
+        assert await asyncio.to_thread(own)
+        assert not await asyncio.to_thread(lost, lab)
+    await router.close()
+
+
+async def test_whom_a_route_keeps_out_stays_out(at_home: Lab) -> None:
+    """As fail2ban bans by routes; all others are let in."""
+    lab = at_home
+    serve(lab)
+    router = await connect(lab)
+    ban = f"blackhole {lab.internet.address}/32"
+    with led_away(lab, OPENVPN):
+        await router.rules.apply(FORWARDS.values())
+        lab.bypass.ip(f"route add {ban}")
+        await router.rules.apply(FORWARDS.values())
+        found = await asyncio.to_thread(tried, lab, timeout=0.4)
+        passed = {name.rpartition(" ")[2] for name, one in found.items() if one.passed}
+        assert passed == {"LAN"}
+        lab.bypass.ip(f"route del {ban}")
+        await router.rules.apply(FORWARDS.values())
+        assert not await asyncio.to_thread(lost, lab)
+        await router.rules.apply([])
+        assert not OURS.search(everything(lab))
+    await router.close()
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "ip rule del fwmark 0x10d9 lookup 7077",
+        "ip route flush table 7077",
+        "nft delete table ip ha_bypass_answers",
+        "nft flush chain ip ha_bypass_answers lead_back",
+    ],
+)
+async def test_a_tunnel_that_comes_later_is_heard_of_and_so_is_what_is_lost(
+    at_home: Lab, taken: str
+) -> None:
+    """At once, by what the router reports."""
+    lab = at_home
+    serve(lab)
+    router = await connect(lab, firewall=Backend.AUTO)
+    await router.rules.apply(FORWARDS.values())
+    async with listening(router) as listener:
+        await listener.quiet()
+        with led_away(lab, OPENVPN):
+            assert await listener.next(soon(3)) == Change()
+            assert (await router.rules.read()).damaged == FORWARDS.keys()
+            await router.rules.apply(FORWARDS.values())
+            assert not await asyncio.to_thread(lost, lab)
+            await listener.quiet()
+            lab.bypass.run(*taken.split())
+            assert isinstance(await listener.next(soon(3)), Change)
+            assert (await router.rules.read()).damaged == FORWARDS.keys()
+            await router.rules.apply(FORWARDS.values())
+            assert not await asyncio.to_thread(lost, lab)
+            await listener.quiet()
+        assert isinstance(await listener.next(soon(3)), Change)
+        await router.rules.apply(FORWARDS.values())
+        assert "7077" not in everything(lab)
+    await router.close()
+
+
+ALONE = replace(
+    ONLY_DEFAULT,
+    name="a VPN that tells no gateway",
+    do=ONLY_DEFAULT.do.replace("ip route add 198.51.100.7", "true"),
+    undo=ONLY_DEFAULT.undo.replace("ip route del 198.51.100.7", "true"),
+)
+
+
+async def test_where_nothing_tells_the_main_router_that_is_said(at_home: Lab) -> None:
+    """And all is well with what the user says."""
+    lab = at_home
+    serve(lab)
+    with led_away(lab, ALONE):
+        router = await connect(lab)
+        live = await router.rules.apply(FORWARDS.values())
+        assert live.forwards == FORWARDS
+        assert router.rules.obstacles(KEPT) == [
+            Obstacle(Hindrance.NO_GATEWAY, {"interface": "Meta"})
+        ]
+        assert await router.rules.problems(KEPT) == {Problem.MISROUTED}
+        assert "7077" not in everything(lab)
+        await router.close()
+        router = await connect(lab, main_router=IPv4Address(lab.main.address))
+        assert (await router.rules.read()).damaged == FORWARDS.keys()
+        await router.rules.apply(FORWARDS.values())
+        assert router.rules.obstacles(KEPT) == []
+        assert not await asyncio.to_thread(lost, lab)
+        await router.rules.apply([])
+        await router.close()
+
+
+async def test_what_stands_before_our_rule_is_no_success(at_home: Lab) -> None:
+    """Where nothing can be put before it."""
+    lab = at_home
+    serve(lab)
+    router = await connect(lab)
+    first = replace(
+        PBR_BY_RULE,
+        do=PBR_BY_RULE.do.replace("pref 29997", "pref 1"),
+        undo=PBR_BY_RULE.undo.replace("pref 29997", "pref 1"),
+    )
+    with led_away(lab, first):
+        await router.rules.apply(FORWARDS.values())
+        assert await router.rules.problems(PLAIN) == {Problem.MISROUTED}
+        await router.rules.apply([])
+    await router.close()
+
+
+async def test_rules_by_the_flow_go_when_there_is_something_better(
+    at_home: Lab,
+) -> None:
+    """As an earlier version has left them."""
+    lab = at_home
+    serve(lab)
+    router = await connect(lab)
+    preference = 200 + crc32(b"ab12") % 800
+    old = f"pref {preference} from {lab.target.address} ipproto tcp sport 9000"
+    with led_away(lab, SING_TUN):
+        lab.bypass.ip(f"rule add {old} lookup main protocol 217")
+        await router.rules.apply(FORWARDS.values())
+        assert "sport" not in everything(lab)
+        assert not await asyncio.to_thread(lost, lab)
+        await router.rules.apply([])
+        assert not OURS.search(everything(lab))
+    await router.close()
+
+
+@pytest.mark.parametrize("router_options", [RouterOptions(), RouterOptions("legacy")])
+@pytest.mark.parametrize("without", [(), ("nft",)], ids=["nft", "no nft"])
+async def test_two_home_assistants_share_what_leads_back(
+    at_home: Lab, without: tuple[str, ...]
+) -> None:
+    """The one that goes takes its own, and the last one all."""
+    lab = at_home
+    serve(lab)
+    lab.bypass.commands.hide(*without)
+    one = await connect(lab, firewall=Backend.AUTO)
+    other = await connect(lab, "cd34", firewall=Backend.AUTO)
+    with led_away(lab, OPENVPN):
+        await one.rules.apply([PLAIN])
+        await other.rules.apply([KEPT])
+        await one.rules.apply([PLAIN])
+        assert not await asyncio.to_thread(lost, lab)
+        await one.rules.apply([])
+        assert (await other.rules.read()).forwards == {KEPT.id: KEPT}
+        assert "7077" in everything(lab)
+        found = await asyncio.to_thread(tried, lab, timeout=0.4)
+        assert all(one.passed for name, one in found.items() if name.startswith("9002"))
+        await other.rules.apply([])
+        assert not re.search("7077|ha_bypass|HA-BYPASS-ANSWER", everything(lab))
+    await one.close()
+    await other.close()
