@@ -203,7 +203,9 @@ def kernels_chains(text: str) -> set[str]:
     return {" ".join(parts) for parts in found}
 
 
-OURS: Final = re.compile(r"HA-BYPASS|bypass_router:|table ip ha_bypass|proto 217")
+OURS: Final = re.compile(
+    r"HA-BYPASS|bypass_router:|table ip ha_bypass|lookup 7077|proto 217"
+)
 # Begins or ends a block, or says what a chain of the kernel's is.
 _FRAME: Final = re.compile(r".*[{}]|type .*|(?:nft|legacy): (?!-A).*|")
 

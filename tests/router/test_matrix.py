@@ -120,7 +120,7 @@ async def use(router: Router, running: Running, row: Row) -> None:
     before = foreign(rules(lab))
     live = await router.rules.apply(FORWARDS.values())
     assert live.forwards == FORWARDS
-    other = "HA-BYPASS-PRE" if row.firewall == "nftables" else "table ip ha_bypass"
+    other = "HA-BYPASS-PRE" if row.firewall == "nftables" else "table ip ha_bypass {"
     assert other not in rules(lab)
     for gateway in GATEWAYS:
         row.tried(await tried(lab, CELLS, FORWARDS, gateway))

@@ -140,6 +140,8 @@ class Routing:
         ways = state.ways
         if not any(forward.target in network for network in ways.diverted):
             return False
+        if not ways.capable:
+            return True
         if self._marks is None:
             return not ways.by_rules
         return ways.gateway is None or ways.misled
@@ -186,8 +188,10 @@ class Routing:
 
     def obstacles(self, forward: Forward, state: RoutingState) -> Iterable[Obstacle]:
         """Yield that no one knows where its answers belong, if that is so."""
-        if self._marks and self._is_lost(forward, state) and not state.ways.gateway:
-            seen = {"interface": state.ways.by or self._interface}
+        ways = state.ways
+        asks = self._marks is not None and ways.capable and ways.gateway is None
+        if asks and self._is_lost(forward, state):
+            seen = {"interface": ways.by or self._interface}
             yield Obstacle(Hindrance.NO_GATEWAY, seen)
 
     def looks(self, *, heard: bool) -> list[str]:
@@ -197,7 +201,7 @@ class Routing:
 
     def _marked_of(self, forward: Forward, state: RoutingState) -> set[Marked]:
         """Return what has to be marked of a forward."""
-        if state.ways.gateway is None:
+        if state.ways.gateway is None or not state.ways.capable:
             return set()
         lan = self._context.address.network
         return set(marked_of(forward, self._context.owner, lan, state.ways))
@@ -208,6 +212,7 @@ class Routing:
         if (
             self._marks is None
             and ways.by_rules
+            and ways.capable
             and any(forward.target in network for network in ways.diverted)
         ):
             yield from self._rules_of(forward)

@@ -47,14 +47,14 @@ class Shared:
         for route in sorted(routes - ways.routes, key=str):
             yield PlanStep(Phase.ALLOW, self._route_command("replace", route), ())
         for rule in sorted(_rules(ways) - ways.rules, key=str):
-            text = _text(rule, tagged=ways.tagged)
+            text = _text(rule)
             yield PlanStep(Phase.ALLOW, f"{self._ip} rule add {text}", ())
 
     def losses(self, ways: Ways, *, needed: bool) -> Iterator[PlanStep]:
         """Yield what takes away what is there and not needed."""
         rules = _rules(ways) if needed else frozenset[OurRule]()
         for rule in sorted(ways.rules - rules, key=str):
-            text = _text(rule, tagged=ways.tagged)
+            text = _text(rule)
             yield PlanStep(Phase.REVOKE, f"{self._ip} rule del {text}", ())
         if not needed and ways.routes:
             yield PlanStep(Phase.REVOKE, f"{self._ip} route flush table {TABLE}", ())
@@ -65,7 +65,7 @@ class Shared:
 
     def commands(self, ways: Ways) -> list[str]:
         """Return the commands that set it up, for people to read."""
-        return [f"ip rule add {_text(rule, tagged=True)}" for rule in _rules(ways)]
+        return [f"ip rule add {_text(rule)}" for rule in _rules(ways)]
 
     def _routes(self, ways: Ways) -> frozenset[OurRoute]:
         """Return the routes that are to be in our table."""
@@ -93,10 +93,10 @@ def _rules(ways: Ways) -> frozenset[OurRule]:
     )
 
 
-def _text(rule: OurRule, *, tagged: bool) -> str:
+def _text(rule: OurRule) -> str:
     """Return what follows `ip rule add` or `ip rule del`."""
-    whose = f" protocol {TAG}" if tagged else ""
-    return f"pref {rule.preference} fwmark {MARK} lookup {_LOOKUPS[rule.kind]}{whose}"
+    what = f"fwmark {MARK} lookup {_LOOKUPS[rule.kind]}"
+    return f"pref {rule.preference} {what} protocol {TAG}"
 
 
 def commands(context: RouterContext, interface: str) -> list[str]:

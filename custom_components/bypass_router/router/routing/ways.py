@@ -108,8 +108,8 @@ class Ways:
     routes: frozenset[OurRoute] = frozenset()
     misled: bool = False
     """Whether even what has our mark is led away, by a rule that stands before ours."""
-    tagged: bool = True
-    """Whether this `ip` can say whose a rule is: busybox's can't."""
+    capable: bool = True
+    """Whether this `ip` knows marks, and tables of such numbers: busybox's does not."""
     by_rules: bool = False
     """Whether other rules of routing are there, and not main alone leads away."""
 
@@ -178,7 +178,7 @@ def read_ways(
             for one in answers
             if one.mark == MARK
         ),
-        tagged="plain" not in parts,
+        capable="plain" not in parts,
         by_rules=bool(others),
     )
 
