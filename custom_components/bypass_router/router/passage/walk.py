@@ -25,6 +25,8 @@ from .packet import Match, Packet
 # Their programs put back whatever differs from what they wrote.
 _REWRITTEN = re.compile(
     "PVEFW-|cali-|KUBE-|DOCKER(?!-USER)|ts-|nm-sh-|LIBVIRT_|NETAVARK|CNI-|FLANNEL"
+    # Chains that stand in a rule, and have no name.
+    r"|\{"
 )
 
 
@@ -233,7 +235,9 @@ class _Walk:
         while before:
             rewritten = bool(_REWRITTEN.match(spot.chain))
             rules = self._chains[spot.chain].rules[: spot.first]
-            only_refuses = all(self._is_idle(rule) or _refuses(rule) for rule in rules)
+            only_refuses = all(
+                self._is_idle(rule) or self._refuses(rule) for rule in rules
+            )
             if not (rewritten or only_refuses):
                 break
             if rewritten and any(map(self._decides, rules)):
@@ -266,6 +270,14 @@ class _Walk:
             for name in jumps
         )
 
+    def _refuses(self, rule: ChainRule) -> bool:
+        """Return whether a rule does nothing else, and does not decide."""
+        return all(
+            branch.action is Action.DROP
+            and branch.match(self._packet) is not Match.MAYBE
+            for branch in rule.branches
+        )
+
     def _decides(self, rule: ChainRule) -> bool:
         """Return whether it may decide by who asks."""
         return any(
@@ -273,15 +285,6 @@ class _Walk:
             and branch.action is not Action.CONTINUE
             for branch in rule.branches
         )
-
-
-def _refuses(rule: ChainRule) -> bool:
-    """Return whether a rule does nothing else, whatever it refuses."""
-    return all(
-        branch.action is Action.DROP
-        and not any(condition.by_client for condition in branch.conditions)
-        for branch in rule.branches
-    )
 
 
 def spots_of(passages: Iterable[Passage]) -> list[Spot]:
