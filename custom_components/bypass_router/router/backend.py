@@ -73,6 +73,7 @@ def choose(
         others.append(
             ForeignChains(
                 context,
+                interface,
                 sudo=tools.sudo,
                 iptables=by_iptables,
                 translated_there=backend is Backend.IPTABLES,

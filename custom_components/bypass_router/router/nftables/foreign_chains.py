@@ -1,100 +1,84 @@
 """Rules of ours in other programs' nft chains, by which forwarded packets pass.
 
 An accept in our own table can't overrule another table's drop, nor keep a packet from
-another table's TPROXY. So each chain that might stop or take a forward's packets gets
-a rule at its top, one a transport of a forward, which the forward's tag marks:
+another table's TPROXY. So there are rules of ours in chains of others, which the
+forward's tag marks, one a transport, each as late as it can be:
 
-- chains at the hook `forward` that drop by policy or have any rule;
-- chains at the hook `prerouting` from which a packet can come to a TPROXY;
-- chains that translate and that the kernel may enter before ours. Of two with one
+- at the hook `forward`, where a packet would be dropped for no reason of its own, right
+  before that, with one more for errors about its connections;
+- at the hook `prerouting`, before what leads to a TPROXY;
+- in chains that translate and that the kernel may enter before ours. Of two with one
   priority, it enters the newer first. An accept ends only the one that it stands in.
 
-The tables that iptables made are left to iptables, where the router has it.
+One that stands too early still carries its forward, and is moved: what someone puts in
+behind it is to be asked first. The tables that iptables made are left to iptables,
+where the router has it and it can read them.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
-from dataclasses import dataclass
-from functools import cached_property
-import re
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
-from ..forward import Forward, PortRange, Transport
+from ..forward import Forward
 from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
 from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
-from .elements import TABLE
-from .listing import Base, NftChain, NftRule, NftTable, read_tables
+from .accepts import Accept
+from .foreign_tables import ForeignTable, OurRule, read_foreign_tables
+from .places import Place, Places
+from .takers import Priorities, Taker, takers_in
 
 _MADE_BY_IPTABLES = frozenset({"filter", "mangle", "nat", "raw", "security"})
-_JUMP = re.compile(r"\b(?:jump|goto) ([A-Za-z0-9_./-]+)")
-# Where a map of verdicts leads to is not printed with the chains.
-_NAMED_MAP = re.compile(r"\bvmap @")
-# By the type and hook of a chain, what takes or translates a packet there.
-_TAKING = {
-    ("filter", "prerouting"): re.compile(r"\btproxy\b"),
-    ("nat", "prerouting"): re.compile(r"\b(?:redirect|dnat (?:ip )?to)\b"),
-    ("nat", "postrouting"): re.compile(r"\b(?:masquerade|snat (?:ip )?to)\b"),
-}
-_PROBLEMS = {
-    ("filter", "forward"): Problem.DROPPED,
-    ("filter", "prerouting"): Problem.INTERCEPTED,
-    ("nat", "prerouting"): Problem.SHADOWED,
-    ("nat", "postrouting"): Problem.SHADOWED,
-}
-_PRIORITY = re.compile(r"(-?[0-9]{1,10}|[a-z]+)(?: ([+-]) ([0-9]{1,10}))?")
-_NAMED = {"raw": -300, "mangle": -150, "dstnat": -100, "srcnat": 100}
-_ACCEPT = re.compile(
-    r"meta l4proto (tcp|udp) (?:ct status dnat )?"
-    r"ct original (?:ip )?daddr ([0-9.]+) ct original proto-dst ([0-9]+)(?:-([0-9]+))?"
-    r"(?: counter(?: packets [0-9]+ bytes [0-9]+)?)? accept"
-)
+# Where iptables prints its filter table, in the variant that makes tables of nft.
+_OF_IPTABLES = ("filter", "filter.nf")
+_UNREADABLE = ("is incompatible, use 'nft' tool", "Parsing nftables rule failed")
 
-
-@dataclass(frozen=True, slots=True)
-class AcceptRule:
-    """What one rule lets pass."""
-
-    transport: Transport
-    address: str
-    ports: PortRange
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignChain:
-    """A chain of someone else's, and our rules in it."""
-
-    chain: str
-    """Family, table and name."""
-    translated: bool
-    """Whether packets come by translated: at all hooks but `prerouting`."""
-    needed: bool
-    """Whether it might stop or take a forward's packets."""
-    accepts: tuple[tuple[Tag, AcceptRule, int], ...]
-    """Those at the chain's top, each with its handle."""
-    misplaced: tuple[tuple[Tag, int], ...]
-    """Rules with a tag that are no accept rules, or stand behind what is none."""
-    problem: Problem = Problem.DROPPED
-    """What a forward lacks that does not pass here."""
+type ChainName = tuple[str, str]
+"""Family and table, and chain."""
 
 
 @dataclass(frozen=True)
 class ForeignChainsState:
-    """All the chains that matter."""
+    """The tables of others, and where rules of ours belong in them."""
 
-    chains: tuple[ForeignChain, ...] = ()
+    tables: tuple[ForeignTable, ...] = ()
+    places: Places | None = field(default=None, compare=False)
+    takers: tuple[Taker, ...] = ()
 
     @cached_property
-    def tags(self) -> frozenset[Tag]:
+    def ours(self) -> Mapping[ChainName, list[OurRule]]:
+        """The rules of ours that can be changed, whosever, by their chain."""
+        return {
+            (table.name, chain.name): list(chain.ours)
+            for table in self.tables
+            for chain in table.chains
+            if chain.ours and not table.owned
+        }
+
+    @cached_property
+    def by_tag(self) -> Mapping[Tag, list[tuple[ChainName, OurRule]]]:
+        """The same by their tags, each with its chain."""
+        found = defaultdict[Tag, list[tuple[ChainName, OurRule]]](list)
+        for chain, rules in self.ours.items():
+            for rule in rules:
+                found[rule.tag].append((chain, rule))
+        return dict(found)
+
+    @property
+    def tags(self) -> AbstractSet[Tag]:
         """The tags in all of them."""
-        return frozenset(
-            tag
-            for foreign in self.chains
-            for tag in (
-                *(tag for tag, _, _ in foreign.accepts),
-                *(tag for tag, _ in foreign.misplaced),
-            )
-        )
+        return self.by_tag.keys()
+
+    @cached_property
+    def handles(self) -> Mapping[ChainName, list[int]]:
+        """The handles of others' rules, in order."""
+        return {
+            (table.name, chain.name): [rule.handle for rule in chain.others]
+            for table in self.tables
+            for chain in table.chains
+        }
 
 
 class ForeignChains:
@@ -103,6 +87,7 @@ class ForeignChains:
     def __init__(
         self,
         context: RouterContext,
+        interface: str,
         *,
         sudo: bool,
         iptables: bool,
@@ -110,11 +95,13 @@ class ForeignChains:
     ) -> None:
         """Take what the rules depend on; `iptables` leaves to iptables what is its own.
 
-        `translated_there` is whether iptables translates, and not our table.
+        The address stands on the interface. `translated_there` is whether iptables
+        translates, and not our table.
         """
         self._context = context
+        self._interface = interface
         # What iptables leaves as it is, any later chain may still translate.
-        self._after = (-100, 2**31) if translated_there else (-105, 95)
+        self._before = (-100, 2**31) if translated_there else (-105, 95)
         self._nft = as_root("nft", sudo=sudo)
         self._iptables = iptables
 
@@ -127,89 +114,30 @@ class ForeignChains:
         result = sections["nft.ruleset"]
         if not result.ok:
             raise unreadable("nft list ruleset", result)
-        tables = read_tables(result.output)
-        # A comment can look like a rule with the handle of another's.
-        handles = Counter(
-            (table.family, table.name, rule.handle)
-            for table in tables
-            for chain in table.chains
-            for rule in chain.rules
-        )
-        doubtful = {handle for handle, count in handles.items() if count > 1}
-        return ForeignChainsState(
-            tuple(
-                foreign
-                for table in tables
-                if not self._is_left_out(table)
-                for chain in table.chains
-                if (foreign := self._foreign_chain(chain, table, doubtful))
-            )
+        return _state(
+            result.output,
+            self._context,
+            self._interface,
+            self._left_out(sections),
+            self._before,
         )
 
-    def _is_left_out(self, table: NftTable) -> bool:
-        """Return whether the table is ours, iptables', or sees no IPv4."""
-        return (
-            table.family not in ("ip", "inet")
-            or f"{table.family} {table.name}" == TABLE
-            or (
-                self._iptables
-                and table.family == "ip"
-                and table.name in _MADE_BY_IPTABLES
-            )
-        )
+    def _left_out(self, sections: Mapping[str, Result]) -> frozenset[str]:
+        """Return the tables that are left to iptables.
 
-    def _foreign_chain(
-        self,
-        chain: NftChain,
-        table: NftTable,
-        doubtful: AbstractSet[tuple[str, str, int]],
-    ) -> ForeignChain | None:
-        """Return what matters of a chain; None if it is of no interest.
-
-        What has one of the doubtful handles is no rule of ours.
+        Not the one with a rule in it that iptables can't read.
         """
-        if chain.base is None:
-            return None
-        at = chain.base.type, chain.base.hook
-        if at != ("filter", "forward") and at not in _TAKING:
-            return None
-        translated = chain.base.hook != "prerouting"
-        accepts: list[tuple[Tag, AcceptRule, int]] = []
-        misplaced: list[tuple[Tag, int]] = []
-        others: list[NftRule] = []
-        at_top = True
-        for rule in chain.rules:
-            tag = Tag.parse(rule.comment)
-            known = (table.family, table.name, rule.handle) not in doubtful
-            if not (tag and rule.handle and known):
-                others.append(rule)
-                at_top = False
-            elif at_top and (accept := _read_accept(rule, translated=translated)):
-                accepts.append((tag, accept, rule.handle))
-            else:
-                misplaced.append((tag, rule.handle))
-                at_top = False
-        if taking := _TAKING.get(at):
-            needed = self._enters_first(chain.base) and _comes_to(taking, others, table)
-        else:
-            needed = chain.base.policy != "accept" or bool(others)
-        if not (needed or accepts or misplaced):
-            return None
-        return ForeignChain(
-            str(chain),
-            translated,
-            needed,
-            tuple(accepts),
-            tuple(misplaced),
-            _PROBLEMS[at],
-        )
-
-    def _enters_first(self, base: Base) -> bool:
-        """Return whether the kernel may enter a chain before it translates for us."""
-        before, after = self._after
-        return base.type != "nat" or _priority(base.priority) <= (
-            before if base.hook == "prerouting" else after
-        )
+        if not self._iptables:
+            return frozenset()
+        printed = (sections.get(label) for label in _OF_IPTABLES)
+        names = _MADE_BY_IPTABLES
+        if any(
+            result and words in result.output
+            for result in printed
+            for words in _UNREADABLE
+        ):
+            names -= {"filter"}
+        return frozenset(f"ip {name}" for name in names)
 
     def tags(self, state: ForeignChainsState) -> AbstractSet[Tag]:
         """Return the tags that stand here, whoever's they are."""
@@ -223,50 +151,52 @@ class ForeignChains:
         self, forward: Forward, state: ForeignChainsState
     ) -> AbstractSet[Problem]:
         """Return what the chains that do not let it pass would do to it."""
-        tag = Tag(self._context.owner, forward.id)
-        wanted = Counter(_accepts_of(forward, self._context))
-        problems = set()
-        for foreign in state.chains:
-            found = Counter(
-                accept for owner, accept, _ in foreign.accepts if owner == tag
+        mine = state.by_tag.get(Tag(self._context.owner, forward.id), [])
+        problems = {
+            problem
+            for place, accept, problem in _wanted(forward, self._context, state)
+            if not any(
+                chain == (place.table, place.chain)
+                and rule.accept == accept
+                and rule.behind <= place.last
+                for chain, rule in mine
             )
-            if ((foreign.needed or found) and found != wanted) or any(
-                owner == tag for owner, _ in foreign.misplaced
-            ):
-                problems.add(foreign.problem)
+        }
+        if not all(
+            rule.accept and rule.accept.belongs_to(forward, self._context)
+            for _, rule in mine
+        ):
+            problems.add(Problem.DROPPED)
         return problems
 
     def steps(
         self, desired: Collection[Forward], state: ForeignChainsState
     ) -> list[PlanStep]:
         """Return the smallest change after which exactly `desired` passes."""
-        gains, losses = [], []
-        wanted = Counter(
-            (Tag(self._context.owner, forward.id), accept)
-            for forward in desired
-            for accept in _accepts_of(forward, self._context)
-        )
-        for foreign in state.chains:
-            missing = (
-                Counter(wanted) if foreign.needed else Counter[tuple[Tag, AcceptRule]]()
-            )
-            for tag, accept, handle in foreign.accepts:
-                if tag.owner != self._context.owner:
-                    continue
-                if missing[tag, accept]:
-                    missing[tag, accept] -= 1
+        kept = set[tuple[ChainName, int]]()
+        gains: list[str] = []
+        for forward in desired:
+            tag = Tag(self._context.owner, forward.id)
+            mine = state.by_tag.get(tag, [])
+            for place, accept, _ in _wanted(forward, self._context, state):
+                for chain, rule in mine:
+                    if (
+                        chain == (place.table, place.chain)
+                        and rule.accept == accept
+                        and place.first <= rule.behind <= place.last
+                        and (chain, rule.handle) not in kept
+                    ):
+                        kept.add((chain, rule.handle))
+                        break
                 else:
-                    losses.append(f"delete rule {foreign.chain} handle {handle}")
-            losses += [
-                f"delete rule {foreign.chain} handle {handle}"
-                for tag, handle in foreign.misplaced
-                if tag.owner == self._context.owner
-            ]
-            gains += [
-                f"insert rule {foreign.chain}"
-                f' {_text(accept, translated=foreign.translated)} comment "{tag}"'
-                for tag, accept in missing.elements()
-            ]
+                    gains += _line(place, f'{accept.text} comment "{tag}"', state)
+        losses = [
+            f"delete rule {table} {name} handle {rule.handle}"
+            for (table, name), rules in state.ours.items()
+            for rule in rules
+            if rule.tag.owner == self._context.owner
+            and ((table, name), rule.handle) not in kept
+        ]
         command = f"{self._nft} -f -"
         steps = [
             PlanStep(Phase.ALLOW, command, tuple(gains)),
@@ -277,14 +207,18 @@ class ForeignChains:
     def rules(self, forward: Forward) -> list[str]:
         """Return the rules that a forward may have here, for people to read."""
         tag = Tag(self._context.owner, forward.id)
+        address = str(self._context.address.ip)
         return [
-            f'nft insert rule … {_text(accept, translated=True)} comment "{tag}"'
-            for accept in _accepts_of(forward, self._context)
+            f"nft insert rule … {Accept(protocol, address, forward.external).text}"
+            f' comment "{tag}"'
+            for protocol in (*forward.protocol.transports, "icmp")
         ]
 
-    def obstacles(self, _: Forward, __: ForeignChainsState) -> Iterable[Obstacle]:
-        """Return nothing: what is in the way here goes, or is let be."""
-        return ()
+    def obstacles(
+        self, forward: Forward, state: ForeignChainsState
+    ) -> Iterable[Obstacle]:
+        """Return what keeps its packets out here that is not ours to take away."""
+        return state.places.obstacles(forward) if state.places else ()
 
     def looks(self, *, heard: bool) -> list[str]:
         """Return commands whose output changes when our rules do."""
@@ -292,62 +226,55 @@ class ForeignChains:
 
     @property
     def _list(self) -> str:
-        """The command that prints all chains."""
-        return f"{self._nft} -t -s -a list ruleset"
+        """The command that prints all chains, and the maps where any decides.
+
+        An account that may not list maps does without.
+        """
+        return (
+            f"sh -c 'all=$({self._nft} -t -s -a list ruleset 2>&1); status=$?;"
+            ' printf "%s\\n" "$all"; case $status$all in 0*"vmap @"*)'
+            f" {self._nft} -s list maps 2>/dev/null;; esac; exit $status'"
+        )
 
 
-def _accepts_of(forward: Forward, context: RouterContext) -> Iterator[AcceptRule]:
-    """Yield what must be let pass for a forward."""
-    for transport in forward.protocol.transports:
-        yield AcceptRule(transport, str(context.address.ip), forward.external)
-
-
-def _text(accept: AcceptRule, *, translated: bool) -> str:
-    """Return an accept's rule. Before NAT, the first packet has no status yet."""
-    status = "ct status dnat " if translated else ""
-    return (
-        f"meta l4proto {accept.transport} {status}ct original ip daddr {accept.address}"
-        f" ct original proto-dst {accept.ports} accept"
+@lru_cache(4)
+def _state(
+    text: str,
+    context: RouterContext,
+    interface: str,
+    left_out: frozenset[str],
+    before: Priorities,
+) -> ForeignChainsState:
+    """Return what is read of a listing; the same for one that has not changed."""
+    tables = tuple(read_foreign_tables(text, context.owner, left_out))
+    return ForeignChainsState(
+        tables, Places(tables, context, interface), tuple(takers_in(tables, before))
     )
 
 
-def _read_accept(rule: NftRule, *, translated: bool) -> AcceptRule | None:
-    """Return what the rule lets pass, if it is an accept rule of ours."""
-    if not (found := _ACCEPT.fullmatch(rule.text)):
-        return None
-    if ("ct status dnat" in rule.text) != translated:
-        return None
-    transport, address, first, last = found.groups()
-    try:
-        ports = PortRange(int(first), int(last or first))
-    except ValueError:
-        return None
-    return AcceptRule("tcp" if transport == "tcp" else "udp", address, ports)
+def _wanted(
+    forward: Forward, context: RouterContext, state: ForeignChainsState
+) -> Iterator[tuple[Place, Accept, Problem]]:
+    """Yield each rule that a forward is to have, its place, and what it is against."""
+    if state.places:
+        for place, accept in state.places.of(forward):
+            yield place, accept, Problem.DROPPED
+    address = str(context.address.ip)
+    for taker in state.takers:
+        for transport in forward.protocol.transports:
+            accept = Accept(
+                transport, address, forward.external, translated=taker.translated
+            )
+            yield taker.place, accept, taker.problem
 
 
-def _priority(text: str) -> int:
-    """Return a chain's priority as a number; one that makes no sense comes first."""
-    if not (found := _PRIORITY.fullmatch(text)):
-        return -(2**31)
-    name, sign, more = found.groups()
-    number = _NAMED.get(name, 0) if name.isalpha() else int(name)
-    return number + int(f"{sign}{more}" if sign else 0)
-
-
-def _comes_to(
-    taking: re.Pattern[str], rules: Collection[NftRule], table: NftTable
-) -> bool:
-    """Return whether a packet can come from these rules to one that takes it."""
-    chains = {chain.name: chain.rules for chain in table.chains}
-    seen: set[str] = set()
-    waiting = list(rules)
-    while waiting:
-        rule = waiting.pop()
-        if taking.search(rule.text):
-            return True
-        anywhere = chains if _NAMED_MAP.search(rule.text) else ()
-        for name in (*_JUMP.findall(rule.text), *anywhere):
-            if name not in seen:
-                seen.add(name)
-                waiting += chains.get(name, ())
-    return False
+def _line(place: Place, rule: str, state: ForeignChainsState) -> Iterator[str]:
+    """Yield the line that puts a rule in, before one that can be named."""
+    chain = f"{place.table} {place.chain}"
+    handles = state.handles[place.table, place.chain]
+    for handle in handles[place.first : place.last + 1]:
+        if handle:
+            yield f"insert rule {chain} handle {handle} {rule}"
+            return
+    if place.last >= len(handles):
+        yield f"add rule {chain} {rule}"

@@ -4,13 +4,15 @@ Only the frame is understood: which table and chain a rule stands in, its handle
 its comment. What a rule does stays text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 import re
 from typing import override
 
-_BLOCK = re.compile(r"(.*) \{(?: # handle ([0-9]+))?")
+_BLOCK = re.compile(
+    r"(.*) \{(?: #(?: handle [0-9]+)?(?: progname (.+?))?(?: handle [0-9]+)?)?"
+)
 _END = re.compile(r"\}(?: # handle ([0-9]+))?")
 _HANDLE = re.compile(r"(.*?)(?: # handle ([0-9]+))?", re.DOTALL)
 _COMMENT = re.compile(r'(?:^| )comment "([^"]*)"$')
@@ -73,6 +75,9 @@ class NftTable:
     name: str
     chains: tuple[NftChain, ...] = ()
     sets: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    flags: frozenset[str] = frozenset()
+    program: str = ""
+    """Which owns it, where one does: no other may change anything in it."""
 
 
 @lru_cache(4)
@@ -114,34 +119,49 @@ def _tables(lines: Iterator[str]) -> Iterator[NftTable]:
                 continue
         chains: list[NftChain] = []
         sets: dict[str, tuple[str, ...]] = {}
+        flags = frozenset[str]()
         for kind, label, body in _blocks(lines):
             if kind == "chain" and _NAME.fullmatch(label) and _NAME.fullmatch(name):
                 chains.append(_chain(family, name, label, body))
             elif kind in ("set", "map"):
                 sets[label] = tuple(_elements(body))
-        yield NftTable(family, name, tuple(chains), sets)
+            elif kind == "flags":
+                flags = frozenset(label.split(","))
+        program = (block[2] or "") if block else ""
+        yield NftTable(family, name, tuple(chains), sets, flags, program)
 
 
 def _blocks(lines: Iterator[str]) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield the blocks of a table: their kind, name and lines."""
+    """Yield the blocks of a table: their kind, name and lines; and its flags."""
     for line in lines:
         if _END.fullmatch(line):
             return
         if block := _BLOCK.fullmatch(line):
             kind, _, name = block[1].rpartition(" ")
             yield kind, name, list(_body(lines))
+        elif line.startswith("flags "):
+            yield "flags", line.removeprefix("flags ").rstrip(";"), []
 
 
 def _body(lines: Iterator[str]) -> Iterator[str]:
-    """Yield the lines of a block; a block within it becomes one line."""
+    """Yield the lines of a block; one within it becomes one line, with semicolons."""
     for line in lines:
         if _END.fullmatch(line):
             return
         if (block := _BLOCK.fullmatch(line)) and not line.startswith(_ELEMENTS):
-            inner = list(_body_and_end(lines))
-            yield " ".join((f"{block[1]} {{", *inner))
+            yield _in_one_line(block[1], _body_and_end(lines))
         else:
             yield line
+
+
+def _in_one_line(start: str, lines: Iterable[str]) -> str:
+    """Return a block as one line, its rules with semicolons between them."""
+    parts = [f"{start} {{"]
+    for line in lines:
+        if not (_END.fullmatch(line) or parts[-1].endswith("{")):
+            parts[-1] += ";"
+        parts.append(line)
+    return " ".join(parts)
 
 
 def _body_and_end(lines: Iterator[str]) -> Iterator[str]:

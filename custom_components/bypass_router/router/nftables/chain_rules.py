@@ -1,0 +1,302 @@
+"""Rules of others as nft prints them, read as what becomes of a packet there.
+
+Nothing that is printed breaks the reader. Behind what it does not know, it looks for
+the rule's verdict alone, which then may be reached or not.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..passage.chains import Action, Branch, Chain, ChainRule
+from ..passage.packet import Condition, Key
+from .conditions import Selector, joined, read_selector, skip_expression
+from .words import Comparison, Words
+
+type Elements = Mapping[str, tuple[str, ...]]
+"""Of maps of verdicts, by name, those that are known."""
+
+_VERDICTS = {
+    "accept": Action.ACCEPT,
+    "drop": Action.DROP,
+    "reject": Action.DROP,
+    "return": Action.RETURN,
+    "continue": Action.CONTINUE,
+    "queue": Action.QUEUE,
+    "jump": Action.JUMP,
+    "goto": Action.GOTO,
+}
+_TRANSLATING = frozenset({"masquerade", "redirect", "snat", "dnat", "tproxy"})
+_ENDS_OF_KEYS = frozenset({"timeout", "expires", "comment", "counter", "limit"})
+_LOG_OPTIONS = frozenset({"prefix", "level", "group", "snaplen", "queue-threshold"})
+_COUNTING = frozenset({"limit", "quota", "count"})
+_SETS = frozenset({"add", "update", "delete"})
+# Targets of iptables that let a packet go on; of others, no one knows.
+_GOING_ON = frozenset(
+    "LOG NFLOG ULOG TCPMSS MARK CONNMARK CT CLASSIFY DSCP TOS TTL SET TRACE NOTRACK"
+    " CHECKSUM AUDIT FLOWOFFLOAD SECMARK CONNSECMARK TEE ECN HL".split()
+)
+_DEEPEST = 16
+_WHO_KNOWS = Condition(Key.UNKNOWN, by_client=True)
+ANONYMOUS = "{"
+"""How the names of chains begin that stand in a rule, and have none."""
+
+
+def read_chain_rule(
+    text: str, name: str, elements: Elements
+) -> tuple[ChainRule, Mapping[str, Chain]]:
+    """Return a rule, and the chains that stand in it, whose names begin with a name."""
+    reader = _Reader(Words.of(text), f"{ANONYMOUS}{name}", elements)
+    return reader.rule(text), reader.chains
+
+
+@dataclass(slots=True)
+class _Reader:
+    """A rule in the reading."""
+
+    words: Words
+    name: str
+    elements: Elements
+    depth: int = 0
+    chains: dict[str, Chain] = field(default_factory=dict)
+    _conditions: list[Condition] = field(default_factory=list)
+    _branches: list[Branch] = field(default_factory=list)
+    _only_logs: bool = True
+    _lost: bool = False
+
+    def rule(self, text: str) -> ChainRule:
+        """Return all of it."""
+        while self.words:
+            if self._verdict():
+                self._only_logs = False
+                break
+            if self._lost:
+                self.words.skip()
+            elif not (self._statement() or self._match()):
+                self._lose()
+        else:
+            self._add(Action.CONTINUE)
+        only_logs = self._only_logs and not self._lost
+        return ChainRule(text, tuple(self._branches), only_logs)
+
+    def _lose(self) -> None:
+        """Give up to understand what is asked for."""
+        self._lost = True
+        self._conditions.append(_WHO_KNOWS)
+        self.words.skip()
+
+    def _add(
+        self, action: Action, chain: str = "", conditions: Iterable[Condition] = ()
+    ) -> None:
+        """Take note of what is done where all conditions are met."""
+        self._branches.append(Branch((*self._conditions, *conditions), action, chain))
+
+    def _verdict(self) -> bool:
+        """Take the rule's verdict, if it comes next."""
+        word = self.words.next
+        if action := _VERDICTS.get(word):
+            self.words.take()
+            chain = ""
+            if action in (Action.JUMP, Action.GOTO):
+                chain = self._inner() if self.words.next == "{" else self.words.take()
+            self._add(action, chain)
+        elif word in _TRANSLATING:
+            self._add(Action.CONTINUE)
+        elif word == "vmap" and self._lost:
+            self.words.take()
+            self._map([Selector()])
+        elif self.words.took("xt", "target"):
+            self._target(self.words.take().strip('"'))
+        else:
+            return False
+        return True
+
+    def _target(self, name: str) -> None:
+        """Take note of a target of iptables."""
+        if name == "REJECT":
+            self._add(Action.DROP)
+        elif name in _GOING_ON:
+            self._add(Action.CONTINUE)
+        else:
+            for action in (Action.ACCEPT, Action.DROP):
+                self._add(action, conditions=[_WHO_KNOWS])
+
+    def _inner(self) -> str:
+        """Take a chain that stands in the rule, and return the name it is given."""
+        group = self.words.group()
+        name = f"{self.name}.{len(self.chains)}"
+        if self.depth >= _DEEPEST:
+            self._conditions.append(_WHO_KNOWS)
+            return name
+        self.chains[name] = Chain()
+        rules = []
+        for part in group.parts(";"):
+            text = " ".join(part.rest())
+            inner = _Reader(part, self.name, self.elements, self.depth + 1, self.chains)
+            rules.append(inner.rule(text))
+        self.chains[name] = Chain(tuple(rules))
+        return name
+
+    def _statement(self) -> bool:
+        """Take what is done beside a verdict, if that comes next."""
+        words = self.words
+        if words.took("counter") or words.took("last"):
+            if words.took("name") or words.took("used"):
+                words.take()
+            elif words.took("packets"):
+                words.take(3)
+        elif words.took("comment"):
+            words.take()
+        elif words.took("log"):
+            while words.next in _LOG_OPTIONS or words.next == "flags":
+                self._log_option()
+        elif self._counts():
+            self._conditions.append(_WHO_KNOWS)
+        elif words.took("xt", "match"):
+            words.take()
+            self._conditions.append(_WHO_KNOWS)
+            self._only_logs = False
+        else:
+            changes = self._changes()
+            self._only_logs &= not changes
+            return changes
+        return True
+
+    def _log_option(self) -> None:
+        """Take an option of `log`."""
+        if self.words.take() != "flags":
+            self.words.take()
+        elif self.words.take() in ("tcp", "ip"):
+            self.words.take()
+            while self.words.took(","):
+                self.words.take()
+
+    def _counts(self) -> bool:
+        """Take what goes by how much there was before, if that comes next."""
+        words = self.words
+        if words.took("limit", "name") or words.took("quota", "name"):
+            words.take()
+        elif words.took("limit", "rate"):
+            words.took("over")
+            words.take()
+            if words.next.partition("/")[0].endswith("bytes"):
+                words.take()
+            if words.took("burst"):
+                words.take(2)
+        elif words.took("quota"):
+            words.took_any(frozenset({"over", "until"}))
+            words.take(2)
+            if words.took("used"):
+                words.take(2)
+        elif words.took("ct", "count"):
+            words.took("over")
+            words.take()
+        elif words.took("meter"):
+            while words and words.next != "{":
+                words.take()
+            if words:
+                words.group()
+            self._only_logs = False
+        else:
+            return False
+        return True
+
+    def _changes(self) -> bool:
+        """Take what changes something, if that comes next."""
+        words = self.words
+        if words.next in _SETS:
+            words.take(2)
+            if words.next == "{" and _COUNTING & set(words.group().rest()):
+                self._conditions.append(_WHO_KNOWS)
+        elif words.took("set"):
+            while words and not words.take().startswith("@"):
+                pass
+        elif words.took("flow"):
+            words.take(2)
+        elif words.took("reset"):
+            words.take(3)
+        elif words.took("dup", "to") or words.took("fwd", "to"):
+            skip_expression(words)
+            if words.took("device"):
+                words.take()
+        else:
+            return words.took("notrack")
+        return True
+
+    def _match(self) -> bool:
+        """Take a condition, if one comes next; or what is set to something."""
+        selectors = [read_selector(self.words)]
+        while selectors[-1] and self.words.took("."):
+            selectors.append(read_selector(self.words))
+        found = [selector for selector in selectors if selector]
+        if len(found) < len(selectors):
+            return False
+        if self.words.took("set"):
+            skip_expression(self.words)
+            self._only_logs = False
+            return True
+        for selector in found:
+            self._conditions += selector.implied
+        if self.words.took("vmap"):
+            self._map(found)
+            self._only_logs = False
+            # Nothing stands behind it that a packet could come to.
+            self.words.take(len(self.words.rest()))
+            return True
+        comparison = self.words.comparison()
+        if len(found) > 1:
+            comparison = Comparison()
+        self._conditions.append(joined(found).condition(comparison))
+        return True
+
+    def _map(self, selectors: list[Selector]) -> None:
+        """Take a map of verdicts."""
+        if self.words.next == "{":
+            elements = [part.rest() for part in self.words.group().parts(",")]
+        else:
+            named = self.elements.get(self.words.take().removeprefix("@"))
+            if named is None:
+                unknown = joined(selectors).condition(Comparison())
+                for action in (Action.ACCEPT, Action.DROP):
+                    self._add(action, conditions=[unknown])
+                return
+            elements = [Words.of(text).rest() for text in named]
+        for words in elements:
+            self._element(words, selectors)
+
+    def _element(self, words: list[str], selectors: list[Selector]) -> None:
+        """Take note of an element of a map of verdicts."""
+        if ":" not in words:
+            return
+        colon = len(words) - 1 - words[::-1].index(":")
+        keys, verdict = words[:colon], words[colon + 1 :]
+        for number, word in enumerate(keys):
+            if word in _ENDS_OF_KEYS:
+                del keys[number:]
+                break
+        action = _VERDICTS.get(verdict[0] if verdict else "")
+        if action is None:
+            return
+        chain = verdict[1] if len(verdict) > 1 else ""
+        if keys == ["*"]:
+            self._add(action, chain)
+            return
+        values = _parts(keys) if len(selectors) > 1 else ["".join(keys)]
+        if len(values) != len(selectors):
+            self._add(action, chain, [_WHO_KNOWS])
+            return
+        conditions = [
+            selector.condition(Comparison((value,)))
+            for selector, value in zip(selectors, values, strict=True)
+        ]
+        self._add(action, chain, conditions)
+
+
+def _parts(keys: list[str]) -> list[str]:
+    """Return the parts of a key, between its dots."""
+    parts = [""]
+    for word in keys:
+        if word == ".":
+            parts.append("")
+        else:
+            parts[-1] += word
+    return parts

@@ -1,0 +1,329 @@
+"""What rules of nft ask of a packet: their words read as conditions.
+
+What is not understood is a condition that may be true or not. Versions from 0.9 on
+are understood, which print some things by number that others have names for.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from ..passage.packet import Condition, Interval, Key, address_of, interval_of
+from .words import MASKS, Comparison, Words
+
+_MOST = 2**32 - 1
+_TRANSPORTS = {"1": "icmp", "6": "tcp", "17": "udp"}
+_FAMILIES = frozenset({"ip", "ipv4", "2", "0x0800", "0x800"})
+_DIRECTIONS = {"0": "original", "1": "reply"}
+_STATES = {1: "invalid", 2: "established", 4: "related", 8: "new", 64: "untracked"}
+_BY_INTERFACE = {
+    "iif": Key.INPUT,
+    "iifname": Key.INPUT,
+    "oif": Key.OUTPUT,
+    "oifname": Key.OUTPUT,
+}
+# By which no one can tell one client from another.
+_OF_META = frozenset(
+    "mark length priority cpu secpath ibrname obrname ibrpvid ibrvproto iifgroup"
+    " oifgroup iiftype oiftype iifkind oifkind sdif sdifname cgroup rtclassid"
+    " nftrace secmark broute".split()
+)
+_OF_CONNECTIONS = frozenset(
+    "mark label zone helper l3proto protocol expiration event secmark id".split()
+)
+_OF_IP = frozenset("version hdrlength dscp ecn length id frag-off ttl checksum".split())
+_ADDRESSES = {"saddr": Key.SOURCE, "daddr": Key.DESTINATION}
+_PORTS = {"sport": Key.SOURCE_PORT, "dport": Key.DESTINATION_PORT}
+_ORIGINAL = {
+    "saddr": Key.ORIGINAL_SOURCE,
+    "daddr": Key.ORIGINAL_DESTINATION,
+    "proto-dst": Key.ORIGINAL_PORT,
+}
+_OTHER_TRANSPORTS = frozenset("sctp dccp udplite icmp igmp ah esp comp gre".split())
+_OF_IPV6 = frozenset("ip6 icmpv6 mh hbh frag dst arp".split())
+_HASHED = frozenset({"mod", "seed", "offset"})
+_BY_ADDRESS = frozenset(
+    {Key.SOURCE, Key.DESTINATION, Key.ORIGINAL_SOURCE, Key.ORIGINAL_DESTINATION}
+)
+_BY_NUMBER = _BY_ADDRESS | {Key.SOURCE_PORT, Key.DESTINATION_PORT, Key.ORIGINAL_PORT}
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """What of a packet a rule looks at."""
+
+    key: Key = Key.UNKNOWN
+    by_client: bool = False
+    """Whether it may tell one client from another, where the key does not say it."""
+    implied: tuple[Condition, ...] = ()
+    """What is so of a packet that has any such thing."""
+    is_status: bool = False
+
+    def condition(self, comparison: Comparison) -> Condition:
+        """Return what is asked of it."""
+        unknown = Condition(self.key, by_client=self.by_client)
+        if not comparison.items or self.key is Key.UNKNOWN:
+            return unknown
+        if self.key in _BY_NUMBER:
+            parse = _addresses if self.key in _BY_ADDRESS else _numbers
+            try:
+                intervals = tuple(_compared(map(parse, comparison.items), comparison))
+            except ValueError:
+                return unknown
+            return Condition(self.key, intervals, negated=comparison.negated)
+        words = [_word(self.key, item) for item in comparison.items]
+        if None in words or comparison.operator not in ("==", "!=", "!"):
+            return unknown
+        if comparison.operator == "!=" and (
+            # Then all bits are compared at once.
+            self.is_status
+            or (self.key is Key.STATE and len(words) > 1 and not comparison.is_set)
+        ):
+            return unknown
+        return Condition(
+            self.key, words=frozenset(filter(None, words)), negated=comparison.negated
+        )
+
+
+def read_selector(words: Words) -> Selector | None:
+    """Take what a rule looks at, if that is what comes next; None if it is not."""
+    if key := _BY_INTERFACE.get(words.next):
+        words.take()
+        return Selector(key)
+    head = words.next
+    if head in _OTHER_TRANSPORTS:
+        words.take(2)
+        return Selector(implied=(_of_transport(head),))
+    if head in _OF_IPV6:
+        words.take(2)
+        family = Condition(Key.FAMILY, words=frozenset({"ipv6"}))
+        return Selector(implied=(family,))
+    if read := _READERS.get(head):
+        words.take()
+        return read(words)
+    return None
+
+
+def joined(selectors: Iterable[Selector]) -> Selector:
+    """Return several that are looked at together, as one that no value is known of."""
+    found = list(selectors)
+    if len(found) == 1:
+        return found[0]
+    keys = {selector.key for selector in found}
+    key = next(
+        (
+            key
+            for key in (Key.SOURCE, Key.ORIGINAL_SOURCE, Key.DESTINATION)
+            if key in keys
+        ),
+        Key.UNKNOWN,
+    )
+    return Selector(
+        key,
+        any(selector.by_client for selector in found),
+        tuple(it for selector in found for it in selector.implied),
+    )
+
+
+def skip_expression(words: Words) -> None:
+    """Go on behind what something is set to."""
+    while words:
+        if words.took("jhash"):
+            continue
+        if words.took("numgen"):
+            words.take()
+        elif read_selector(words) is None:
+            words.skip()
+        while words.took_any(_HASHED):
+            words.take()
+        if words.took("map"):
+            words.skip()
+        if not (words.took_any(MASKS) or words.took(".") or words.took(",")):
+            return
+
+
+def _meta(words: Words) -> Selector:
+    """Take what stands behind `meta`."""
+    name = words.take()
+    if key := _BY_INTERFACE.get(name):
+        return Selector(key)
+    match name:
+        case "l4proto":
+            return Selector(Key.TRANSPORT)
+        case "nfproto" | "protocol":
+            return Selector(Key.FAMILY)
+        case "pkttype":
+            return Selector(Key.KIND)
+    return Selector(by_client=name not in _OF_META)
+
+
+def _ct(words: Words) -> Selector:
+    """Take what stands behind `ct`."""
+    original = words.took("original")
+    reply = not original and words.took("reply")
+    words.took("ip")
+    name = words.take()
+    if original and name in _ORIGINAL:
+        return Selector(_ORIGINAL[name])
+    match name:
+        case _ if reply:
+            return Selector(by_client=name == "daddr")
+        case "state":
+            return Selector(Key.STATE)
+        case "status":
+            return Selector(Key.STATE, is_status=True)
+        case "direction":
+            return Selector(Key.DIRECTION)
+    return Selector(by_client=name not in _OF_CONNECTIONS)
+
+
+def _ip(words: Words) -> Selector:
+    """Take what stands behind `ip`."""
+    name = words.take()
+    if key := _ADDRESSES.get(name):
+        return Selector(key)
+    if name == "protocol":
+        return Selector(Key.TRANSPORT)
+    if name == "option":
+        words.take(2)
+    return Selector(by_client=name not in _OF_IP)
+
+
+def _of_transport(name: str) -> Condition:
+    """Return the condition that a packet is of a protocol."""
+    return Condition(Key.TRANSPORT, words=frozenset({name}))
+
+
+def _ports(transport: str) -> Callable[[Words], Selector]:
+    """Return what takes what stands behind a protocol that has ports."""
+    implied = (_of_transport(transport),) if transport else ()
+
+    def read(words: Words) -> Selector:
+        """Take it."""
+        name = words.take()
+        if key := _PORTS.get(name):
+            return Selector(key, implied=implied)
+        if name == "option":
+            words.take()
+            if words.next not in ("exists", "missing"):
+                words.take()
+        return Selector(implied=implied)
+
+    return read
+
+
+def _ether(words: Words) -> Selector:
+    """Take what stands behind `ether`."""
+    name = words.take()
+    if name == "type":
+        return Selector(Key.FAMILY)
+    return Selector(by_client=name == "saddr")
+
+
+def _fib(words: Words) -> Selector:
+    """Take what is looked up in the routes, and what of the one that is found."""
+    asked = [words.take()]
+    while words.took("."):
+        asked.append(words.take())
+    result = words.take()
+    if result == "type" and "daddr" in asked and "saddr" not in asked:
+        return Selector(Key.KIND)
+    return Selector(by_client="saddr" in asked)
+
+
+def _other(words: Words) -> Selector:
+    """Take a word of something else."""
+    words.take()
+    return Selector()
+
+
+_READERS: dict[str, Callable[[Words], Selector]] = {
+    "meta": _meta,
+    "ct": _ct,
+    "ip": _ip,
+    "tcp": _ports("tcp"),
+    "udp": _ports("udp"),
+    "th": _ports(""),
+    "ether": _ether,
+    "fib": _fib,
+    "rt": _other,
+    "vlan": _other,
+    "iifgroup": lambda _: Selector(),
+    "oifgroup": lambda _: Selector(),
+    "iiftype": lambda _: Selector(),
+    "oiftype": lambda _: Selector(),
+}
+
+
+def _word(key: Key, item: str) -> str | None:
+    """Return a value as packets have it; None if that is not known."""
+    word = item.strip('"')
+    match key:
+        case Key.INPUT | Key.OUTPUT:
+            # The number of an interface that is no more.
+            return None if item.isdigit() else word
+        case Key.TRANSPORT:
+            return (
+                None
+                if "-" in word and word[0].isdigit()
+                else _TRANSPORTS.get(word, word)
+            )
+        case Key.FAMILY:
+            return "ipv4" if word in _FAMILIES else "ipv6"
+        case Key.KIND:
+            return "unicast" if word == "host" else word
+        case Key.DIRECTION:
+            return _DIRECTIONS.get(word, word)
+        case Key.STATE if word[:1].isdigit():
+            return (
+                _STATES.get(int(word, 0)) if len(word) < 12 and _is_hex(word) else None
+            )
+    return word
+
+
+def _is_hex(word: str) -> bool:
+    """Return whether a word is a number, as Python reads it."""
+    try:
+        int(word, 0)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(item: str) -> Interval:
+    """Return a number, or a range of them. Raises ValueError."""
+    first, _, last = item.partition("-")
+    if len(item) > 24:
+        raise ValueError
+    return int(first, 0), int(last or first, 0)
+
+
+def _addresses(item: str) -> Interval:
+    """Return an address, a network or a range. Raises ValueError."""
+    first, ranged, last = item.partition("-")
+    if ranged:
+        return int(IPv4Address(first)), int(IPv4Address(last))
+    if "/" in item:
+        return interval_of(IPv4Network(item, strict=False))
+    return address_of(IPv4Address(item))
+
+
+def _compared(
+    intervals: Iterable[Interval], comparison: Comparison
+) -> Iterable[Interval]:
+    """Yield what is compared as intervals. Raises ValueError."""
+    for first, last in intervals:
+        match comparison.operator:
+            case "<":
+                found = (0, first - 1)
+            case "<=":
+                found = (0, first)
+            case ">":
+                found = (first + 1, _MOST)
+            case ">=":
+                found = (first, _MOST)
+            case _:
+                found = (first, last)
+        if found[0] > found[1]:
+            raise ValueError
+        yield found

@@ -1,0 +1,102 @@
+"""Chains of others that take or translate a forward's packets before we do.
+
+A packet passes what stands in front of the first rule from which it can come to one
+that takes it. Right there it is to leave the chain.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+import re
+
+from ..rules.base import Problem
+from .foreign_tables import ForeignChain, ForeignTable
+from .listing import Base, NftRule
+from .places import Place
+
+_JUMP = re.compile(r"\b(?:jump|goto) ([A-Za-z0-9_./-]+)")
+# Where a map of verdicts leads to is not printed with the chains.
+_NAMED_MAP = re.compile(r"\bvmap @")
+# By the type and hook of a chain, what takes or translates a packet there.
+_TAKING = {
+    ("filter", "prerouting"): re.compile(r"\btproxy\b"),
+    ("nat", "prerouting"): re.compile(r"\b(?:redirect|dnat (?:ip )?to)\b"),
+    ("nat", "postrouting"): re.compile(r"\b(?:masquerade|snat (?:ip )?to)\b"),
+}
+_PROBLEMS = {
+    ("filter", "prerouting"): Problem.INTERCEPTED,
+    ("nat", "prerouting"): Problem.SHADOWED,
+    ("nat", "postrouting"): Problem.SHADOWED,
+}
+_PRIORITY = re.compile(r"(-?[0-9]{1,10}|[a-z]+)(?: ([+-]) ([0-9]{1,10}))?")
+_NAMED = {"raw": -300, "mangle": -150, "dstnat": -100, "srcnat": 100}
+
+type Priorities = tuple[int, int]
+"""Up to which ones the kernel may translate before us, at either hook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """Where a rule of ours belongs in such a chain."""
+
+    place: Place
+    translated: bool
+    """Whether packets come by translated: at all hooks but `prerouting`."""
+    problem: Problem
+    """What a forward lacks that does not leave the chain there."""
+
+
+def takers_in(tables: Iterable[ForeignTable], before: Priorities) -> Iterator[Taker]:
+    """Yield the place in each chain that needs a rule."""
+    for table in tables:
+        for chain in () if table.owned else table.chains:
+            if taker := _taker(table, chain, before):
+                yield taker
+
+
+def _taker(
+    table: ForeignTable, chain: ForeignChain, before: Priorities
+) -> Taker | None:
+    """Return the place in a chain; None if it needs none."""
+    if chain.base is None:
+        return None
+    at = chain.base.type, chain.base.hook
+    if at not in _TAKING or not _enters_first(chain.base, before):
+        return None
+    for number, rule in enumerate(chain.others):
+        if _comes_to(_TAKING[at], [rule], table):
+            place = Place(table.name, chain.name, number, number)
+            return Taker(place, at[1] != "prerouting", _PROBLEMS[at])
+    return None
+
+
+def _enters_first(base: Base, before: Priorities) -> bool:
+    """Return whether the kernel may enter a chain before it translates for us."""
+    at = before[base.hook != "prerouting"]
+    return base.type != "nat" or _priority(base.priority) <= at
+
+
+def _priority(text: str) -> int:
+    """Return a chain's priority as a number; one that makes no sense comes first."""
+    if not (found := _PRIORITY.fullmatch(text)):
+        return -(2**31)
+    name, sign, more = found.groups()
+    number = _NAMED.get(name, 0) if name.isalpha() else int(name)
+    return number + int(f"{sign}{more}" if sign else 0)
+
+
+def _comes_to(
+    taking: re.Pattern[str], rules: Collection[NftRule], table: ForeignTable
+) -> bool:
+    """Return whether a packet can come from these rules to one that takes it."""
+    seen: set[str] = set()
+    waiting = list(rules)
+    while waiting:
+        rule = waiting.pop()
+        if taking.search(rule.text):
+            return True
+        anywhere = table.by_name if _NAMED_MAP.search(rule.text) else ()
+        for name in (*_JUMP.findall(rule.text), *anywhere):
+            if name not in seen and name in table.by_name:
+                seen.add(name)
+                waiting += table.by_name[name].others
+    return False
