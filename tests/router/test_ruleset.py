@@ -36,7 +36,7 @@ CHAINS = Chains(SITE, sudo=False, hooks=(MANGLE, *HOOKS))
 RETIRED = Chains(SITE, sudo=False, hooks=TRANSLATING)
 ADMIT = Chains(SITE, sudo=False, hooks=ADMITTING)
 NFT = Nftables(SITE, sudo=False)
-GATES = ForeignChains(SITE, sudo=False, iptables=True)
+GATES = ForeignChains(SITE, "lan", sudo=False, iptables=True)
 BY_IPTABLES = Ruleset(SITE, [CHAINS, NFT], [GATES])
 BY_NFT = Ruleset(SITE, [NFT, RETIRED], [GATES, ADMIT])
 RULESETS = {"iptables": BY_IPTABLES, "nftables": BY_NFT}
@@ -194,8 +194,8 @@ def test_neighbours_with_one_command_are_one_step() -> None:
     kernel = Kernel()
     plain = Ruleset(SITE, [NFT], [GATES])
     (on,) = plain.plan([WEB], kernel.seen(plain)).steps
-    assert on.lines[0].startswith("insert rule inet t c")
-    assert on.lines[1] == "add table ip ha_bypass"
+    assert on.lines[0].startswith("add rule inet t c")
+    assert on.lines[2] == "add table ip ha_bypass"
     run(kernel, plain, [WEB])
     (off,) = plain.plan([], kernel.seen(plain)).steps
     assert off.lines[0] == "delete table ip ha_bypass"
@@ -279,7 +279,7 @@ def test_what_is_left_over_is_tidied_up_in_the_wake_of_a_change_alone() -> None:
 
 def test_what_people_read_names_no_retired_rules() -> None:
     """A forward's rules, and how to take them away."""
-    assert [rule.split()[0] for rule in BY_NFT.rules(WEB)] == ["nft"] * 3 + [
+    assert [rule.split()[0] for rule in BY_NFT.rules(WEB)] == ["nft"] * 4 + [
         "iptables"
     ] * 2
     assert all("ha_bypass" in line for line in BY_NFT.removal_commands(WEB))

@@ -32,8 +32,7 @@ _COUNTING = frozenset({"limit", "quota", "count"})
 _SETS = frozenset({"add", "update", "delete"})
 # Targets of iptables that let a packet go on; of others, no one knows.
 _GOING_ON = frozenset(
-    "LOG NFLOG ULOG TCPMSS MARK CONNMARK CT CLASSIFY DSCP TOS TTL SET TRACE NOTRACK"
-    " CHECKSUM AUDIT FLOWOFFLOAD SECMARK CONNSECMARK TEE ECN HL".split()
+    ["LOG", "NFLOG", "ULOG", "TCPMSS", "MARK", "CONNMARK", "CT", "CLASSIFY", "DSCP", "TOS", "TTL", "SET", "TRACE", "NOTRACK", "CHECKSUM", "AUDIT", "FLOWOFFLOAD", "SECMARK", "CONNSECMARK", "TEE", "ECN", "HL"]
 )
 _DEEPEST = 16
 _WHO_KNOWS = Condition(Key.UNKNOWN, by_client=True)

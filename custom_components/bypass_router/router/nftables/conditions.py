@@ -24,14 +24,12 @@ _BY_INTERFACE = {
 }
 # By which no one can tell one client from another.
 _OF_META = frozenset(
-    "mark length priority cpu secpath ibrname obrname ibrpvid ibrvproto iifgroup"
-    " oifgroup iiftype oiftype iifkind oifkind sdif sdifname cgroup rtclassid"
-    " nftrace secmark broute".split()
+    ["mark", "length", "priority", "cpu", "secpath", "ibrname", "obrname", "ibrpvid", "ibrvproto", "iifgroup", "oifgroup", "iiftype", "oiftype", "iifkind", "oifkind", "sdif", "sdifname", "cgroup", "rtclassid", "nftrace", "secmark", "broute"]
 )
 _OF_CONNECTIONS = frozenset(
-    "mark label zone helper l3proto protocol expiration event secmark id".split()
+    ["mark", "label", "zone", "helper", "l3proto", "protocol", "expiration", "event", "secmark", "id"]
 )
-_OF_IP = frozenset("version hdrlength dscp ecn length id frag-off ttl checksum".split())
+_OF_IP = frozenset(["version", "hdrlength", "dscp", "ecn", "length", "id", "frag-off", "ttl", "checksum"])
 _ADDRESSES = {"saddr": Key.SOURCE, "daddr": Key.DESTINATION}
 _PORTS = {"sport": Key.SOURCE_PORT, "dport": Key.DESTINATION_PORT}
 _ORIGINAL = {
@@ -39,8 +37,8 @@ _ORIGINAL = {
     "daddr": Key.ORIGINAL_DESTINATION,
     "proto-dst": Key.ORIGINAL_PORT,
 }
-_OTHER_TRANSPORTS = frozenset("sctp dccp udplite icmp igmp ah esp comp gre".split())
-_OF_IPV6 = frozenset("ip6 icmpv6 mh hbh frag dst arp".split())
+_OTHER_TRANSPORTS = frozenset(["sctp", "dccp", "udplite", "icmp", "igmp", "ah", "esp", "comp", "gre"])
+_OF_IPV6 = frozenset(["ip6", "icmpv6", "mh", "hbh", "frag", "dst", "arp"])
 _HASHED = frozenset({"mod", "seed", "offset"})
 _BY_ADDRESS = frozenset(
     {Key.SOURCE, Key.DESTINATION, Key.ORIGINAL_SOURCE, Key.ORIGINAL_DESTINATION}

@@ -1,0 +1,243 @@
+"""Beside what others have at the hook `forward`: who is kept out there stays out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+import re
+
+import pytest
+
+from custom_components.bypass_router.router.backend import Backend
+from custom_components.bypass_router.router.forward import Protocol
+from custom_components.bypass_router.router.nftables.listing import read_tables
+from custom_components.bypass_router.router.router import Router
+from tests.lab.bypass import RouterOptions
+from tests.lab.network import INTERNET_ADDRESS, Lab
+
+from .client import connect
+from .test_router import WEB, ruleset
+
+BOTH = replace(WEB, protocol=Protocol.BOTH)
+NATIVE = pytest.mark.parametrize("router_options", [RouterOptions(iptables=None)])
+SET = "set b { type ipv4_addr; }"
+BAN = "ip saddr @b drop;"
+KEPT = "ct state established,related accept;"
+
+
+def hook(policy: str, *rules: str, priority: str = "0") -> str:
+    """Return a chain that the kernel enters."""
+    base = f"type filter hook forward priority {priority}; policy {policy};"
+    return f"chain f {{ {base} {' '.join(rules)} }}"
+
+
+LISTS = {
+    "in front of all": f"table inet t {{ {SET} {hook('accept', KEPT, BAN, priority='-100')} }}",
+    "policy": f"table inet t {{ {SET} {hook('drop', KEPT, 'ct state invalid drop;', BAN)} }}",
+    "no established": f"table inet t {{ {SET} {hook('drop', BAN)} }}",
+    "catch-all": f"table inet t {{ {SET} {hook('accept', BAN, 'log;', 'counter reject;')} }}",
+    "ip": f"table ip t {{ {SET} {hook('drop', BAN, 'counter;')} }}",
+    "jump": f"table inet t {{ {SET} chain r {{ log; reject; }}"
+    f" chain z {{ {BAN} jump r; }} {hook('accept', 'iifname "lan" jump z;', 'drop;')} }}",
+    "goto": f"table inet t {{ {SET} chain z {{ {BAN} log; }}"
+    f" {hook('drop', KEPT, 'iifname "lan" goto z;', 'accept;')} }}",
+    "map": f"table inet t {{ {SET} chain z {{ {BAN} drop; }}"
+    f" {hook('accept', 'iifname vmap { "lan" : jump z, "lo" : accept };')} }}",
+    "named map": f"table inet t {{ {SET} chain z {{ {BAN} drop; }}"
+    ' map m { type ifname : verdict; elements = { "lan" : jump z, "lo" : accept }; }'
+    f" {hook('accept', 'iifname vmap @m;')} }}",
+    "nameless chain": f"table inet t {{ {SET}"
+    f" {hook('accept', BAN, 'iifname "lan" jump { ct state invalid drop; drop; };')} }}",
+    "banned in a nameless chain": f"table inet t {{ {SET}"
+    f" {hook('drop', f'iifname "lan" jump {{ {BAN} }};')} }}",
+    "two": f"table inet t {{ {SET} {hook('drop', BAN)} }}"
+    f" table ip u {{ {SET} {hook('drop', KEPT, 'tcp dport 22 accept;', priority='10')} }}",
+    "sample of Arch": f"table inet t {{ {SET} {hook('drop')} }}"
+    f" table inet v {{ {SET} {hook('accept', BAN, priority='5')} }}",
+    "answers": f"table inet t {{ {SET}"
+    f" {hook('drop', 'ip daddr @b drop;', 'ct direction reply accept;', BAN)} }}",
+    "before translation": f"table inet t {{ {SET} chain p {{"
+    f" type filter hook prerouting priority mangle; {BAN}"
+    " meta l4proto { tcp, udp } ip daddr != 127.0.0.0/8 meta mark set 7"
+    " tproxy ip to 127.0.0.1:7893 accept; } }",
+}
+"""By name, what keeps those out who are in a set."""
+
+
+@pytest.fixture
+async def router(at_home: Lab) -> AsyncIterator[Router]:
+    """The bypass router, connected."""
+    at_home.target.serve("tcp", 443)
+    at_home.target.serve("udp", 443)
+    router = await connect(at_home, firewall=Backend.NFTABLES)
+    yield router
+    await router.close()
+
+
+async def passing(lab: Lab, *, lan: bool = False) -> set[str]:
+    """Return by which protocols payload goes there and back."""
+    node = lab.other if lan else lab.internet
+    address = lab.bypass.address if lan else lab.main.wan_address
+    exchanged = [
+        await asyncio.to_thread(node.exchange, protocol, address, 8443, timeout=0.4)
+        for protocol in ("tcp", "udp")
+    ]
+    return {
+        protocol
+        for protocol, it in zip(("tcp", "udp"), exchanged, strict=True)
+        if it.passed
+    }
+
+
+def load(lab: Lab, text: str) -> None:
+    """Have nft load tables, in one line for a block."""
+    lines = re.sub(r"\} (?=chain|table|map|set|\})", "}\n", text)
+    lab.bypass.run("nft", "-f", "-", input=f"{lines}\n")
+
+
+def ban(lab: Lab, text: str, verb: str = "add") -> None:
+    """Put the client on the internet into each set, or take it out."""
+    for name in re.findall(r"table (\S+ \S+) ", text):
+        element = f"{verb} element {name} b {{ {INTERNET_ADDRESS} }}"
+        lab.bypass.run("nft", element)
+
+
+def last_of_ours(lab: Lab) -> dict[str, int]:
+    """Return the handle of the last rule of ours in each chain of others."""
+    listing = lab.bypass.run("nft", "-t", "-s", "-a", "list", "ruleset").stdout
+    return {
+        str(chain): rule.handle
+        for table in read_tables(listing)
+        for chain in table.chains
+        if table.name != "ha_bypass"
+        for rule in chain.rules
+        if "bypass_router:" in rule.comment
+    }
+
+
+ALL = {"tcp", "udp"}
+
+
+@NATIVE
+@pytest.mark.parametrize("keep", [False, True], ids=["rewritten", "kept"])
+@pytest.mark.parametrize("name", LISTS)
+async def test_who_is_banned_stays_out_and_others_get_in(
+    at_home: Lab, router: Router, name: str, keep: bool
+) -> None:
+    """Whoever adds a ban later, behind our rules, is heard; nothing stays behind."""
+    text = LISTS[name]
+    bypass = at_home.bypass
+    load(at_home, text)
+    before = ruleset(at_home)
+    forward = replace(BOTH, keep_client_address=keep)
+    for _ in range(2):
+        assert (await router.rules.apply([forward])).forwards == {WEB.id: forward}
+        assert not router.rules.obstacles(forward)
+        assert await passing(at_home) == ALL
+        if not keep:
+            assert await passing(at_home, lan=True) == ALL
+        ban(at_home, text)
+        assert await passing(at_home) == set()
+        ban(at_home, text, "delete")
+        assert await passing(at_home) == ALL
+        places = last_of_ours(at_home)
+        assert bool(places) == (name != "in front of all")
+        for chain, handle in places.items():
+            later = f"add rule {chain} handle {handle} ip saddr {INTERNET_ADDRESS} drop"
+            bypass.run("nft", later)
+        if places:
+            assert (await router.rules.read()).forwards == {WEB.id: forward}
+            assert (await router.rules.apply([forward])).forwards == {WEB.id: forward}
+            assert await passing(at_home) == set()
+        # As its owner reloads it.
+        for table in re.findall(r"table (\S+ \S+) ", text):
+            bypass.run("nft", f"delete table {table}")
+        load(at_home, text)
+    await router.rules.apply([forward])
+    await router.rules.apply([])
+    assert ruleset(at_home) == before
+
+
+@NATIVE
+async def test_what_else_the_chains_of_others_do_is_done_to_a_forward(
+    at_home: Lab, router: Router
+) -> None:
+    """Clamped, marked and counted, in a chain that drops too."""
+    clamp = "tcp flags & (fin|syn|rst) == syn counter tcp option maxseg size set 1360;"
+    marks = "counter meta mark set 0x7 ct mark set mark;"
+    text = (
+        f"table inet t {{ {hook('accept', clamp, marks, priority='mangle')} }}"
+        f" table inet u {{ {hook('drop', clamp, marks, KEPT, 'counter reject;')} }}"
+    )
+    load(at_home, text)
+    await router.rules.apply([BOTH])
+    assert await passing(at_home) == ALL
+    listing = at_home.bypass.run("nft", "list ruleset").stdout
+    counts = re.findall(r"counter packets ([0-9]+)", listing)
+    *seen, rejected = map(int, counts[:5])
+    assert all(seen)
+    assert rejected == 0
+
+
+@NATIVE
+async def test_errors_about_a_forwards_connections_pass_with_it(
+    at_home: Lab, router: Router
+) -> None:
+    """A link behind it takes no large packets, and the sender is to hear of it."""
+    at_home.main.ip("route replace 203.0.113.0/24 dev wan mtu lock 1300")
+    load(at_home, f"table inet t {{ {hook('drop')} }}")
+    await router.rules.apply([BOTH])
+    assert await passing(at_home) == ALL
+    # It would not pass without.
+    at_home.target.ip("route flush cache")
+    listing = at_home.bypass.run("nft", "-a", "list chain inet t f").stdout
+    handle = re.search(r"l4proto icmp .* handle ([0-9]+)", listing)
+    assert handle
+    at_home.bypass.run("nft", f"delete rule inet t f handle {handle[1]}")
+    assert await passing(at_home) == {"udp"}
+    assert (await router.rules.read()).damaged == {WEB.id}
+
+
+@NATIVE
+@pytest.mark.parametrize(
+    ("rules", "kind", "named"),
+    [
+        (("limit rate 5/second accept;",), "allow_list", "limit rate 5/second"),
+        (("ip saddr @b accept;", "drop;"), "allow_list", "ip saddr @b accept"),
+        (("ip daddr 192.168.50.10 reject;",), "denied", "ip daddr 192.168.50.10"),
+    ],
+)
+async def test_what_lets_in_only_some_is_named_and_not_undone(
+    at_home: Lab, router: Router, rules: tuple[str, ...], kind: str, named: str
+) -> None:
+    """The switch is on, as all of ours is there."""
+    load(at_home, f"table inet t {{ {SET} {hook('drop', KEPT, *rules)} }}")
+    assert (await router.rules.apply([BOTH])).forwards == {WEB.id: BOTH}
+    (obstacle,) = router.rules.obstacles(BOTH)
+    assert obstacle.kind == kind
+    assert named in obstacle.seen["rule"]
+    assert obstacle.seen["chain"] == "inet t f"
+    assert not last_of_ours(at_home)
+    if "@b" in named:
+        assert await passing(at_home) == set()
+        ban(at_home, "table inet t ")
+        assert await passing(at_home) == ALL
+
+
+@NATIVE
+@pytest.mark.parametrize("policy", ["drop", "accept"])
+async def test_a_table_that_its_program_owns_is_named_only_where_it_drops(
+    at_home: Lab, router: Router, policy: str
+) -> None:
+    """Here the program is nft itself, as long as it runs."""
+    text = f"table inet own {{ flags owner; {hook(policy, KEPT)}; }};"
+    owner = at_home.bypass.spawn("sh", "-c", f"(echo '{text}'; cat) | nft -i", stdin=-1)
+    try:
+        while "table inet own" not in ruleset(at_home):
+            await asyncio.sleep(0)
+        assert (await router.rules.apply([BOTH])).forwards == {WEB.id: BOTH}
+        assert bool(await passing(at_home)) == (policy == "accept")
+        found = [(it.kind, dict(it.seen)) for it in router.rules.obstacles(BOTH)]
+        named = ("owned", {"table": "inet own", "program": "nft"})
+        assert found == ([named] if policy == "drop" else [])
+    finally:
+        at_home.bypass.stop(owner)
