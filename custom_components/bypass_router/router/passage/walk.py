@@ -65,6 +65,8 @@ class _Exit(Enum):
     OVER = auto()
     """It goes no further in what the kernel has entered."""
     RETURNED = auto()
+    REFUSED = auto()
+    """It is dropped, but some have left a chain before, and go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class _Step:
     index: int
     singled_out: bool = False
     """Whether the rule, or one that led here, is about just this target."""
+    decides: bool = False
+    """Whether the rule does something else with some packets, as a map may."""
 
 
 def passage(base: str, chains: Chains, packet: Packet) -> Passage:
@@ -92,6 +96,8 @@ class _Walk:
         self._base = ""
         self._end = ""
         """The chain at whose end the kernel's policy decides."""
+        self._to_end: tuple[_Step, ...] = ()
+        """The steps that lead there."""
         self._lets_in: tuple[str, ChainRule] | None = None
         """A rule by which some clients have been accepted before."""
         self._refused: Refused | None = None
@@ -112,33 +118,43 @@ class _Walk:
             self._refuse(Hindrance.ALLOW_LIST, *self._lets_in)
             return
         end = len(self._chains[self._end].rules)
-        self._spot = self._raised(self._end, end)
+        self._place((*self._to_end, _Step(self._end, end)))
 
     def _refuse(self, kind: Hindrance, chain: str, rule: ChainRule) -> None:
         """Take note of a rule that is in the way."""
         self._refused = self._refused or Refused(kind, chain, rule.text)
 
-    def _chain(self, name: str, way: tuple[_Step, ...]) -> _Exit:
-        """Walk a chain, to which these steps led."""
+    def _chain(
+        self, name: str, way: tuple[_Step, ...], let_go: ChainRule | None = None
+    ) -> _Exit:
+        """Walk a chain, to which these steps led, past a rule that let some go on."""
         chain = self._chains.get(name)
         if chain is None or name in {step.chain for step in way}:
             # Not known, such as a chain of another kind; the kernel allows no circles.
             return _Exit.RETURNED
-        let_go: ChainRule | None = None
+        left: ChainRule | None = None
         for index, rule in enumerate(chain.rules):
+            spared: ChainRule | None = None
+            decides = False
             for branch in rule.branches:
                 match = branch.match(self._packet)
                 if match is Match.NO:
                     continue
                 if match is Match.MAYBE:
-                    let_go = self._maybe(name, rule, branch) or let_go
+                    by_client = branch.asks_who(self._packet)
+                    left = self._maybe(name, rule, branch) or left
+                    if by_client and branch.action is Action.CONTINUE:
+                        spared = rule
+                    decides |= by_client or branch.action is not Action.ACCEPT
                     continue
                 singled_out = branch.singles_out(self._packet) or any(
                     step.singled_out for step in way
                 )
-                here = (*way, _Step(name, index, singled_out))
-                found = self._surely(rule, branch, here, let_go)
-                if found:
+                here = (*way, _Step(name, index, singled_out, decides))
+                found = self._surely(rule, branch, here, spared or left or let_go)
+                if found is _Exit.REFUSED and left and not spared:
+                    return _Exit.RETURNED
+                if found and not (found is _Exit.REFUSED and spared):
                     return found
                 break
         return _Exit.RETURNED
@@ -203,9 +219,10 @@ class _Walk:
         ):
             return self._dropped(rule, way, let_go)
         if action in (Action.JUMP, Action.GOTO):
-            if action is Action.GOTO and name == self._end:
-                self._end = branch.chain if branch.chain in self._chains else name
-            found = self._chain(branch.chain, way)
+            known = branch.chain in self._chains
+            if known and action is Action.GOTO and name == self._end:
+                self._end, self._to_end = branch.chain, way
+            found = self._chain(branch.chain, way, let_go)
             return None if (action, found) == (Action.JUMP, _Exit.RETURNED) else found
         if action is Action.QUEUE:
             self._refuse(Hindrance.QUEUED, name, rule)
@@ -220,32 +237,70 @@ class _Walk:
             self._refuse(Hindrance.DENIED, name, rule)
         elif let_go:
             self._refuse(Hindrance.ALLOW_LIST, name, let_go)
-            # Some have left the chain before, and go on.
-            return _Exit.RETURNED
+            return _Exit.REFUSED
         elif self._lets_in:
             self._refuse(Hindrance.ALLOW_LIST, *self._lets_in)
+        elif way[-1].decides:
+            self._refuse(Hindrance.DENIED, name, rule)
         else:
-            self._place(rule, way)
+            self._place(way)
         return _Exit.OVER
 
-    def _place(self, rule: ChainRule, way: tuple[_Step, ...]) -> None:
+    def _place(self, way: tuple[_Step, ...]) -> None:
         """Take note of the place before a catch-all."""
         *before, at = way
         spot = self._raised(at.chain, at.index)
         while before:
-            rewritten = bool(_REWRITTEN.match(spot.chain))
+            *_, led = before
+            to_leave = _REWRITTEN.match(spot.chain) or self._is_shared(spot.chain)
             rules = self._chains[spot.chain].rules[: spot.first]
-            only_refuses = all(
+            only_refuses = not led.decides and all(
                 self._is_idle(rule) or self._refuses(rule) for rule in rules
             )
-            if not (rewritten or only_refuses):
+            if not (to_leave or only_refuses):
                 break
-            if rewritten and any(map(self._decides, rules)):
-                self._refuse(Hindrance.DENIED, spot.chain, rule)
+            if led.decides or not (only_refuses or self._lets_all_go(rules)):
+                rule = self._chains[led.chain].rules[led.index]
+                self._refuse(Hindrance.DENIED, led.chain, rule)
                 return
             at = before.pop()
             spot = self._raised(at.chain, at.index)
         self._spot = spot
+
+    def _is_shared(self, name: str) -> bool:
+        """Return whether rules that decide lead to a chain as well."""
+        waiting = [(self._base, False)]
+        seen = set(waiting)
+        while waiting:
+            at, decided = waiting.pop()
+            if at == name and decided:
+                return True
+            for branch in self._branches(at):
+                match = branch.match(self._packet)
+                step = branch.chain, decided or match is Match.MAYBE
+                if match is not Match.NO and step not in seen:
+                    seen.add(step)
+                    waiting.append(step)
+        return False
+
+    def _lets_all_go(self, rules: Iterable[ChainRule]) -> bool:
+        """Return whether rules, and those they surely lead to, decide nothing."""
+        waiting = [branch for rule in rules for branch in rule.branches]
+        seen = set()
+        while waiting:
+            branch = waiting.pop()
+            match = branch.match(self._packet)
+            if match is Match.MAYBE and branch.action is not Action.CONTINUE:
+                return False
+            if match is Match.YES and branch.chain not in seen:
+                seen.add(branch.chain)
+                waiting += self._branches(branch.chain)
+        return True
+
+    def _branches(self, name: str) -> list[Branch]:
+        """Return the branches of all rules of a chain, if it is known."""
+        chain = self._chains.get(name)
+        return [it for rule in chain.rules for it in rule.branches] if chain else []
 
     def _raised(self, chain: str, index: int) -> Spot:
         """Return the place before a rule, or before what only logs its refusal."""
@@ -275,14 +330,6 @@ class _Walk:
         return all(
             branch.action is Action.DROP
             and branch.match(self._packet) is not Match.MAYBE
-            for branch in rule.branches
-        )
-
-    def _decides(self, rule: ChainRule) -> bool:
-        """Return whether it may decide by who asks."""
-        return any(
-            branch.match(self._packet) is Match.MAYBE
-            and branch.action is not Action.CONTINUE
             for branch in rule.branches
         )
 

@@ -1,0 +1,155 @@
+"""Where forwarded packets are dropped, and where an accept of ours belongs."""
+
+from ipaddress import IPv4Interface
+import re
+
+from hypothesis import given, settings
+import pytest
+
+from custom_components.bypass_router.router.passage.chains import Action, Chain, Chains
+from custom_components.bypass_router.router.passage.packet import (
+    Match,
+    Packet,
+    packets_of,
+)
+from custom_components.bypass_router.router.passage.walk import passage, spots_of
+from custom_components.bypass_router.router.rules.base import RouterContext
+
+from .client import WEB
+from .programs_chains import PROGRAMS, chains_of
+from .random_chains import Fate, fate, random_chains, truths
+
+SITE = RouterContext("ab12", IPv4Interface("192.168.50.2/24"))
+REQUEST, ANSWER, LAN_REQUEST, LAN_ANSWER = packets_of(WEB, SITE, "lan")
+
+
+# In the chains of programs
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_in_a_programs_chains_there_is_one_place(name: str) -> None:
+    """Right before what drops all; none where nothing does, or it is a list's."""
+    text, expected = PROGRAMS[name]
+    chains = chains_of(text)
+    base = next(iter(chains))
+    found = passage(base, chains, REQUEST)
+    place = found.spot and (found.spot.chain, found.spot.first, found.spot.last)
+    refused = found.refused and found.refused.kind
+    assert (place or refused) == expected
+    assert not (place and refused)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_one_place_does_for_answers_too(name: str) -> None:
+    """Where they need any; most chains let all that is established pass."""
+    text, expected = PROGRAMS[name]
+    chains = chains_of(text)
+    base = next(iter(chains))
+    request, answer = (passage(base, chains, it) for it in (REQUEST, ANSWER))
+    if not request.refused:
+        assert not answer.refused
+        assert len(spots_of([request, answer])) == isinstance(expected, tuple)
+
+
+# Of any chains, against a model of what the kernel does
+
+
+def decided(chains: Chains, packet: Packet, found: Fate) -> bool:
+    """Return whether a packet was kept out for a reason of someone's own."""
+    if found.verdict == "queue":
+        return True
+    if found.verdict == "accept" or found.by is None:
+        return False
+    if any(it.singles_out(packet) for it in found.led_by):
+        return True
+    maybe = [it for it in found.led_by if it.match(packet) is Match.MAYBE]
+    only_refuses = all(
+        rule.only_logs or all(it.action is Action.DROP for it in rule.branches)
+        for rule in chains[found.chain].rules
+    )
+    return any(it.asks_who(packet) for it in maybe) or bool(maybe and not only_refuses)
+
+
+@settings(max_examples=300)
+@given(random_chains())
+def test_who_passes_anyway_needs_nothing(chains: dict[str, Chain]) -> None:
+    """And whoever is dropped without a reason is let in, or told why not."""
+    ways = [fate(chains, REQUEST, it) for it in truths(chains, REQUEST)]
+    found = passage("base", chains, REQUEST)
+    if all(way.verdict == "accept" for way in ways):
+        assert found.spot is None
+        assert found.refused is None
+    if ways[0].verdict != "accept":
+        assert found.spot or found.refused
+
+
+@settings(max_examples=300)
+@given(random_chains())
+def test_at_its_place_ours_lets_pass_whom_no_rule_names(
+    chains: dict[str, Chain],
+) -> None:
+    """Of whom nothing is true that may be true."""
+    found = passage("base", chains, REQUEST)
+    spot = found.spot
+    if not spot or found.refused:
+        return
+    nobody = next(iter(truths(chains, REQUEST)))
+    for at in (spot.first, spot.last):
+        assert fate(chains, REQUEST, nobody, spot, at).verdict == "accept"
+    assert not re.match("DOCKER", spot.chain)
+
+
+@settings(max_examples=300)
+@given(random_chains())
+def test_ours_lets_in_no_one_who_is_kept_out_for_a_reason(
+    chains: dict[str, Chain],
+) -> None:
+    """Neither by a ban, nor by a list, nor by a limit; nor skips what is done else."""
+    spot = passage("base", chains, REQUEST).spot
+    if not spot:
+        return
+    by_truth = {
+        tuple(truth.items()): fate(chains, REQUEST, truth)
+        for truth in truths(chains, REQUEST)
+    }
+    who = {id(it) for it in all_who(chains)}
+    let_in = {
+        without(truth, who) for truth, it in by_truth.items() if it.verdict == "accept"
+    }
+    for truth, before in by_truth.items():
+        for at in (spot.first, spot.last):
+            after = fate(chains, REQUEST, dict(truth), spot, at)
+            assert after.verdict in (before.verdict, "accept")
+            if before.verdict == "accept":
+                assert after.verdict == "accept"
+                continue
+            if after.verdict == "accept":
+                assert not decided(chains, REQUEST, before)
+                # A list, or a limit: others are let in only for who they are.
+                assert without(truth, who) not in let_in
+                # What a chain does that is there to refuse is part of the refusal.
+                assert work_of(after) == work_of(before)
+
+
+def work_of(found: Fate) -> list[str]:
+    """Return what the kernel's own chain did with a packet."""
+    return [text for text in found.met if text.startswith("base")]
+
+
+def all_who(chains: Chains) -> list[object]:
+    """Return the conditions that ask who a client is."""
+    return [
+        it
+        for chain in chains.values()
+        for rule in chain.rules
+        for branch in rule.branches
+        for it in branch.conditions
+        if it.match(REQUEST) is Match.MAYBE and it.asks_who(REQUEST)
+    ]
+
+
+def without(
+    truth: tuple[tuple[int, bool], ...], who: set[int]
+) -> frozenset[tuple[int, bool]]:
+    """Return what is true of a packet, whoever sent it."""
+    return frozenset(it for it in truth if it[0] not in who)
