@@ -72,11 +72,13 @@ def exchange(
     port: int,
     lines: tuple[bytes, ...] | None,
     timeout: float,
+    source: str = "",
 ) -> Exchange:
     """Exchange lines from the network that the current thread is in.
 
     `timeout` is in seconds and holds for each step: the connection, each answer. It
-    is that of a quiet machine, and longer on a busy one.
+    is that of a quiet machine, and longer on a busy one. `source` is one of the
+    machine's addresses, where it has several.
     """
     started = time.perf_counter()
     kind = _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM
@@ -88,7 +90,7 @@ def exchange(
     peer, port_seen = b"", b""
     try:
         connection.settimeout(soon(timeout))
-        _bind(connection)
+        _bind(connection, source)
         connection.connect((address, port))
         failure = Outcome.NO_DATA
         for line in lines:
@@ -119,7 +121,7 @@ _OUTCOMES = {
 }
 
 
-def _bind(connection: _socket.socket) -> None:
+def _bind(connection: _socket.socket, source: str) -> None:
     """Take a source port that was not used for long.
 
     What the routers' conntrack knows of an earlier flow would decide over a new one
@@ -127,7 +129,7 @@ def _bind(connection: _socket.socket) -> None:
     """
     for number in _SOURCES:
         try:
-            connection.bind(("", _LOWEST + number % (_HIGHEST - _LOWEST)))
+            connection.bind((source, _LOWEST + number % (_HIGHEST - _LOWEST)))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

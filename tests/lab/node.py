@@ -87,10 +87,11 @@ class Node(Machine):
         *,
         lines: tuple[bytes, ...] | None = None,
         timeout: float = 1.5,
+        source: str = "",
     ) -> Exchange:
         """Exchange payload with an echo service; see `exchange.exchange`."""
         return self._namespaces.call(
-            lambda: exchange(protocol, address, port, lines, timeout)
+            lambda: exchange(protocol, address, port, lines, timeout, source)
         )
 
     def cut_link(self) -> None:
