@@ -29,12 +29,13 @@ from custom_components.bypass_router.router.passage.walk import Spot
 NAMES: Final = ("base", "DOCKER", "one", "two")
 """A chain leads to later ones only. The second one's program writes it anew."""
 
-_YES: Final = Condition(Key.TRANSPORT, words=frozenset({"tcp"}))
-_NO: Final = Condition(Key.TRANSPORT, words=frozenset({"udp"}))
-_SINGLED_OUT: Final = Condition(Key.DESTINATION_PORT, ((443, 443),))
+YES: Final = Condition(Key.TRANSPORT, words=frozenset({"tcp"}))
+NO: Final = Condition(Key.TRANSPORT, words=frozenset({"udp"}))
+SINGLED_OUT: Final = Condition(Key.DESTINATION_PORT, ((443, 443),))
 _WHO: Final = Condition(Key.UNKNOWN, by_client=True)
-_FROM: Final = Condition(Key.SOURCE, ((0xCB00710B, 0xCB00710B),))
-_WHAT: Final = Condition(Key.UNKNOWN)
+FROM: Final = Condition(Key.SOURCE, ((0xCB00710B, 0xCB00710B),))
+BY: Final = Condition(Key.ORIGINAL_SOURCE, FROM.intervals)
+WHAT: Final = Condition(Key.UNKNOWN)
 
 _ENDS: Final = (
     Action.CONTINUE,
@@ -164,13 +165,13 @@ def _branches(
 
     One of a map asks for the same as the others, or is for all that are left.
     """
-    kinds: list[tuple[Condition, ...]] = [(), (), (_YES,), (_NO,), (_SINGLED_OUT,)]
+    kinds: list[tuple[Condition, ...]] = [(), (), (YES,), (NO,), (SINGLED_OUT,)]
     if spare[0]:
-        kinds += [(_WHO,), (_FROM,), (_WHAT,), (_WHO, _SINGLED_OUT)]
+        kinds += [(_WHO,), (FROM,), (BY,), (WHAT,), (_WHO, SINGLED_OUT)]
     if of_map:
         kinds = [(), of_map] if spare[0] else [()]
     conditions = draw(st.sampled_from(kinds))
-    spare[0] -= any(it in (_WHO, _FROM, _WHAT) for it in conditions)
+    spare[0] -= any(it in (_WHO, FROM, BY, WHAT) for it in conditions)
     leads = (Action.JUMP, Action.GOTO) if later else ()
     action = draw(st.sampled_from([*_ENDS, *leads, *leads[:1]]))
     chain = draw(st.sampled_from(later)) if action in leads else ""
