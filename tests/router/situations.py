@@ -415,7 +415,7 @@ def _bans_by_iptables() -> list[Situation]:
         ),
         Situation(
             "iptables: banned, and a last rule",
-            _iptables(f"{fail2ban}{_EST}{_SEEN}-A FORWARD -j REJECT", chains="f2b-web"),
+            _iptables(f"{fail2ban}{_SEEN}{_EST}-A FORWARD -j REJECT", chains="f2b-web"),
             "C B L",
             "C L",
         ),
@@ -439,7 +439,7 @@ def _others_work_by_iptables() -> list[Situation]:
         ),
         Situation(
             "iptables: MSS clamped in filter's table, and a policy",
-            _iptables(_SEEN, "DROP", mangle=_TCPMSS),
+            _iptables(_SEEN + _EST, "DROP", mangle=_TCPMSS),
             "C B L",
             "C B L",
             clamped=True,

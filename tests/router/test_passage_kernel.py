@@ -121,7 +121,6 @@ def models_answer(chains: Chains) -> dict[str, bool]:
 
 def kernels_answer(lab: Lab, chains: Chains) -> dict[str, bool]:
     """Return whether it does."""
-
     expected = models_answer(chains)
 
     def ask(client: str) -> bool:
