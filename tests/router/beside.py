@@ -5,18 +5,20 @@ By hand means by DNAT and SNAT alone, so that others' rules decide.
 
 # As in the lab: Home Assistant's plugin forbids the class that is made of it.
 import _socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 import re
+import subprocess
 from typing import Final
 
 from custom_components.bypass_router.router.forward import Forward
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.exchange import Outcome, Transport
 from tests.lab.network import Lab
-from tests.lab.waiting import soon
+from tests.lab.waiting import soon, wait_until
 
 from .situations import BANNED, CLIENT, TARGET, Situation
 
@@ -95,24 +97,52 @@ def by_hand(lab: Lab, *, on: bool) -> None:
     lab.bypass.run("nft", "-f", "-", input=text if on else "delete table ip by_hand\n")
 
 
-def load(lab: Lab, situation: Situation) -> bool:
-    """Load its rules; False where this kernel can't, and need not."""
+@contextmanager
+def loaded(lab: Lab, situation: Situation) -> Iterator[bool]:
+    """Have its rules loaded; False where this kernel can't, and need not."""
+    if situation.owned:
+        with _owned(lab, situation):
+            yield True
+        return
     tool = ("nft", "-f", "-") if situation.native else ("iptables-restore",)
     check = not situation.optional
-    return not lab.bypass.run(*tool, input=situation.rules, check=check).returncode
-
-
-def unload(lab: Lab, situation: Situation) -> None:
-    """Take them away again."""
-    if situation.native:
-        for table in re.findall(r"^table (\w+ \S+)", situation.rules, re.MULTILINE):
+    done = lab.bypass.run(*tool, input=situation.rules, check=check)
+    yield not done.returncode
+    if not situation.native:
+        lab.bypass.run(*tool, input=_EMPTY)
+    elif not done.returncode:
+        for table in _tables(situation):
             lab.bypass.run("nft", "delete", "table", *table.split())
-    else:
-        empty = "".join(
-            f"*{table}\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
-            for table in ("mangle", "filter")
-        )
-        lab.bypass.run("iptables-restore", input=empty)
+
+
+_EMPTY = "".join(
+    f"*{table}\n:FORWARD ACCEPT [0:0]\nCOMMIT\n" for table in ("mangle", "filter")
+)
+
+
+@contextmanager
+def _owned(lab: Lab, situation: Situation) -> Iterator[None]:
+    """Let a program own the table; it is gone when the program ends."""
+    program = lab.bypass.spawn("nft", "-i", stdin=subprocess.PIPE)
+    assert program.stdin is not None
+    print(situation.rules.replace("\n", "; "), file=program.stdin, flush=True)
+
+    def there() -> bool:
+        listed = lab.bypass.run("nft", "list", "tables").stdout
+        return all(f"table {it}\n" in listed for it in _tables(situation))
+
+    try:
+        wait_until(there)
+        yield
+    finally:
+        program.stdin.close()
+        wait_until(lambda: not there())
+        lab.bypass.stop(program)
+
+
+def _tables(situation: Situation) -> list[str]:
+    """Return the names of its tables of nft."""
+    return re.findall(r"^table (\w+ \S+)", situation.rules, re.MULTILINE)
 
 
 def measured(lab: Lab, situation: Situation, *, ours: bool) -> Seen:

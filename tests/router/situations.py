@@ -14,7 +14,7 @@ BANNED: Final = "203.0.113.11"
 CLIENT: Final = "203.0.113.10"
 TARGET: Final = "192.168.50.10"
 _LAN: Final = "192.168.50.0/24"
-_OTHERS_CARD: Final = "02:00:c0:a8:32:14"
+OTHERS_CARD: Final = "02:00:c0:a8:32:14"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Situation:
     """Whether an exchange before is to use up what they allow."""
     clamped: bool = False
     """Whether the target's side of a connection tells."""
+    owned: bool = False
+    """Whether a program holds the table, which no one else may change then."""
     optional: bool = False
     """Whether there are kernels that can't load them."""
 
@@ -64,18 +66,6 @@ def _chain(rules: str, priority: str = "filter", policy: str = "accept") -> str:
 def _nft(*blocks: str, family: str = "inet", name: str = "theirs") -> str:
     """Return a table of nft."""
     return f"table {family} {name} {{\n{''.join(blocks)}}}\n"
-
-
-def _iptables(
-    rules: str, policy: str = "ACCEPT", chains: str = "", mangle: str = ""
-) -> str:
-    """Return rules for iptables-restore."""
-    made = "".join(f":{name} - [0:0]\n" for name in chains.split())
-    lines = "\n".join(filter(None, (line.strip() for line in rules.splitlines())))
-    return (
-        f"*mangle\n:FORWARD ACCEPT [0:0]\n{mangle}COMMIT\n"
-        f"*filter\n:FORWARD {policy} [0:0]\n{made}{lines}\nCOMMIT\n"
-    )
 
 
 _BANS: Final = f"set banned {{ type ipv4_addr; elements = {{ {BANNED} }}; }}\n"
@@ -157,7 +147,7 @@ def _bans_by_nft() -> list[Situation]:
             "B-tcp",
         ),
         Situation(
-            "banned by a card", _nft(_chain(f"ether saddr {_OTHERS_CARD} drop")), "L"
+            "banned by a card", _nft(_chain(f"ether saddr {OTHERS_CARD} drop")), "L"
         ),
     ]
 
@@ -310,184 +300,28 @@ def _lists_by_nft() -> list[Situation]:
     ]
 
 
-_F2B: Final = f"-A f2b-web -s {BANNED} -j REJECT\n-A f2b-web -j RETURN\n"
-_TO_F2B: Final = "-A FORWARD -p {} -m multiport --dports 443,447,449 -j f2b-web\n"
-_DOCKER: Final = """\
--A FORWARD -j DOCKER-USER
--A FORWARD -j DOCKER-FORWARD
--A DOCKER ! -i docker0 -o docker0 -j DROP
--A DOCKER-BRIDGE -o docker0 -j DOCKER
--A DOCKER-CT -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A DOCKER-FORWARD -j DOCKER-CT
--A DOCKER-FORWARD -j DOCKER-BRIDGE
--A DOCKER-FORWARD -i docker0 -j ACCEPT
-"""
-_DOCKERS: Final = "DOCKER DOCKER-USER DOCKER-FORWARD DOCKER-CT DOCKER-BRIDGE "
-_UFW: Final = f"""\
--A FORWARD -j ufw-before-logging-forward
--A FORWARD -j ufw-before-forward
--A FORWARD -j ufw-after-forward
--A FORWARD -j ufw-after-logging-forward
--A FORWARD -j ufw-reject-forward
--A FORWARD -j ufw-track-forward
--A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A ufw-before-forward -j ufw-user-forward
--A ufw-user-forward -s {BANNED} -j DROP
--A ufw-after-logging-forward -m limit --limit 3/min --limit-burst 10 -j NFLOG
-"""
-_UFWS: Final = (
-    "ufw-before-logging-forward ufw-before-forward ufw-after-forward"
-    " ufw-after-logging-forward ufw-reject-forward ufw-track-forward ufw-user-forward"
-)
-_EST: Final = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
-_SEEN: Final = "-A FORWARD -p udp -m comment --comment udp_seen\n"
-_TCPMSS: Final = (
-    "-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1360\n"
-)
-
-
-def _bans_by_iptables() -> list[Situation]:
-    """Return who is kept out of chains of iptables that let all others pass."""
-    each = {
-        "by -s": f"-A FORWARD -s {BANNED} -j DROP",
-        "by -d": f"-A FORWARD -d {BANNED} -j DROP",
-        "by a range": "-A FORWARD -m iprange --src-range 203.0.113.11-203.0.113.19"
-        " -j REJECT --reject-with icmp-host-prohibited",
-        "for days": f"-A FORWARD -s {BANNED} -m time --weekdays"
-        " Mon,Tue,Wed,Thu,Fri,Sat,Sun -j DROP",
-        "by how many": f"-A FORWARD -s {BANNED} -m connlimit --connlimit-above 0"
-        " -j REJECT",
-        "by a network": f"-A FORWARD -s {BANNED}/32 ! -i tun9 -m conntrack"
-        " --ctstate NEW -j DROP",
-    }
-    fail2ban = _F2B + _TO_F2B.format("tcp") + _TO_F2B.format("udp")
-    return [
-        *(
-            Situation(f"iptables: banned {name}", _iptables(rules))
-            for name, rules in each.items()
-        ),
-        Situation(
-            "iptables: banned by fail2ban",
-            _iptables(_TO_F2B.format("tcp") + _F2B, chains="f2b-web"),
-            "B-tcp",
-        ),
-        Situation(
-            "iptables: banned in DOCKER-USER, policy ACCEPT",
-            _iptables(
-                f"-A DOCKER-USER -s {BANNED} -j DROP\n"
-                f"-A DOCKER-USER -j RETURN\n{_DOCKER}",
-                chains=_DOCKERS,
-            ),
-        ),
-        Situation(
-            "iptables: banned in DOCKER-USER",
-            _iptables(
-                f"-A DOCKER-USER -i lan -j f2b-web\n{_F2B}"
-                f"-A DOCKER-USER -j RETURN\n{_DOCKER}",
-                "DROP",
-                _DOCKERS + "f2b-web",
-            ),
-            "C B L",
-            "C L",
-        ),
-        Situation(
-            "iptables: banned by ufw, logged",
-            _iptables(_UFW, "DROP", _UFWS),
-            "C B L",
-            "C L",
-        ),
-        Situation(
-            "iptables: banned by ufw that rejects",
-            _iptables(f"{_UFW}-A ufw-reject-forward -j REJECT", "DROP", _UFWS),
-            "C B L",
-            "C L",
-        ),
-        Situation(
-            "iptables: banned by a card",
-            _iptables(f"-A FORWARD -m mac --mac-source {_OTHERS_CARD} -j DROP"),
-            "L",
-        ),
-        Situation(
-            "iptables: banned, and a policy",
-            _iptables(fail2ban + _EST, "DROP", "f2b-web"),
-            "C B L",
-            "C L",
-        ),
-        Situation(
-            "iptables: banned, and a last rule",
-            _iptables(f"{fail2ban}{_SEEN}{_EST}-A FORWARD -j REJECT", chains="f2b-web"),
-            "C B L",
-            "C L",
-        ),
-    ]
-
-
-def _others_work_by_iptables() -> list[Situation]:
-    """Return chains of iptables that do something else, and lists and limits."""
-    listed = Hindrance.ALLOW_LIST
-    limits = {
-        "so many a day": "-m limit --limit 1/day --limit-burst 1",
-        "so many a day each": "-m hashlimit --hashlimit-upto 1/day --hashlimit-burst 1"
-        " --hashlimit-mode dstip --hashlimit-name each",
-    }
+def _owned() -> list[Situation]:
+    """Return tables that only their program may change, such as firewalld's."""
+    head = "flags owner\n"
+    accepts = f"{_ESTABLISHED}ct status dnat accept\n"
     return [
         Situation(
-            "iptables: MSS clamped",
-            _iptables("", mangle=_TCPMSS),
+            "owned, lets pass",
+            _nft(head, _chain(f"{accepts}reject", "filter + 10")),
             "",
-            clamped=True,
+            owned=True,
         ),
         Situation(
-            "iptables: MSS clamped in filter's table, and a policy",
-            _iptables(_SEEN + _EST, "DROP", mangle=_TCPMSS),
+            "owned, bans",
+            _nft(head, _BANS, _chain(f"{_BAN}{accepts}reject", "filter + 10")),
+            owned=True,
+        ),
+        Situation(
+            "owned, drops all",
+            _nft(head, _chain(f"{_ESTABLISHED}reject", "filter + 10")),
             "C B L",
-            "C B L",
-            clamped=True,
-        ),
-        Situation(
-            "iptables: marked, and seen behind",
-            _iptables(
-                "-A FORWARD -m mark --mark 0x5 -m comment --comment marked\n"
-                "-A FORWARD -m connmark --mark 0x7 -m comment --comment ct_marked\n"
-                + _SEEN,
-                mangle=f"-A FORWARD -s {CLIENT} -j MARK --set-mark 0x5\n"
-                f"-A FORWARD -s {CLIENT} -j CONNMARK --set-mark 0x7\n",
-            ),
-            "",
-        ),
-        Situation(
-            "iptables: logged",
-            _iptables(f"-A FORWARD -j NFLOG --nflog-group 5\n{_SEEN}"),
-            "",
-        ),
-        Situation(
-            "iptables: let in by a list",
-            _iptables(f"{_EST}-A FORWARD -s {CLIENT} -j ACCEPT\n-A FORWARD -j DROP"),
-            "B L",
-            hindrance=listed,
-        ),
-        Situation(
-            "iptables: let go on by a list",
-            _iptables(
-                f"{_EST}-A FORWARD -j LISTED\n-A LISTED -s {CLIENT} -j RETURN\n"
-                "-A LISTED -j DROP",
-                chains="LISTED",
-            ),
-            "B L",
-            hindrance=listed,
-        ),
-        *(
-            Situation(
-                f"iptables: {name}",
-                _iptables(
-                    f"{_EST}-A FORWARD -m conntrack --ctstate NEW {limit} -j ACCEPT\n"
-                    "-A FORWARD -j DROP"
-                ),
-                "C B L",
-                hindrance=listed,
-                spent=True,
-            )
-            for name, limit in limits.items()
+            hindrance=Hindrance.OWNED,
+            owned=True,
         ),
     ]
 
@@ -497,5 +331,5 @@ BY_NFT: Final = (
     *_others_work_by_nft(),
     *_catch_alls_by_nft(),
     *_lists_by_nft(),
+    *_owned(),
 )
-BY_IPTABLES: Final = (*_bans_by_iptables(), *_others_work_by_iptables())

@@ -22,15 +22,15 @@ from .beside import (
     all_rules,
     by_hand,
     expected,
-    load,
+    loaded,
     measured,
     passed,
     prepare,
-    unload,
     use_up,
 )
 from .client import connect
-from .situations import BY_IPTABLES, BY_NFT, Situation
+from .situations import BY_NFT, Situation
+from .situations_iptables import BY_IPTABLES
 
 pytestmark = pytest.mark.long
 
@@ -65,19 +65,11 @@ async def test_ours_does_to_each_what_one_by_hand_does(at_home: Lab) -> None:
             await routers[backend].rules.apply(FORWARDS)
             await routers[backend].rules.apply([])
         for situation in situations:
-            if not await asyncio.to_thread(load, at_home, situation):
-                continue
-            flaws += await _flaws(
-                at_home,
-                situation,
-                # Beside rules of nft's own, it is one part that lets packets pass.
-                {
-                    one: it
-                    for one, it in routers.items()
-                    if one in chosen[situation.native]
-                },
-            )
-            await asyncio.to_thread(unload, at_home, situation)
+            # Beside rules of nft's own, it is one part that lets packets pass.
+            those = {it: routers[it] for it in chosen[situation.native]}
+            with loaded(at_home, situation) as able:
+                if able:
+                    flaws += await _flaws(at_home, situation, those)
     assert not flaws, "\n".join(flaws)
 
 
