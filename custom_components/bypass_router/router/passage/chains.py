@@ -32,7 +32,14 @@ class Branch:
 
     def match(self, packet: Packet) -> Match:
         """Return whether a packet meets all conditions."""
-        return min((it.match(packet) for it in self.conditions), default=Match.YES)
+        found = Match.YES
+        for condition in self.conditions:
+            match = condition.match(packet)
+            if match is Match.NO:
+                return match
+            if match is Match.MAYBE:
+                found = match
+        return found
 
     def asks_who(self, packet: Packet) -> bool:
         """Return whether it depends on who the client is, or how often one comes."""
@@ -58,6 +65,8 @@ class ChainRule:
     branches: tuple[Branch, ...]
     only_logs: bool = False
     """Whether all it does is to log, or to count."""
+    takes: bool = False
+    """Whether it is one that hands packets to a program, as TPROXY does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,16 +80,20 @@ class Packet:
 
     def numbers(self, key: Key) -> Sequence[Interval] | None:
         """Return the numbers that it may have there; None where it has none."""
-        source: dict[Key, Sequence[Interval]] = {
-            Key.SOURCE: self.clients,
-            Key.DESTINATION: (self.target,),
-            Key.DESTINATION_PORT: (self.ports,),
-            Key.SOURCE_PORT: ((0, 65535),),
-            Key.ORIGINAL_SOURCE: self.clients,
-            Key.ORIGINAL_DESTINATION: (self.router,),
-            Key.ORIGINAL_PORT: (self.external,),
-        }
-        return source.get(_ANSWERED.get(key, key) if self.answer else key)
+        match _ANSWERED.get(key, key) if self.answer else key:
+            case Key.SOURCE | Key.ORIGINAL_SOURCE:
+                return self.clients
+            case Key.DESTINATION:
+                return (self.target,)
+            case Key.DESTINATION_PORT:
+                return (self.ports,)
+            case Key.SOURCE_PORT:
+                return ((0, 65535),)
+            case Key.ORIGINAL_DESTINATION:
+                return (self.router,)
+            case Key.ORIGINAL_PORT:
+                return (self.external,)
+        return None
 
     def words(self, key: Key) -> frozenset[str] | None:
         """Return the words that describe it; None where it is not known."""
@@ -183,12 +187,25 @@ def _fits(word: str, pattern: str) -> bool:
     return word == pattern
 
 
-def _compare(numbers: Iterable[Interval], others: Iterable[Interval]) -> Match:
+def _compare(numbers: Sequence[Interval], others: Sequence[Interval]) -> Match:
     """Return whether some numbers are among others: all, none, or some of them."""
-    missing = list(subtracted(numbers, others))
-    if not missing:
-        return Match.YES
-    return Match.NO if missing == list(subtracted(numbers, ())) else Match.MAYBE
+    found = {_compare_one(first, last, others) for first, last in numbers}
+    if Match.MAYBE in found and len(others) > 1:
+        # Perhaps they are among several of the others together.
+        missing = subtracted(numbers, others)
+        return Match.YES if next(missing, None) is None else Match.MAYBE
+    return found.pop() if len(found) == 1 else Match.MAYBE
+
+
+def _compare_one(first: int, last: int, others: Iterable[Interval]) -> Match:
+    """Return the same of neighbours, as far as one look at each of the others tells."""
+    found = Match.NO
+    for low, high in others:
+        if low <= first and last <= high:
+            return Match.YES
+        if low <= last and first <= high:
+            found = Match.MAYBE
+    return found
 
 
 def subtracted(

@@ -16,6 +16,7 @@ sure needs nothing of ours.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from ipaddress import IPv4Address
 import re
 
 from ..rules.obstacles import Hindrance
@@ -28,6 +29,20 @@ _REWRITTEN = re.compile(
     # Chains that stand in a rule, and have no name.
     r"|\{"
 )
+
+# The kernel goes no deeper than sixteen chains, or about so, and a table that leads
+# through more rules than these is made to mislead.
+_DEEPEST = 40
+_MOST_STEPS = 50_000
+
+_ANYONE = tuple(
+    (int(IPv4Address(first)), int(IPv4Address(last)))
+    for first, last in (
+        ("1.0.0.0", "126.255.255.255"),
+        ("128.0.0.0", "223.255.255.255"),
+    )
+)
+"""The addresses that a client may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +117,7 @@ class _Walk:
         """A rule by which some clients have been accepted before."""
         self._refused: Refused | None = None
         self._spot: Spot | None = None
+        self._steps = 0
 
     def run(self, base: str) -> Passage:
         """Return what comes of it."""
@@ -134,6 +150,10 @@ class _Walk:
             return _Exit.RETURNED
         left: ChainRule | None = None
         for index, rule in enumerate(chain.rules):
+            self._steps += 1
+            if self._steps > _MOST_STEPS or len(way) > _DEEPEST:
+                self._refuse(Hindrance.DENIED, name, rule)
+                return _Exit.OVER
             spared: ChainRule | None = None
             decides = False
             for branch in rule.branches:
@@ -179,10 +199,14 @@ class _Walk:
         goes_on = returns and not (name == self._base and self._chains[name].drops)
         return rule if goes_on and by_client else None
 
-    def _may_accept(self, name: str, seen: set[str], *, by_client: bool) -> bool:
+    def _may_accept(
+        self, name: str, seen: set[str], *, by_client: bool, depth: int = 0
+    ) -> bool:
         """Return whether some clients may be accepted in a chain."""
         if name in seen or name not in self._chains:
             return False
+        if depth > _DEEPEST:
+            return True
         seen.add(name)
         for rule in self._chains[name].rules:
             for branch in rule.branches:
@@ -193,7 +217,7 @@ class _Walk:
                 if branch.action is Action.ACCEPT and asks:
                     return True
                 if branch.action in (Action.JUMP, Action.GOTO) and self._may_accept(
-                    branch.chain, seen, by_client=asks
+                    branch.chain, seen, by_client=asks, depth=depth + 1
                 ):
                     return True
                 if match is Match.YES and branch.action in (Action.DROP, Action.RETURN):
@@ -314,6 +338,9 @@ class _Walk:
         """Return whether a rule only logs or counts, or leads to what does no more."""
         if rule.only_logs:
             return True
+        self._steps += 1
+        if self._steps > _MOST_STEPS or len(seen) > _DEEPEST:
+            return False
         jumps = [it.chain for it in rule.branches if it.action is Action.JUMP]
         return len(jumps) == len(rule.branches) > 0 and all(
             name in self._chains
@@ -326,10 +353,18 @@ class _Walk:
         )
 
     def _refuses(self, rule: ChainRule) -> bool:
-        """Return whether a rule does nothing else, and does not decide."""
+        """Return whether a rule does nothing else, whoever asks.
+
+        The same for all packets of a forward, so that they share a place.
+        """
+        anyone = [
+            replace(self._packet, clients=_ANYONE, answer=answer)
+            for answer in (False, True)
+        ]
         return all(
             branch.action is Action.DROP
             and branch.match(self._packet) is not Match.MAYBE
+            and not any(map(branch.asks_who, anyone))
             for branch in rule.branches
         )
 
