@@ -137,12 +137,14 @@ class Script:
         self._commands[label] = command
         return self
 
-    def otherwise(self, label: str, command: str) -> Self:
-        """Add a command that runs only if the one before it failed."""
-        self._body[-1] += (
-            "\n" + f'[ "$status" = 0 ] || run {self._checked(label)} {command}'
-        )
-        self._labels[label] = (self._last, False)
+    def otherwise(self, label: str, command: str, *more: tuple[str, str]) -> Self:
+        """Add a command, or several, that run only if the one before them failed."""
+        commands = ((label, command), *more)
+        before = self._last
+        runs = "; ".join(f"run {self._checked(one)} {text}" for one, text in commands)
+        self._body[-1] += f'\n[ "$status" = 0 ] || {{ {runs}; }}'
+        for one, _ in commands:
+            self._labels[one] = (before, False)
         return self
 
     def feed(
