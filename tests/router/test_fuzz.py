@@ -29,9 +29,9 @@ from custom_components.bypass_router.router.errors import (
     printable,
 )
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables.chains import Chains
 from custom_components.bypass_router.router.iptables.rule import Rule, listed
 from custom_components.bypass_router.router.iptables.rules import (
+    FWD,
     HOOKS,
     PRE,
     Hook,
@@ -46,12 +46,13 @@ from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.script import Result, Script
 from tests.share import SHARE
 
-from .rules import SITE, forward_sets, planned, seen
+from .client import WEB
+from .rules import EMPTY, SITE, chains, forward_sets, planned, seen
 from .test_firewalls import results
 from .test_probe import DEBIAN
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 2 * settings().max_examples))
-FIREWALL = Chains(SITE, sudo=False)
+FIREWALL = chains()
 # Seconds of the processor's time for one input of a usual length.
 BOUND = 1.0
 
@@ -151,14 +152,16 @@ def printed(draw: st.DrawFn) -> dict[str, Result]:
     forwards = draw(forward_sets())
     foreign = draw(forward_sets())
     sections: dict[str, Result] = {}
+    status = st.sampled_from([0, 0, 0, 0, 1, 4, 139])
     for hook in HOOKS:
         entrance = f"-P {hook.builtin} ACCEPT\n-A {hook.builtin} -j {hook.chain}"
+        if hook is FWD:
+            entrance = entrance.replace("ACCEPT", "DROP")
         if draw(st.booleans()):
-            entrance += f"\n{FOREIGN}"
+            entrance += f"\n{FOREIGN}".replace("PREROUTING", hook.builtin)
         chain = listing(forwards, hook)
         if draw(st.booleans()):
             chain += f"\n{listing(foreign, hook, 'cd34')}"
-        status = st.sampled_from([0, 0, 0, 0, 1, 4, 139])
         sections |= {
             f"entrance.{hook.chain}": Result(draw(broken(entrance)), draw(status)),
             f"jump.{hook.chain}": Result("", draw(status)),
@@ -168,16 +171,34 @@ def printed(draw: st.DrawFn) -> dict[str, Result]:
                 | st.builds(Result, broken(chain), st.just(0))
             ),
         }
+        if hook is FWD:
+            table = f"{entrance}\n{chain}"
+            sections["filter"] = Result(draw(broken(table)), draw(status))
     return sections
 
 
 # What iptables-restore makes of a line
 
 KNOWN = {"!", "-s", "-d", "-p", "-m", "-j", "--dport", "--ctstate", "--ctorigdst"}
-KNOWN |= {"--ctorigdstport", "--comment", "--to-destination", "--to-source"}
+KNOWN |= {
+    "--ctproto",
+    "--ctdir",
+    "--ctorigsrc",
+    "--ctorigdstport",
+    "--comment",
+    "--to-destination",
+    "--to-source",
+}
 GUARD = re.compile(
-    r'\[ "\$\(printf %s "\$\(iptables --wait 5 -t (?:nat|filter) -S HA-BYPASS-[A-Z]+'
+    r'\[ "\$\(printf %s "\$\(iptables --wait 5 -t (?:nat -S HA-BYPASS-[A-Z]+|filter -S)'
     r' 2>&1\)" \| cksum\)" = "[0-9]+ [0-9]+" \] \|\| exit'
+)
+
+
+JUMP = re.compile(
+    r"-I [A-Za-z0-9_.,:@/+=~-]{1,31} [0-9]+ (?:-m conntrack (?:(?:--ctproto (?:6|17)"
+    r"|(?:! )?--ctorigsrc 192\.168\.50\.0/24|--ctdir (?:ORIGINAL|REPLY)) )+)?"
+    r"-j HA-BYPASS-FWD"
 )
 
 
@@ -221,7 +242,7 @@ def check_plan(desired: list[Forward], state: IptablesState, lines: list[str]) -
     }
     jumps = {
         (hook.builtin, rule) for hook in HOOKS for rule in state.entrances[hook].jumps
-    }
+    } | {(it.chain, it.rule) for gate in state.gates.values() for it in gate.jumps}
     own = {
         f"-A {hook.chain} {rule}" for f in desired for hook, rule in rules_of(f, SITE)
     }
@@ -237,6 +258,9 @@ def check_plan(desired: list[Forward], state: IptablesState, lines: list[str]) -
             assert line in state.guards.values()
             continue
         command, chain, *words = restore_words(line)
+        if command == "-I" and f"-j {FWD.chain}" in line:
+            assert JUMP.fullmatch(line)
+            continue
         if command == "-I":
             # One that stands behind a stranger in our chain is moved before it.
             assert words[0] == "1"
@@ -502,15 +526,20 @@ LINE = f"-A {PRE.chain} -d 192.168.50.2/32 -p tcp --dport 1 {TAG} -j DNAT\n"
 )
 def test_as_much_as_is_taken_from_a_router_is_read_in_time(text: str) -> None:
     """The time grows with the length, and not with its square."""
-    sections = {f"chain.{hook.chain}": ABSENT for hook in HOOKS} | {
-        f"entrance.{hook.chain}": Result(f"-P {hook.builtin} ACCEPT", 0)
-        for hook in HOOKS
-    }
+    sections = EMPTY.sections(FIREWALL)
     sections[f"chain.{PRE.chain}"] = Result(f"-N {PRE.chain}\n{text}", 0)
     with bounded(LONG_BOUND):
         state = FIREWALL.read(sections)
         assert seen(state).live.forwards == {}
         planned([], state)
+    for chain in (FWD.chain, FWD.builtin, "a"):
+        theirs = text.replace(PRE.chain, chain)
+        table = f"-P FORWARD DROP\n-N a\n-A FORWARD -j a\n{theirs}"
+        sections["filter"] = Result(table, 0)
+        with bounded(LONG_BOUND):
+            state = FIREWALL.read(sections)
+            planned([WEB], state)
+            assert WEB.id not in seen(state).live.forwards
 
 
 def test_as_many_marks_as_a_router_can_print_are_read_in_time() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.bypass_router.router.forward import PortRange
-from custom_components.bypass_router.router.iptables.state import tproxy_in_iptables
+from custom_components.bypass_router.router.iptables.proxy_places import ProxyPlaces
+from custom_components.bypass_router.router.iptables.table import read_table
 from custom_components.bypass_router.router.routing.ip_rule import (
     RouteRule,
     route_rules,
@@ -19,6 +20,9 @@ from tests.lab.hijacks import Hijack, Redirect, Tproxy
 from tests.lab.network import Lab
 from tests.lab.proxies import Proxy
 from tests.lab.requirements import LabUnavailable
+
+from .client import WEB
+from .rules import SITE
 
 CLASH = """\
 -P PREROUTING ACCEPT
@@ -58,6 +62,11 @@ def running(hijack: Hijack, lab: Lab) -> Iterator[None]:
         pytest.skip(str(error))
     finally:
         proxy.stop()
+
+
+def tproxy_in_iptables(listing: str) -> bool:
+    """Return whether a rule of ours is needed in a mangle table."""
+    return bool(ProxyPlaces(read_table(listing), SITE, "lan").transports(WEB))
 
 
 listing = st.lists(

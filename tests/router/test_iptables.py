@@ -6,7 +6,11 @@ from dataclasses import replace
 from hypothesis import assume, given, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.errors import FirewallFailed, NotPrivileged
+from custom_components.bypass_router.router.errors import (
+    BadOutput,
+    FirewallFailed,
+    NotPrivileged,
+)
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.iptables.chains import Chains
 from custom_components.bypass_router.router.iptables.legacy import NO_TABLE
@@ -15,34 +19,35 @@ from custom_components.bypass_router.router.iptables.rules import (
     FWD,
     HOOKS,
     MANGLE,
-    POST,
     PRE,
     TRANSLATING,
     forward_of_rules,
     rules_of,
 )
-from custom_components.bypass_router.router.iptables.state import (
-    Entrance,
-    IptablesState,
-)
+from custom_components.bypass_router.router.iptables.state import Entrance
 from custom_components.bypass_router.router.rules.base import Tag
 from custom_components.bypass_router.router.ssh.script import Result
 
 from .rules import (
     EMPTY,
+    LAN,
     OTHER_SITE,
+    PROXIED,
     SITE,
+    Kernel,
+    chains,
     changed,
     forward_sets,
     forwards,
     planned,
     restored,
     seen,
+    state_of,
 )
 
-FIREWALL = Chains(SITE, sudo=False)
+FIREWALL = chains()
 # Beside nftables, which translates.
-ADMITTING = Chains(SITE, sudo=False, hooks=(MANGLE, FWD))
+ADMITTING = chains(hooks=(MANGLE, FWD))
 
 WEB = Forward.parse(
     "01JX",
@@ -70,10 +75,11 @@ def test_a_forward_is_a_dnat_an_snat_and_an_accept() -> None:
         "-p tcp -m conntrack --ctstate DNAT --ctorigdst 192.168.50.2"
         " --ctorigdstport 8443 -m comment --comment bypass_router:ab12:01JX"
     )
+    with_errors = flow.replace("-p tcp ", "").replace("DNAT", "DNAT --ctproto 6")
     assert texts() == [
         f"HA-BYPASS-PRE {dnat}",
         f"HA-BYPASS-POST {flow} -j SNAT --to-source 192.168.50.2",
-        f"HA-BYPASS-FWD {flow} -j ACCEPT",
+        f"HA-BYPASS-FWD {with_errors} -j ACCEPT",
     ]
 
 
@@ -178,23 +184,25 @@ def test_whatever_was_taken_away_is_put_back(
     desired: list[Forward], data: st.DataObject
 ) -> None:
     """Rules, the jump, whole chains, as a flush and its cousins leave them."""
-    whole = changed(EMPTY, desired)
-    chains = dict(whole.chains)
-    entrances = dict(whole.entrances)
+    hurt = changed(EMPTY, desired)
     for hook in HOOKS:
-        rules = chains[hook]
+        rules = hurt.rules(hook)
         match data.draw(st.sampled_from(["keep", "some", "flush", "delete", "move"])):
             case "some" if rules:
-                chains[hook] = tuple(
-                    data.draw(st.lists(st.sampled_from(rules), unique_by=id))
-                )
+                some = data.draw(st.lists(st.sampled_from(rules), unique_by=id))
+                hurt = hurt.with_rules(hook.table, hook.chain, some)
             case "flush" if rules:
-                chains[hook], entrances[hook] = (), Entrance()
+                hurt = hurt.with_rules(hook.table, hook.chain, [])
+                hurt = hurt.with_rules(hook.table, hook.builtin, [])
             case "delete":
-                chains[hook], entrances[hook] = None, Entrance()
+                hurt = hurt.with_rules(hook.table, hook.builtin, [])
+                hurt = hurt.with_rules(hook.table, hook.chain, None)
             case "move" if rules:
-                entrances[hook] = Entrance((hook.jump,), first=False)
-    after = changed(IptablesState(chains, entrances), desired)
+                jumps = hurt.tables[hook.table][hook.builtin]
+                front = Rule.of("-p tcp -s 192.0.2.1/32 -j RETURN")
+                behind = [front, *jumps] if hook is not FWD else [*jumps, front]
+                hurt = hurt.with_rules(hook.table, hook.builtin, behind)
+    after = changed(hurt, desired)
     assert seen(after).live.forwards == {forward.id: forward for forward in desired}
     assert not planned(desired, after)
 
@@ -202,9 +210,8 @@ def test_whatever_was_taken_away_is_put_back(
 def test_a_jump_behind_a_proxys_rule_is_moved_to_the_top() -> None:
     """Behind a catch-all, our rules never see a packet: the forward is not live."""
     whole = changed(EMPTY, [WEB])
-    behind = replace(
-        whole, entrances={**whole.entrances, PRE: Entrance((PRE.jump,), first=False)}
-    )
+    proxy = "-p tcp -j REDIRECT --to-ports 7892"
+    behind = whole.with_rules("nat", "PREROUTING", [proxy, PRE.jump])
     assert seen(behind).live.forwards == {}
     assert seen(behind).live.damaged == {WEB.id}
     (step,) = planned([WEB], behind).steps
@@ -219,8 +226,8 @@ def test_a_jump_behind_a_proxys_rule_is_moved_to_the_top() -> None:
 def test_what_accepts_comes_before_what_translates_and_goes_after_it() -> None:
     """A change that is interrupted between two tables leaves no half forward."""
 
-    def tables(desired: list[Forward], state: IptablesState) -> list[str]:
-        steps = planned(desired, state).steps
+    def tables(desired: list[Forward], kernel: Kernel) -> list[str]:
+        steps = planned(desired, kernel).steps
         return [line for step in steps for line in step.lines if line[0] == "*"]
 
     assert tables([WEB], EMPTY) == ["*filter", "*nat"]
@@ -230,9 +237,9 @@ def test_what_accepts_comes_before_what_translates_and_goes_after_it() -> None:
 def test_a_rule_that_was_edited_by_hand_is_no_forward_and_is_mended() -> None:
     """It has our tag, and does something else."""
     whole = changed(EMPTY, [WEB])
-    (rule,) = whole.chains[PRE] or ()
-    edited = Rule.of(str(rule).replace("192.168.50.10:443", "192.168.50.66:443"))
-    hurt = replace(whole, chains={**whole.chains, PRE: (edited,)})
+    (rule,) = whole.rules(PRE) or ()
+    edited = str(rule).replace("192.168.50.10:443", "192.168.50.66:443")
+    hurt = whole.with_rules("nat", PRE.chain, [edited])
     assert seen(hurt).live.forwards != {WEB.id: WEB}
     assert seen(changed(hurt, [WEB])).live.forwards == {WEB.id: WEB}
 
@@ -241,33 +248,39 @@ def test_a_rule_of_nobody_in_our_chains_is_left_alone() -> None:
     """The chain stays for its sake."""
     note = Rule.of('-p tcp -m comment --comment "put here by hand" -j RETURN')
     whole = changed(EMPTY, [WEB])
-    mixed = replace(
-        whole, chains={**whole.chains, PRE: (*(whole.chains[PRE] or ()), note)}
-    )
-    assert changed(mixed, []).chains == {FWD: None, POST: None, PRE: (note,)}
+    mixed = whole.with_rules("nat", PRE.chain, [*(whole.rules(PRE) or ()), note])
+    after = changed(mixed, [])
+    assert [after.rules(hook) for hook in HOOKS] == [None, (note,), None]
 
 
 def test_a_rule_of_ours_behind_nobodys_is_put_before_it() -> None:
     """Whatever stands first in our own chain may take the packets."""
-    whole = changed(EMPTY, [WEB])
     note = Rule.of("-p tcp -j RETURN")
-    shadowed = replace(
-        whole, chains={**whole.chains, PRE: (note, *(whole.chains[PRE] or ()))}
-    )
-    assert seen(shadowed).live.forwards == {}
-    after = changed(shadowed, [WEB])
-    assert after.chains[PRE] == (*(whole.chains[PRE] or ()), note)
-    assert seen(after).live.forwards == {WEB.id: WEB}
+    for hook in (PRE, FWD):
+        whole = changed(EMPTY, [WEB])
+        ours = whole.rules(hook) or ()
+        shadowed = whole.with_rules(hook.table, hook.chain, [note, *ours])
+        assert seen(shadowed).live.forwards == {}
+        after = changed(shadowed, [WEB])
+        assert after.rules(hook) == (*ours, note)
+        assert seen(after).live.forwards == {WEB.id: WEB}
 
 
 # Where something else translates, and iptables only lets pass
 
 
-def admitting(*, drops: bool, tproxy: bool = False) -> IptablesState:
-    """Return chains of the kernel in which nothing of ours is."""
-    needed = {hook for hook, so in ((FWD, drops), (MANGLE, tproxy)) if so}
-    entrances = {FWD: Entrance(blocking=drops), MANGLE: Entrance(blocking=tproxy)}
-    return IptablesState(dict.fromkeys(entrances), entrances, needed=frozenset(needed))
+def admitted(kernel: Kernel, desired: list[Forward]) -> Kernel:
+    """Return what a plan makes of it."""
+    state = state_of(kernel, hooks=ADMIT)
+    return restored(kernel, ADMITTING.steps(desired, state))
+
+
+ADMIT = (MANGLE, FWD)
+KERNELS = {
+    (drops, tproxy): kernel.with_policy("filter", "FORWARD", drops=drops)
+    for drops in (True, False)
+    for tproxy, kernel in ((True, PROXIED), (False, EMPTY))
+}
 
 
 @given(st.booleans(), st.booleans(), forward_sets(), forward_sets())
@@ -275,16 +288,19 @@ def test_only_a_chain_that_may_keep_packets_gets_rules(
     drops: bool, tproxy: bool, before: list[Forward], desired: list[Forward]
 ) -> None:
     """And loses them, once it may not any more."""
-    state = admitting(drops=drops, tproxy=tproxy)
-    start = restored(state, ADMITTING.steps(before, state))
-    after = restored(start, ADMITTING.steps(desired, start))
-    assert (after.chains[FWD] is not None) == bool(drops and desired)
-    assert (after.chains[MANGLE] is not None) == bool(tproxy and desired)
-    assert all(ADMITTING.carries(forward, after) for forward in desired)
-    assert not ADMITTING.steps(desired, after)
-    calm = replace(after, needed=frozenset())
-    assert all(ADMITTING.carries(forward, calm) for forward in desired)
-    assert restored(calm, ADMITTING.steps(desired, calm)).tagged == {}
+    start = KERNELS[drops, tproxy]
+    after = admitted(admitted(start, before), desired)
+    state = state_of(after, hooks=ADMIT)
+    assert (after.rules(FWD) is not None) == bool(drops and desired)
+    assert (after.rules(MANGLE) is not None) == bool(tproxy and desired)
+    assert all(ADMITTING.carries(forward, state) for forward in desired)
+    assert not ADMITTING.steps(desired, state)
+    calm = after.with_policy("filter", "FORWARD", drops=False)
+    theirs = [it for it in after.tables["mangle"]["PREROUTING"] if it == MANGLE.jump]
+    calm = calm.with_rules("mangle", "PREROUTING", theirs)
+    state = state_of(calm, hooks=ADMIT)
+    assert all(ADMITTING.carries(forward, state) for forward in desired)
+    assert not admitted(calm, desired).tagged()
 
 
 @given(forwards(), st.data())
@@ -292,39 +308,52 @@ def test_a_chain_that_may_keep_packets_carries_what_has_all_its_rules(
     forward: Forward, data: st.DataObject
 ) -> None:
     """One rule less, and the forward is not carried."""
-    state = admitting(drops=True, tproxy=True)
-    assert not ADMITTING.carries(forward, state)
-    whole = restored(state, ADMITTING.steps([forward], state))
-    hook = data.draw(st.sampled_from([FWD, MANGLE]))
-    rules = list(whole.chains[hook] or ())
+    assert not ADMITTING.carries(forward, state_of(PROXIED, hooks=ADMIT))
+    whole = admitted(PROXIED, [forward])
+    hook = data.draw(st.sampled_from(ADMIT))
+    rules = list(whole.rules(hook) or ())
     rules.remove(data.draw(st.sampled_from(rules)))
-    hurt = replace(whole, chains={**whole.chains, hook: tuple(rules)})
-    assert not ADMITTING.carries(forward, hurt)
-    assert restored(hurt, ADMITTING.steps([forward], hurt)).tagged == whole.tagged
+    hurt = whole.with_rules(hook.table, hook.chain, rules)
+    assert not ADMITTING.carries(forward, state_of(hurt, hooks=ADMIT))
+    assert sorted(map(str, admitted(hurt, [forward]).tagged())) == sorted(
+        map(str, whole.tagged())
+    )
 
 
 @pytest.mark.parametrize(
-    ("rules", "needed"),
+    ("rules", "place"),
     [
-        (["-A PREROUTING -j clash", "-A clash -p tcp -j TPROXY --on-port 1"], True),
-        (["-A PREROUTING -p udp -j TPROXY --on-port 1"], True),
-        (["-A PREROUTING -j clash", "-A clash -p tcp -j MARK --set-mark 1"], False),
-        ([], False),
+        (["-A PREROUTING -j clash", "-A clash -p tcp -j TPROXY --on-port 1"], 0),
+        (["-A PREROUTING -p udp -j TPROXY --on-port 1"], 0),
+        (
+            [
+                *("-A PREROUTING -s 192.0.2.7/32 -j DROP", "-A PREROUTING -j marks"),
+                *("-N marks", "-A marks -p udp -j MARK --set-xmark 0x1/0xffffffff"),
+                *("-A PREROUTING -i lan -g clash", "-A clash -j inner"),
+                *("-N inner", "-A inner -p tcp -j TPROXY --on-port 1"),
+                "-A PREROUTING -p udp -j TPROXY --on-port 1",
+            ],
+            2,
+        ),
+        (["-A PREROUTING -j clash", "-A clash -p tcp -j MARK --set-mark 1"], None),
+        (["-A clash -p tcp -j TPROXY --on-port 1"], None),
+        ([], None),
     ],
 )
-def test_a_tproxy_in_mangle_is_what_a_rule_there_is_needed_for(
-    rules: list[str], needed: bool
+def test_right_before_a_tproxy_in_mangle_a_rule_is_needed(
+    rules: list[str], place: int | None
 ) -> None:
-    """It takes packets before they are translated."""
+    """It takes packets before they are translated. Bans and marks stay in front."""
     mangle = "\n".join(["-P PREROUTING ACCEPT", "-N clash", *rules])
-    state = ADMITTING.read(
-        {
-            f"entrance.{FWD.chain}": Result("-P FORWARD ACCEPT", 0),
-            f"chain.{FWD.chain}": ABSENT,
-            "mangle": Result(mangle, 0),
-        }
-    )
-    assert state.needed == ({MANGLE} if needed else set())
+    state = ADMITTING.read({"filter": CALLS, "mangle": Result(mangle, 0)})
+    assert bool(state.gates[MANGLE].places.transports(WEB)) == (place is not None)
+    lines = [line for step in ADMITTING.steps([WEB], state) for line in step.lines]
+    jumps = [line for line in lines if line.startswith("-I ")]
+    wanted = [] if place is None else [f"-I PREROUTING {place + 1} -j {MANGLE.chain}"]
+    assert jumps == wanted
+
+
+CALLS = Result("-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT", 0)
 
 
 # What the router prints
@@ -335,10 +364,7 @@ ABSENT = Result("iptables: No chain/target/match by that name.", 1)
 
 def sections(**outputs: Result) -> dict[str, Result]:
     """Return what a router prints that has none of our rules, but for these."""
-    printed = {f"chain.{hook.chain}": ABSENT for hook in HOOKS} | {
-        f"entrance.{hook.chain}": Result(f"-P {hook.builtin} ACCEPT", 0)
-        for hook in HOOKS
-    }
+    printed = EMPTY.sections(FIREWALL)
     return printed | {
         label.replace("_", ".", 1).replace("_", "-"): result
         for label, result in outputs.items()
@@ -352,25 +378,31 @@ def test_an_absent_chain_is_absent_in_either_variants_words() -> None:
         " incompatible, use 'nft' tool.",
         1,
     )
-    assert FIREWALL.read(sections()) == EMPTY
-    assert FIREWALL.read(sections(chain_HA_BYPASS_PRE=nft)) == EMPTY
+    found = FIREWALL.read(sections())
+    assert set(found.chains.values()) == {None}
+    assert FIREWALL.read(sections(chain_HA_BYPASS_PRE=nft)) == found
 
 
 def test_a_table_that_is_not_there_is_not_made_by_a_look() -> None:
     """It is as if its chains were empty; all others are looked at as ever."""
-    legacy = Chains(SITE, sudo=True, variant="legacy", absent={"nat"})
+    legacy = Chains(
+        SITE, interface=LAN, sudo=True, variant="legacy", absent={"nat", "filter"}
+    )
     looks = legacy.looks(heard=False)
     guarded = [look for look in looks if NO_TABLE in look]
-    assert guarded == [look for look in looks if "-t nat" in look]
-    assert len(guarded) == 4
+    assert guarded == looks
+    assert len(guarded) == 5
     absent = Result(NO_TABLE, 0)
     found = sections(
         entrance_HA_BYPASS_PRE=absent,
         chain_HA_BYPASS_PRE=absent,
         entrance_HA_BYPASS_POST=absent,
         chain_HA_BYPASS_POST=absent,
+        filter=absent,
     )
-    assert legacy.read(found) == EMPTY
+    state = legacy.read(found)
+    assert set(state.chains.values()) == {None}
+    assert not state.gates[FWD].places.transports(WEB)
 
 
 def test_a_native_nft_rule_beside_our_jump_does_not_hide_it() -> None:
@@ -396,10 +428,12 @@ def test_a_failed_look_is_an_error_and_never_an_empty_router() -> None:
     with pytest.raises(FirewallFailed, match="xtables lock"):
         FIREWALL.read(sections(chain_HA_BYPASS_PRE=locked))
     with pytest.raises(FirewallFailed, match="xtables lock"):
-        FIREWALL.read(sections(entrance_HA_BYPASS_FWD=locked))
+        FIREWALL.read(sections(filter=locked))
     root = Result("iptables: Permission denied (you must be root).", 4)
     with pytest.raises(NotPrivileged):
-        FIREWALL.read(sections(entrance_HA_BYPASS_FWD=root))
+        FIREWALL.read(sections(filter=root))
+    with pytest.raises(BadOutput):
+        FIREWALL.read(sections(filter=Result("something else", 0)))
 
 
 @given(st.text(st.characters(blacklist_characters="\n"), max_size=300))
@@ -409,4 +443,8 @@ def test_no_text_of_the_router_breaks_the_reader(text: str) -> None:
     state = FIREWALL.read(sections(entrance_HA_BYPASS_PRE=noise))
     assert state.entrances[PRE].jumps[-1] == PRE.jump
     ours = Result(f"-N HA-BYPASS-PRE\n-A HA-BYPASS-PRE {text}", 0)
-    planned([WEB], FIREWALL.read(sections(chain_HA_BYPASS_PRE=ours)))
+    FIREWALL.steps([WEB], FIREWALL.read(sections(chain_HA_BYPASS_PRE=ours)))
+    table = Result(f"-P FORWARD DROP\n-A FORWARD {text}\n-N a\n-A a {text}", 0)
+    state = FIREWALL.read(sections(filter=table))
+    FIREWALL.steps([WEB], state)
+    assert len(list(FIREWALL.obstacles(WEB, state))) < 10

@@ -7,18 +7,12 @@ import sys
 from hypothesis import given, strategies as st
 
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables.chains import Chains
 from custom_components.bypass_router.router.iptables.rules import (
     FWD,
     HOOKS,
     MANGLE,
     TRANSLATING,
-    Hook,
     rules_of,
-)
-from custom_components.bypass_router.router.iptables.state import (
-    Entrance,
-    IptablesState,
 )
 from custom_components.bypass_router.router.nftables.foreign_chains import ForeignChains
 from custom_components.bypass_router.router.nftables.table import Nftables, NftState
@@ -27,14 +21,14 @@ from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, 
 from custom_components.bypass_router.router.ssh.script import Result, Script
 
 from . import tables, test_foreign_chains as gates
-from .rules import SITE, restored
+from .rules import PROXIED, SITE, chains, restored
 from .test_nft_elements import SETS
 from .test_router import GAME, WEB
 
 ADMITTING = (MANGLE, FWD)
-CHAINS = Chains(SITE, sudo=False, hooks=(MANGLE, *HOOKS))
-RETIRED = Chains(SITE, sudo=False, hooks=TRANSLATING)
-ADMIT = Chains(SITE, sudo=False, hooks=ADMITTING)
+CHAINS = chains(hooks=(MANGLE, *HOOKS))
+RETIRED = chains(hooks=TRANSLATING)
+ADMIT = chains(hooks=ADMITTING)
 NFT = Nftables(SITE, sudo=False)
 GATES = ForeignChains(SITE, "lan", sudo=False, iptables=True)
 BY_IPTABLES = Ruleset(SITE, [CHAINS, NFT], [GATES])
@@ -49,10 +43,10 @@ class Kernel:
         """Begin with nothing of ours."""
         self.table: tables.Table | None = None
         self.native = gates.table()
-        blocking = {hook: Entrance(blocking=True) for hook in (MANGLE, *HOOKS)}
-        self.chains = IptablesState(
-            dict.fromkeys(blocking), blocking, needed=frozenset(blocking)
-        )
+        # A proxy that translates would be in the way of ours, as would a masquerade.
+        self.chains = PROXIED.with_rules(
+            "nat", "PREROUTING", ["-p udp -j RETURN"]
+        ).with_rules("nat", "POSTROUTING", ["-o lan -j MASQUERADE"])
 
     def seen(self, ruleset: Ruleset) -> Snapshot:
         """Return what is read."""
@@ -64,22 +58,13 @@ class Kernel:
             return tables.read(self.table)
         if part is GATES:
             return gates.read(self.native)
-        hooks = {CHAINS: (MANGLE, *HOOKS), RETIRED: TRANSLATING, ADMIT: ADMITTING}
-        return self._hooks(hooks[part])  # type: ignore[index]  # one of the three
-
-    def _hooks(self, hooks: tuple[Hook, ...]) -> IptablesState:
-        """Return what is at some of the hooks."""
-        return IptablesState(
-            {hook: self.chains.chains[hook] for hook in hooks},
-            {hook: self.chains.entrances[hook] for hook in hooks},
-            needed=frozenset(hooks),
-        )
+        return part.read(self.chains.sections(part))  # type: ignore[attr-defined]
 
     def change(self, plan: Plan) -> Iterator[None]:
         """Carry out a plan, and pause after each of its transactions."""
         for step in plan.steps:
             for transaction in transactions(step):
-                if "iptables" in step.command:
+                if step.command == "sh" or "iptables" in step.command:
                     self.chains = restored(self.chains, [transaction])
                 else:
                     self._load(transaction)
@@ -104,7 +89,7 @@ class Kernel:
     def admits(self, forward: Forward) -> bool:
         """Return whether nothing drops what is translated for a forward."""
         return all(
-            rule in (self.chains.chains[hook] or ())
+            rule in (self.chains.rules(hook) or ())
             for hook, rule in rules_of(forward, SITE, ADMITTING)
         ) and all(
             f"meta l4proto {transport} ct status dnat ct original ip daddr 192.168.50.2"

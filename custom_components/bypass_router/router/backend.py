@@ -1,11 +1,13 @@
 """Where a router's forwards have their rules: the choice among what it has."""
 
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from .bridge import Bridge
 from .errors import FirewallNotThere, NotPrivileged
-from .iptables.chains import Chains, Variant
+from .iptables.chains import Chains
+from .iptables.commands import Variant
 from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables.variants import Iptables
 from .nftables.foreign_chains import ForeignChains
@@ -60,6 +62,7 @@ def choose(
     what it held before moves over. Raises FirewallNotThere.
     """
     backend = chosen_backend(tools, asked)
+    chains = partial(_chains, context, interface, tools)
     translators: list[Translator[Any]] = []
     others: list[Part[Any]] = []
     admitting: tuple[Hook, ...] = (MANGLE, FWD) if tools.mangle else (FWD,)
@@ -81,10 +84,10 @@ def choose(
         )
     if tools.iptables and backend is Backend.IPTABLES:
         hooks = (*admitting[:-1], *HOOKS)
-        translators.insert(0, _chains(context, tools, tools.iptables, hooks))
+        translators.insert(0, chains(tools.iptables, hooks))
     elif tools.iptables:
-        translators.append(_chains(context, tools, tools.iptables, TRANSLATING))
-        others.append(_chains(context, tools, tools.iptables, admitting))
+        translators.append(chains(tools.iptables, TRANSLATING))
+        others.append(chains(tools.iptables, admitting))
     if tools.other:
         hooks, stale = admitting, tuple[Hook, ...](TRANSLATING)
         if tools.both_translate and backend is Backend.IPTABLES:
@@ -92,8 +95,8 @@ def choose(
             hooks, stale = (*admitting, POST), (PRE,)
         if tools.left_in_other or tools.both_translate:
             # What we had there moves over as well, when the host's rules have moved.
-            translators.append(_chains(context, tools, tools.other, stale))
-        others.append(_chains(context, tools, tools.other, hooks))
+            translators.append(chains(tools.other, stale))
+        others.append(chains(tools.other, hooks))
     marks = _marks(context, tools)
     others.append(Routing(context, interface, sudo=tools.sudo, marks=marks))
     if bridge:
@@ -123,14 +126,20 @@ def _variant(iptables: Iptables) -> Variant:
 
 
 def _chains(
-    context: RouterContext, tools: Tools, iptables: Iptables, hooks: tuple[Hook, ...]
+    context: RouterContext,
+    interface: str,
+    tools: Tools,
+    iptables: Iptables,
+    hooks: tuple[Hook, ...],
 ) -> Chains:
     """Return our chains in a variant of iptables."""
     return Chains(
         context,
+        interface=interface,
         sudo=tools.sudo,
         command=iptables.command,
         variant=_variant(iptables),
         hooks=hooks,
         absent=tools.absent,
+        beside_nft=tools.nft_rules,
     )

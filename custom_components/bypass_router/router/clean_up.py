@@ -17,6 +17,12 @@ _CHAINS = " ".join(
         f"mangle/PREROUTING/{MARKING}",
     )
 )
+# Its own rules may stand in anybody's chains, with conditions of these kinds. No other
+# is handed back: iptables could be made to run a program by one.
+_JUMP = (
+    r"^-A \([A-Za-z0-9_][A-Za-z0-9_.,:@+=~-]*"
+    r"\( -m conntrack\(\( !\)* --ct[a-z]* [0-9A-Z.:/]*\)*\)* -j '$o'\)$"
+)
 CLEAN_UP = f"""\
 for i in iptables iptables-nft iptables-legacy; do
   for c in {_CHAINS}; do
@@ -26,6 +32,8 @@ for i in iptables iptables-nft iptables-legacy; do
       *) grep -qsx $t /proc/net/ip_tables_names || continue ;;
     esac
     while $i -w -t $t -D $b -j $o; do :; done
+    $i -w -t $t -S | sed -n 's|{_JUMP}|\\1|p' |
+      while read -r r; do $i -w -t $t -D $r; done || :
     $i -w -t $t -F $o && $i -w -t $t -X $o || :
     $i -w -t $t -X HA-BYPASS-MADE-TABLE || :
     $i -w -t $t -X HA-BYPASS-MADE-$b && $i -w -t $t -X $b || :

@@ -1,21 +1,23 @@
 """How our chains change, as lines for iptables-restore."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..rules.base import Phase
 from .created_chains import Thing, note, things_of
+from .jumps import JumpChange, jumps_of
+from .places import Place
 from .rule import Rule
 from .rules import TRANSLATING, Hook
-from .state import IptablesState
+from .state import IptablesState, tag_of
 
 type Rules = Counter[tuple[Hook, Rule]]
 
 
 @dataclass(frozen=True, slots=True)
 class ChainChange:
-    """How one chain of ours changes, and the kernel's that enters it."""
+    """How one chain of ours changes, and those that lead to it."""
 
     hook: Hook
     stays: bool
@@ -27,9 +29,16 @@ class ChainChange:
 
 
 def changes_of(
-    hooks: Sequence[Hook], wanted: Rules, state: IptablesState, owner: str
+    hooks: Sequence[Hook],
+    wanted: Rules,
+    places: Mapping[Hook, Sequence[Place]],
+    state: IptablesState,
+    owner: str,
 ) -> list[ChainChange]:
-    """Return the smallest change after which the owner has exactly these rules."""
+    """Return the smallest change after which the owner has exactly these rules.
+
+    And after which there leads to our chains what has to for their sake.
+    """
     ours: Rules = Counter()
     for tag, tagged in state.tagged.items():
         if tag.owner == owner:
@@ -39,6 +48,13 @@ def changes_of(
     unnoted = set(state.traces.absent)
     for hook in hooks:
         change = _change(hook, state, _at(hook, added), _at(hook, removed), owner)
+        if gate := state.gates.get(hook):
+            jumps = jumps_of(
+                hook, gate, places.get(hook, ()), _of_others(hook, state, owner)
+            )
+            change = _with_jumps(change, jumps)
+        else:
+            change = _with_entrance(change, state)
         if f"-I {hook.builtin} 1 {hook.jump}" in change.gains:
             made = [thing for thing in things_of(hook) if thing in unnoted]
             unnoted.difference_update(made)
@@ -53,6 +69,15 @@ def _at(hook: Hook, rules: Rules) -> list[Rule]:
     return [rule for at, rule in rules.elements() if at is hook]
 
 
+def _of_others(hook: Hook, state: IptablesState, owner: str) -> list[Rule]:
+    """Return the rules in our chain that are not this owner's."""
+    return [
+        rule
+        for rule in state.chains[hook] or ()
+        if (tag := tag_of(rule)) is None or tag.owner != owner
+    ]
+
+
 def _change(
     hook: Hook,
     state: IptablesState,
@@ -60,8 +85,8 @@ def _change(
     removed: list[Rule],
     owner: str,
 ) -> ChainChange:
-    """Return how the chain at a hook changes."""
-    chain, entrance = state.chains[hook], state.entrances[hook]
+    """Return how our chain at a hook changes, but for what leads to it."""
+    chain = state.chains[hook]
     stays = len(chain or ()) + len(added) > len(removed)
     numbers, losses = _removals(hook, chain or (), Counter(removed))
     gains = [f"-A {hook.chain} {rule}" for rule in added]
@@ -71,20 +96,43 @@ def _change(
             gains[:0] = [f"-D {hook.chain} {rule}", f"-I {hook.chain} 1 {rule}"]
     # What goes by number goes before anything moves.
     gains = numbers + gains
-    enter = [f"-D {hook.builtin} {jump}" for jump in entrance.jumps]
-    if not stays:
-        if chain is not None:
-            losses += enter
-            if not entrance.held:
-                losses.append(f"-X {hook.chain}")
-        return ChainChange(hook, stays, tuple(gains), tuple(losses), bool(numbers))
-    if chain is None:
+    held = state.gates[hook].held if hook in state.gates else state.entrances[hook].held
+    if not stays and chain is not None and not held:
+        losses.append(f"-X {hook.chain}")
+    if stays and chain is None:
         # -N and no `:CHAIN`, which would empty a chain that another Home
         # Assistant has made since we looked.
         gains.insert(0, f"-N {hook.chain}")
-    if not (entrance.first and len(entrance.jumps) == 1):
-        gains += [*enter, f"-I {hook.builtin} 1 {hook.jump}"]
     return ChainChange(hook, stays, tuple(gains), tuple(losses), bool(numbers))
+
+
+def _with_entrance(change: ChainChange, state: IptablesState) -> ChainChange:
+    """Return the same with what has the kernel's chain enter ours, from its top."""
+    hook, entrance = change.hook, state.entrances[change.hook]
+    leave = tuple(f"-D {hook.builtin} {jump}" for jump in entrance.jumps)
+    if not change.stays:
+        there = state.chains[hook] is not None
+        return _leaving(change, leave) if there else change
+    if entrance.first and len(entrance.jumps) == 1:
+        return change
+    enter = (*leave, f"-I {hook.builtin} 1 {hook.jump}")
+    return replace(change, gains=(*change.gains, *enter))
+
+
+def _with_jumps(change: ChainChange, jumps: JumpChange) -> ChainChange:
+    """Return the same with what has chains of a table lead to ours."""
+    return replace(
+        _leaving(change, jumps.losses),
+        gains=(*change.gains, *jumps.gains),
+        by_number=change.by_number or jumps.by_number,
+    )
+
+
+def _leaving(change: ChainChange, lines: tuple[str, ...]) -> ChainChange:
+    """Return the same with these lines before our chain itself may go."""
+    at = len(change.losses) - change.losses.count(f"-X {change.hook.chain}")
+    losses = (*change.losses[:at], *lines, *change.losses[at:])
+    return replace(change, losses=losses)
 
 
 def _removals(

@@ -9,8 +9,11 @@ that rule's.
 import re
 from zlib import crc32
 
-# Without a line break where none belongs, and whatever was lost on the way here.
-_COUNTABLE = re.compile("(?:-[APN] [^\n\ufffd]+(?:\n|$))*")
+# Without a line break where none belongs, and whatever was lost on the way here. The
+# nft variant warns of tables of the other one in front of each listing.
+_COUNTABLE = re.compile(
+    "(?:# Warning: [^\n\ufffd]+\n)*(?:-[APN] [^\n\ufffd]+(?:\n|$))*"
+)
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -22,7 +25,7 @@ def guard_of(look: str, listing: str) -> str | None:
     if not _COUNTABLE.fullmatch(listing):
         return None
     printed = f'printf %s "$({look} 2>&1)" | cksum'
-    return f'[ "$({printed})" = "{cksum(listing.encode())}" ] || exit'
+    return f'[ "$({printed})" = "{cksum(listing.encode(errors="replace"))}" ] || exit'
 
 
 def cksum(content: bytes) -> str:

@@ -19,7 +19,7 @@ _WORD = re.compile(
     re.DOTALL,
 )
 _BREAK = re.compile(r'(?<= )"[^"\\]*+(?:\\.[^"\\]*+)*+"|\n', re.DOTALL)
-_ADDRESSES = frozenset({"-s", "-d", "--ctorigdst"})
+_ADDRESSES = frozenset({"-s", "-d", "--ctorigdst", "--ctorigsrc"})
 # How many values these take, whatever the values look like.
 _FIXED = {"--comment": 1, "-c": 2}
 # What other options tell already. Others count: a bare `-m socket` is a condition.
@@ -35,6 +35,9 @@ _SHAPES = {
     "-m": "tcp|udp|comment|conntrack",
     "--dport": f"{_PORT}(?::{_PORT})?",
     "--ctstate": "DNAT",
+    "--ctproto": "6|17",
+    "--ctdir": "ORIGINAL|REPLY",
+    "--ctorigsrc": f"{_IP}(?:/[0-9]{{1,2}})?",
     "--ctorigdst": f"{_IP}(?:/32)?",
     "--ctorigdstport": f"{_PORT}(?::{_PORT})?",
     # Letters that a router could not tell us are among what makes no sense.
@@ -128,7 +131,7 @@ def _is_writable(words: tuple[str, ...], interface: str) -> bool:
 def _has_shape(option: Option, interface: str) -> bool:
     """Return whether an option can be one of a forward's rule."""
     match option:
-        case ("!", "-s", value):
+        case ("!", "-s" | "--ctorigsrc", value):
             return bool(_WRITABLE["-s"].fullmatch(value))
         case ("-i" | "-o", value):
             return value == interface and bool(_INTERFACE.fullmatch(value))

@@ -10,17 +10,20 @@ For each transport of a forward, where R is the router's address:
   client's address, only clients of the LAN are rewritten (the target would
   answer them directly), and the rest is accepted, since a MASQUERADE further
   down would rewrite it.
-- filter, HA-BYPASS-FWD: ACCEPT of what was translated so, both directions.
+- filter, HA-BYPASS-FWD, where it would else be dropped for no reason of its own:
+  ACCEPT of what was translated so, both directions, and of the ICMP errors that belong
+  to it, which are of another protocol themselves.
 - mangle, HA-BYPASS-MANGLE, where a proxy takes packets by TPROXY: ACCEPT of the
   flow, both directions, before the proxy sees it.
 
 The conntrack match names the flow by its original destination, which only our
-DNAT rule takes. Our chains are entered from the top of the kernel's, so that no
-catch-all of a proxy stands before them.
+DNAT rule takes. Those of our chains that translate are entered from the top of the
+kernel's, so that no catch-all of a proxy stands before them; the others from as far
+down as may be.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,7 +68,10 @@ POST = Hook("nat", "POSTROUTING", "HA-BYPASS-POST")
 FWD = Hook("filter", "FORWARD", "HA-BYPASS-FWD")
 MANGLE = Hook("mangle", "PREROUTING", "HA-BYPASS-MANGLE")
 TRANSLATING = (PRE, POST)
+ADMITTING = (MANGLE, FWD)
 HOOKS = (FWD, PRE, POST)
+NUMBERS: dict[Transport, str] = {"tcp": "6", "udp": "17"}
+"""What iptables prints of a transport after `--ctproto`."""
 
 
 @lru_cache(_KEPT)
@@ -80,7 +86,7 @@ def _rules_of(forward: Forward, context: RouterContext) -> Iterator[tuple[Hook, 
     """Yield them, one by one."""
     router = context.address.ip
     comment = f'-m comment --comment "{Tag(context.owner, forward.id)}"'
-    ports = _ports(forward.external)
+    ports = ports_text(forward.external)
     for transport in forward.protocol.transports:
         for source in forward.sources or (None,):
             match = f"-s {source} " if source else ""
@@ -103,13 +109,31 @@ def _rules_of(forward: Forward, context: RouterContext) -> Iterator[tuple[Hook, 
             yield POST, Rule.of(f"! -s {lan} {flow} -j ACCEPT")
         else:
             yield POST, Rule.of(snat)
-        yield FWD, Rule.of(f"{flow} -j ACCEPT")
+        of_flow = flow.replace(f"-p {transport} ", "").replace(
+            "DNAT ", f"DNAT --ctproto {NUMBERS[transport]} "
+        )
+        yield FWD, Rule.of(f"{of_flow} -j ACCEPT")
         # The first packet comes by before it is translated.
         untranslated = flow.replace("--ctstate DNAT ", "")
         yield MANGLE, Rule.of(f"{untranslated} -j ACCEPT")
 
 
-def _ports(ports: PortRange) -> str:
+@lru_cache(_KEPT)
+def admitting_rules(
+    forward: Forward, context: RouterContext, hook: Hook
+) -> Mapping[Transport, Rule]:
+    """Return the rule of each transport that lets a forward pass at a hook."""
+    rules = (rule for _, rule in rules_of(forward, context, (hook,)))
+    return dict(zip(forward.protocol.transports, rules, strict=True))
+
+
+def earlier_form(rule: Rule, transport: Transport) -> Rule:
+    """Return what earlier versions have written for the rule that admits a flow."""
+    text = str(rule).replace(f"--ctproto {NUMBERS[transport]} ", "", 1)
+    return Rule.of(f"-p {transport} {text}")
+
+
+def ports_text(ports: PortRange) -> str:
     """Return a range as iptables writes it."""
     if len(ports) == 1:
         return str(ports.first)

@@ -1,6 +1,6 @@
 """What stands in our chains of iptables, and how the kernel enters them."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,8 +9,10 @@ from ..errors import BadOutput
 from ..rules.base import Tag
 from ..ssh.script import Result
 from .created_chains import Traces
+from .places import Places
 from .rule import Rule, listed
-from .rules import HOOKS, Hook
+from .rules import Hook
+from .table import Jump, Table, rule_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,30 @@ class Entrance:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """How chains of one table lead to ours, where that is to let packets pass."""
+
+    places: Places
+    """Where they have to."""
+    table: Table | None = None
+    """None for one that can't be shown."""
+    jumps: tuple[Jump, ...] = ()
+    """Every rule that does, wherever it stands."""
+    held: bool = False
+    """Whether a rule leads to ours that stays, as no text of ours names it."""
+
+
+@dataclass(frozen=True)
 class IptablesState:
     """Our chains and the jumps to them; None stands for a chain that is absent."""
 
     chains: Mapping[Hook, tuple[Rule, ...] | None]
     entrances: Mapping[Hook, Entrance]
-    needed: frozenset[Hook] = field(default=frozenset(HOOKS))
-    """Where a forward has rules."""
+    """Of the kernel's chains at all hooks."""
+    gates: Mapping[Hook, Gate]
+    """At those hooks where ours let packets pass."""
+    needed: frozenset[Hook]
+    """Those of the others where a forward has rules."""
     traces: Traces = field(default=Traces())
     """Which of the kernel's chains are there for our sake alone."""
     guards: Mapping[Hook, str] = field(default_factory=dict)
@@ -88,7 +107,7 @@ class IptablesState:
         return found
 
     def enters(self, tag: Tag) -> bool:
-        """Return whether every packet comes by a forward's rules before any other."""
+        """Return whether every packet is translated by a forward's rules first."""
         return all(
             self.entrances[hook].first and not self.is_shadowed(hook, tag)
             for hook in self.needed
@@ -126,43 +145,7 @@ def rules_in(chain: str, listing: str) -> Iterator[Rule]:
             yield rule_of(line.removeprefix(f"-A {chain} "))
 
 
-def rule_of(text: str) -> Rule:
-    """Return the rule of a text, whatever it is."""
-    try:
-        return Rule.of(text)
-    except ValueError:
-        # Not one of ours, but it takes its place in the order.
-        return Rule((text,), frozenset({(text,)}))
-
-
 def tag_of(rule: Rule) -> Tag | None:
     """Return the tag that a rule carries."""
     tags = filter(None, map(Tag.parse, rule.values("--comment")))
     return next(tags, None)
-
-
-def tproxy_in_iptables(listing: str) -> bool:
-    """Return whether a TPROXY can take packets at PREROUTING.
-
-    The listing is that of `iptables -t mangle -S`. What a rule matches is not looked
-    at: a proxy that takes only some packets counts as well.
-    """
-    jumps: defaultdict[str, set[str]] = defaultdict(set)
-    for line in listed(listing):
-        command, _, rest = line.partition(" ")
-        chain, _, text = rest.partition(" ")
-        if command != "-A":
-            continue
-        try:
-            rule = Rule.of(text)
-        except ValueError:
-            continue
-        jumps[chain].update(rule.values("-j"), rule.values("-g"))
-    seen: set[str] = set()
-    waiting = ["PREROUTING"]
-    while waiting:
-        chain = waiting.pop()
-        if chain not in seen:
-            seen.add(chain)
-            waiting += jumps.get(chain, ())
-    return "TPROXY" in seen

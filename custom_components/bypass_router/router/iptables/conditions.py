@@ -1,0 +1,295 @@
+"""What a rule of iptables asks of a packet, and what it does with one.
+
+What is not known may be true or not. Of that, what may tell one client from another,
+or count them, is held to decide by who asks.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from ipaddress import AddressValueError, IPv4Address
+
+from ..passage.chains import Action, Branch, ChainRule
+from ..passage.packet import Condition, Interval, Key
+from .rule import Option, Rule
+
+_ALL_BITS = 2**32 - 1
+_LAST_PORT = 65535
+# More than any rule has that is meant for a packet to meet.
+_MOST_OPTIONS = 60
+_NUMBERS = {"6": "tcp", "17": "udp", "1": "icmp"}
+_ANY_PROTOCOL = frozenset({"all", "0"})
+# Modules by what they ask: nothing that other options do not tell, ...
+_SILENT = frozenset({"", "tcp", "udp", "multiport", "conntrack", "state", "nfacct"})
+# ... or something about the packet, whoever sends it.
+_OF_THE_PACKET = frozenset(
+    ("mark", "connmark", "length", "ttl", "tos", "dscp", "ecn", "tcpmss", "helper")
+) | frozenset(
+    ("physdev", "devgroup", "policy", "icmp", "connbytes", "connlabel", "cpu", "socket")
+)
+_KINDS = frozenset({"unicast", "local", "broadcast", "multicast", "anycast"})
+# Sets in which Docker keeps the networks of its own bridges.
+_OWN_NETWORKS = "docker-ext-bridges-"
+
+_VERDICTS = {
+    "ACCEPT": Action.ACCEPT,
+    "DROP": Action.DROP,
+    "REJECT": Action.DROP,
+    "TARPIT": Action.DROP,
+    "DELUDE": Action.DROP,
+    "CHAOS": Action.DROP,
+    "STEAL": Action.DROP,
+    "RETURN": Action.RETURN,
+    "QUEUE": Action.QUEUE,
+    "NFQUEUE": Action.QUEUE,
+}
+_LOGS = frozenset({"LOG", "NFLOG", "ULOG", "AUDIT", "TRACE"})
+# They take note of who came, so what stands before them is not counted by them.
+_TAKING_NOTE = frozenset({"recent", "set", "quota", "nfacct", "rateest"})
+
+_BY_CLIENT = Condition(Key.UNKNOWN, by_client=True)
+_OTHER = Condition(Key.UNKNOWN)
+
+
+def chain_rule(rule: Rule, chain: str, chains: Collection[str]) -> ChainRule:
+    """Return what a rule of a chain does, whatever its text is.
+
+    A target that is the name of one of these chains leads there.
+    """
+    conditions: list[Option] = []
+    targets: list[Option] = []
+    for option in rule.words:
+        if option[0] in ("-j", "-g", "--jump", "--goto"):
+            targets.append(option)
+        elif not targets:
+            conditions.append(option)
+        # What stands behind a target is the target's own.
+    text = f"-A {chain} {rule}"
+    several = len(targets) > 1 or any(len(target) != 2 for target in targets)  # noqa: PLR2004
+    if several or len(conditions) > _MOST_OPTIONS:
+        # A name that looks like options, most likely; it may mean anything.
+        takes = "TPROXY" in rule.tokens
+        return ChainRule(text, (Branch((_BY_CLIENT,)),), takes=takes)
+    action, leads_to, logs = _what_is_done(targets, chains)
+    modules = {option[1] for option in conditions if option[0] == "-m" and option[1:]}
+    return ChainRule(
+        text,
+        tuple(Branch(asked, action, leads_to) for asked in _alternatives(conditions)),
+        only_logs=logs and modules.isdisjoint(_TAKING_NOTE),
+        takes=any(target[1] == "TPROXY" for target in targets),
+    )
+
+
+def _what_is_done(
+    targets: Sequence[Option], chains: Collection[str]
+) -> tuple[Action, str, bool]:
+    """Return what a rule does, the chain that it leads to, and whether it only logs."""
+    if not targets:
+        return Action.CONTINUE, "", True
+    ((option, name),) = targets
+    if name in _VERDICTS:
+        return _VERDICTS[name], "", False
+    if name in chains:
+        goes = option in ("-g", "--goto")
+        return Action.GOTO if goes else Action.JUMP, name, False
+    # What else there is marks, changes or copies a packet, which goes on then.
+    return Action.CONTINUE, "", name in _LOGS
+
+
+def _alternatives(options: Sequence[Option]) -> list[tuple[Condition, ...]]:
+    """Return what is asked: all of one of these."""
+    found: list[tuple[Condition, ...]] = [()]
+    module = ""
+    for option in options:
+        if option[0] == "-m":
+            module = option[1] if option[1:] else ""
+            if module not in _SILENT and module not in _ELSEWHERE:
+                found = [(*one, _unknown(module)) for one in found]
+            continue
+        either = _asked(option, module)
+        if either and len(either) > 1 and len(found) > 1:
+            either = [(_OTHER,)]
+        if either is not None:
+            found = [(*one, *asked) for one in found for asked in either]
+    return found
+
+
+# Whatever they ask stands in their options.
+_ELSEWHERE = frozenset(
+    {"comment", "addrtype", "pkttype", "iprange", "set", "recent", "mac"}
+)
+
+
+def _unknown(module: str) -> Condition:
+    """Return the condition of which no more is known than its module."""
+    return _OTHER if module in _OF_THE_PACKET or module in _SILENT else _BY_CLIENT
+
+
+def _asked(option: Option, module: str) -> list[tuple[Condition, ...]] | None:
+    """Return what an option asks: all of one of these; None for nothing."""
+    negated = option[0] == "!" and len(option) > 1
+    name, *values = option[1:] if negated else option
+    value = values[0] if values else ""
+    if _is_idle(name, value, module, negated=negated):
+        return None
+    if name == "--ports" and module == "multiport" and (ports := _ports(value)):
+        return _either_port(ports, negated=negated)
+    found = _READERS[name](value) if name in _READERS else None
+    if found is None:
+        by_client = name in ("-s", "-d") or module == "recent"
+        return [(_BY_CLIENT if by_client else _unknown(module),)]
+    return [(_negated(found) if negated else found,)]
+
+
+def _is_idle(name: str, value: str, module: str, *, negated: bool) -> bool:
+    """Return whether an option is no condition, or one that is always true."""
+    if module == "recent":
+        # To take note of a client is no question.
+        return name in _OF_RECENT or (name == "--set" and not negated)
+    return name == "--comment" or (name == "-p" and value in _ANY_PROTOCOL)
+
+
+# What only says how the other options are meant.
+_OF_RECENT = frozenset({"--name", "--mask", "--rsource", "--rdest"})
+
+
+def _either_port(
+    ports: tuple[Interval, ...], *, negated: bool
+) -> list[tuple[Condition, ...]]:
+    """Return what it takes for one of two ports to be among these, or none of them."""
+    both = [
+        Condition(key, ports, negated=negated)
+        for key in (Key.DESTINATION_PORT, Key.SOURCE_PORT)
+    ]
+    return [tuple(both)] if negated else [(one,) for one in both]
+
+
+def _negated(condition: Condition) -> Condition:
+    """Return the contrary."""
+    return Condition(
+        condition.key,
+        condition.intervals,
+        condition.words,
+        negated=not condition.negated,
+        by_client=condition.by_client,
+    )
+
+
+def _numbers(
+    key: Key, read: Callable[[str], tuple[Interval, ...]]
+) -> Callable[[str], Condition | None]:
+    """Return a reader of conditions on numbers."""
+
+    def reader(text: str) -> Condition | None:
+        intervals = read(text)
+        return Condition(key, intervals) if intervals else None
+
+    return reader
+
+
+def _listed_words(key: Key) -> Callable[[str], Condition | None]:
+    """Return a reader of conditions on words, which are separated by commas."""
+
+    def reader(text: str) -> Condition | None:
+        words = text.lower().replace("_", "-").split(",")
+        return Condition(key, words=frozenset(filter(None, words)))
+
+    return reader
+
+
+def _interface(key: Key) -> Callable[[str], Condition | None]:
+    """Return a reader of conditions on an interface."""
+
+    def reader(name: str) -> Condition | None:
+        if not name or name.endswith("*"):
+            return None
+        words = frozenset({name[:-1] + "*" if name.endswith("+") else name})
+        return Condition(key, words=words)
+
+    return reader
+
+
+def _protocol(text: str) -> Condition | None:
+    """Read a protocol."""
+    return Condition(Key.TRANSPORT, words=frozenset({_NUMBERS.get(text, text)}))
+
+
+def _kind(text: str) -> Condition | None:
+    """Read what kind of address or frame it is."""
+    words = frozenset(text.lower().split(","))
+    # The others depend on how an address is routed.
+    return Condition(Key.KIND, words=words) if words <= _KINDS else None
+
+
+def _ports(text: str) -> tuple[Interval, ...]:
+    """Read ports and ranges of them; nothing if that is not what it is."""
+    found = []
+    for part in text.split(","):
+        first, is_range, last = part.partition(":")
+        bounds = (first or "0", (last or str(_LAST_PORT)) if is_range else first)
+        if not all(it.isascii() and it.isdigit() and len(it) <= 5 for it in bounds):  # noqa: PLR2004
+            return ()
+        found.append((int(bounds[0]), int(bounds[1])))
+    return tuple(found)
+
+
+def _networks(text: str) -> tuple[Interval, ...]:
+    """Read networks; nothing if one of them is none."""
+    found = tuple(map(_network, text.split(",")))
+    return tuple(filter(None, found)) if all(found) else ()
+
+
+def _network(text: str) -> Interval | None:
+    """Read a network, if its addresses are neighbours."""
+    address, _, mask = text.partition("/")
+    try:
+        first = int(IPv4Address(address))
+        if "." in mask:
+            hosts = int(IPv4Address(mask)) ^ _ALL_BITS
+        else:
+            length = int(mask or "32") if mask.isascii() else -1
+            hosts = (1 << (32 - length)) - 1 if 0 <= length <= 32 else -1  # noqa: PLR2004
+    except AddressValueError, ValueError:
+        return None
+    if hosts < 0 or hosts & (hosts + 1):
+        return None
+    return first & ~hosts, first | hosts
+
+
+def _range(text: str) -> tuple[Interval, ...]:
+    """Read a range of addresses."""
+    first, _, last = text.partition("-")
+    ends = _network(first), _network(last or first)
+    return ((ends[0][0], ends[1][0]),) if ends[0] and ends[1] else ()
+
+
+def _set(name: str) -> Condition:
+    """Read whether an address is in a set."""
+    return _OTHER if name.startswith(_OWN_NETWORKS) else _BY_CLIENT
+
+
+_READERS: dict[str, Callable[[str], Condition | None]] = {
+    "--match-set": _set,
+    "-s": _numbers(Key.SOURCE, _networks),
+    "-d": _numbers(Key.DESTINATION, _networks),
+    "-i": _interface(Key.INPUT),
+    "-o": _interface(Key.OUTPUT),
+    "-p": _protocol,
+    "--sport": _numbers(Key.SOURCE_PORT, _ports),
+    "--dport": _numbers(Key.DESTINATION_PORT, _ports),
+    "--sports": _numbers(Key.SOURCE_PORT, _ports),
+    "--dports": _numbers(Key.DESTINATION_PORT, _ports),
+    "--ctstate": _listed_words(Key.STATE),
+    "--state": _listed_words(Key.STATE),
+    "--ctstatus": _listed_words(Key.STATE),
+    "--ctproto": _protocol,
+    "--ctdir": _listed_words(Key.DIRECTION),
+    "--ctorigsrc": _numbers(Key.ORIGINAL_SOURCE, _networks),
+    "--ctorigdst": _numbers(Key.ORIGINAL_DESTINATION, _networks),
+    "--ctorigdstport": _numbers(Key.ORIGINAL_PORT, _ports),
+    # Of a reply: where it goes to is the client, most often.
+    "--ctrepldst": lambda _: _BY_CLIENT,
+    "--src-type": _kind,
+    "--dst-type": _kind,
+    "--pkt-type": _kind,
+    "--src-range": _numbers(Key.SOURCE, _range),
+    "--dst-range": _numbers(Key.DESTINATION, _range),
+}
