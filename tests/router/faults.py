@@ -308,6 +308,35 @@ while number > 0:
     globals().setdefault("kept", []).append(s)
 """
 
+
+def _untrack(lab: Lab) -> None:
+    """Keep what comes to the port from being tracked, as where there are many users."""
+    if lab.options.iptables:
+        rule = "-p tcp -m multiport --dports 80,8443 -j CT --notrack"
+        lab.bypass.run("sh", "-c", f"iptables -t raw -A PREROUTING {rule}")
+    else:
+        _early(lab, -300, "counter notrack")
+
+
+def _drop_early(lab: Lab) -> None:
+    """Drop what comes to the port, before anything could be translated."""
+    if lab.options.iptables:
+        rule = "-i lan -p tcp --dport 8443 -j DROP"
+        lab.bypass.run("sh", "-c", f"iptables -t mangle -A PREROUTING {rule}")
+    else:
+        _early(lab, -150, "drop")
+
+
+def _early(lab: Lab, priority: int, verdict: str) -> None:
+    """Do something with what comes to the port, by nft."""
+    lab.bypass.run(
+        "nft",
+        "table inet early { chain pre {"
+        f" type filter hook prerouting priority {priority};"
+        f" tcp dport {{ 80, 8000-9000 }} {verdict}; }}; }}",
+    )
+
+
 UNREACHABLE: Final = Fault(
     "the router's SSH server is gone",
     (Cause.UNREACHABLE,),
@@ -377,6 +406,8 @@ NO_ROUTE: Final = Fault(
     lambda lab: lab.bypass.ip("route del default"),
 )
 TUNNEL: Final = Fault("TUN", (Cause.HIJACKED_BY_TUNNEL,), _take(lambda _: Tun()))
+UNTRACKED: Final = Fault("NOTRACK", (Cause.UNTRACKED,), _untrack)
+DROPPED_EARLY: Final = Fault("dropped before NAT", (Cause.DROPPED_EARLY,), _drop_early)
 NEVER: Final = Fault(
     "the main router forwards nothing",
     (Cause.NEVER_ARRIVED,),
@@ -421,6 +452,8 @@ FAULTS: Final = (
     GATEWAY,
     NO_ROUTE,
     TUNNEL,
+    UNTRACKED,
+    DROPPED_EARLY,
     NEVER,
     EXCLUDED,
     DIED,

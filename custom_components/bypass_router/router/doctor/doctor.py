@@ -89,10 +89,11 @@ async def _find_out(router: Router, forward: Forward, remembered: str | None) ->
     # session ends while another begins.
     problems = await router.rules.problems(forward)
     sections = await router.run(looks(forward, probe), PORT_PROBE_TIMEOUT)
+    facts = read_looks(sections, forward, probe)
     facts = replace(
-        read_looks(sections, forward, probe),
+        facts,
         problems=problems,
-        obstacles=tuple(router.rules.obstacles(forward)),
+        obstacles=(*facts.obstacles, *router.rules.obstacles(forward)),
     )
     if not has_service(facts):
         facts = await _doubt(router, forward, facts)

@@ -22,6 +22,7 @@ from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import if_allowed
 from .clients import Clients, add_flows, clients_of
+from .early import add_early, read_early
 from .port_probe import Answer, add_port_probe, read_port_probe
 
 # Any internet client: a network for documentation, where no one is.
@@ -118,6 +119,7 @@ def looks(forward: Forward, probe: Probe) -> Script:
     if forward.keep_client_address:
         tools = probe.tools
         add_flows(script, forward, address, sudo=tools.sudo, tool=tools.conntrack)
+    add_early(script, probe)
     # Again, after what takes time: a table that is full is so now and then.
     script.run("connections.later", f"cat {_COUNTS}count {_COUNTS}max")
     return script
@@ -161,6 +163,7 @@ def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -
         mac=mac_of(sections["neighbours"], forward.target),
         service=_read_probes(sections, forward),
         clients=clients_of(flows, forward, probe.address) if flows else Clients(),
+        obstacles=read_early(sections, forward, probe),
     )
 
 
