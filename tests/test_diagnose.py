@@ -54,6 +54,7 @@ SEEN = {
     Cause.DROPPED_EARLY: {"chain", "rule"},
     Cause.NO_GATEWAY: {"interface"},
     Cause.BRIDGED: {"interface"},
+    Cause.EARLIER_FLOW: {"source"},
     Cause.NEVER_ARRIVED: {"seconds", "ports", "router"},
     Cause.SOURCE_EXCLUDED: {"source"},
     Cause.DIED_ON_THE_WAY: {"source"},

@@ -14,6 +14,7 @@ from tests.lab.waiting import LIMIT, soon, until, until_told, wait_until
 
 from .client import Connection
 from .setup import GAME, WEB, lose_rules, set_up, switch_of, turn
+from .test_diagnose import diagnose
 
 # Seconds: what is promised of a peer that sends once a second.
 PROMISED = 2
@@ -46,6 +47,12 @@ class Peer:
     async def asks(self) -> bool:
         """Do so while others run."""
         return await asyncio.to_thread(self.ask)
+
+
+async def goes_on(peer: Peer) -> None:
+    """Go on sending."""
+    while True:
+        await peer.asks()
 
 
 def flows(lab: Lab, port: int) -> str:
@@ -189,9 +196,17 @@ def connected(lab: Lab) -> socket.socket:
 async def test_without_conntrack_nothing_goes_wrong(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
-    """New peers are answered, and this one when it has paused."""
+    """New peers are answered, and the doctor names the one that is not."""
     at_home.bypass.commands.hide("conntrack")
     entry = await home(hass, at_home)
-    await sending(at_home)
-    await turn(hass, "on", switch_of(hass, entry, "Voice"))
+    peer = await sending(at_home)
+    switch = switch_of(hass, entry, "Voice")
+    await turn(hass, "on", switch)
     await gets_through(Peer(at_home))
+    assert not await peer.asks()
+    sends = hass.async_create_background_task(goes_on(peer), "a peer")
+    found = await diagnose(hass, switch)
+    sends.cancel()
+    assert found["causes"] == ["earlier_flow"]
+    (check,) = (it for it in found["checks"] if it["cause"])
+    assert "203.0.113.10" in check["seen"]

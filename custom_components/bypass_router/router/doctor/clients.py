@@ -27,6 +27,10 @@ _FLOW = re.compile(
 # Seconds: of the kernel's own for a SYN that no one answers, and how fresh one is.
 _SYN_TIMEOUT = 120
 _FRESH = 12
+# Of a flow over UDP, without and with an answer: the kernel's, and those of OpenWrt.
+_UDP_TIMEOUTS = (30, 60, 120, 180)
+# Who sends once a second has done so lately.
+_LATELY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Clients:
     """Whether one was answered lately."""
     unanswered: IPv4Address | None = None
     """One whose request goes unanswered at this moment."""
+    earlier: IPv4Address | None = None
+    """One that has been sending over UDP since before it would have been translated."""
     leaves_here: bool = False
     """Whether the target sends what it has for the internet by this router."""
 
@@ -124,7 +130,17 @@ def clients_of(result: Result, forward: Forward, router: IPv4Interface) -> Clien
         known=bool(flows) or "flow entries" in result.output or result.output == "",
         answered=any(flow.answered for flow in translated),
         unanswered=waiting[-1] if waiting else None,
+        earlier=next((flow.source for flow in ours if _is_earlier(flow, router)), None),
         leaves_here=any(_leaves(flow, forward, router) for flow in flows),
+    )
+
+
+def _is_earlier(flow: Flow, router: IPv4Interface) -> bool:
+    """Return whether it is one of UDP that is not translated, and goes on."""
+    return (
+        flow.transport == "udp"
+        and flow.answerer == router.ip
+        and any(0 <= most - flow.left <= _LATELY for most in _UDP_TIMEOUTS)
     )
 
 

@@ -116,7 +116,7 @@ def looks(forward: Forward, probe: Probe) -> Script:
     script.run("target", f"ip -4 route get {forward.target}")
     _add_probes(script, forward)
     script.run("neighbours", "ip -4 neigh")
-    if forward.keep_client_address:
+    if forward.keep_client_address or "udp" in forward.protocol.transports:
         tools = probe.tools
         add_flows(script, forward, address, sudo=tools.sudo, tool=tools.conntrack)
     add_early(script, probe)

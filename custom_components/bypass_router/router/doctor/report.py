@@ -146,6 +146,9 @@ class Cause(StrEnum):
     BRIDGED = "bridged"
     """The LAN is a bridge that hands its packets to the firewall, and sends none back
     by the port that it came by. seen: interface."""
+    EARLIER_FLOW = "earlier_flow"
+    """A client has been sending over UDP since before the forward came on, and is not
+    translated. seen: source."""
     NEVER_ARRIVED = "never_arrived"
     """No packet came to the router at the port while we watched: the main router does
     not forward, or elsewhere, or takes the port itself, or the provider has NAT or

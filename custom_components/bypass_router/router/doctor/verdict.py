@@ -71,13 +71,20 @@ def _rules(case: Analysis) -> Check:
         return failed(Step.RULES, Cause.RULE_MISSING)
     if Problem.SHADOWED in case.facts.problems:
         return _unless_proved(case, Step.RULES, Cause.RULE_SHADOWED)
-    if found := in_the_way(case, Step.RULES):
+    if found := in_the_way(case, Step.RULES) or _earlier_flow(case):
         return found
     if not case.taken or Problem.INTERCEPTED in case.facts.problems:
         return ok(Step.RULES)
     if other := case.facts.other_backend:
         return failed(Step.RULES, Cause.OTHER_BACKEND_FIRST, other=other)
     return failed(Step.RULES, Cause.RULE_SHADOWED)
+
+
+def _earlier_flow(case: Analysis) -> Check | None:
+    """Return the check of our rules where they are not asked for a flow of before."""
+    if (source := case.facts.clients.earlier) is None:
+        return None
+    return failed(Step.RULES, Cause.EARLIER_FLOW, source=str(source))
 
 
 def _proxy(case: Analysis) -> Check:
