@@ -198,6 +198,11 @@ ONLY_DEFAULT: Final = LedAway(
     """,
     undo=f"ip route replace default via {MAIN_ROUTER}\nip route del 198.51.100.7\n",
 )
+NO_GATEWAY: Final = LedAway(
+    "a VPN that tells no gateway",
+    do=f"ip route del default\nip route add default dev {TUN_INTERFACE}",
+    undo=f"ip route replace default via {MAIN_ROUTER}\n",
+)
 TWO_DEFAULTS: Final = LedAway(
     "two defaults",
     do=f"""

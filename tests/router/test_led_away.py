@@ -22,7 +22,7 @@ from tests.lab.by_hand import all_rules
 from tests.lab.exchange import Exchange, Transport
 from tests.lab.led_away import (
     AWAY,
-    ONLY_DEFAULT,
+    NO_GATEWAY,
     OPENVPN,
     PBR,
     PBR_BY_RULE,
@@ -245,19 +245,11 @@ async def test_a_tunnel_that_comes_later_is_heard_of_and_so_is_what_is_lost(
     await router.close()
 
 
-ALONE = replace(
-    ONLY_DEFAULT,
-    name="a VPN that tells no gateway",
-    do=ONLY_DEFAULT.do.replace("ip route add 198.51.100.7", "true"),
-    undo=ONLY_DEFAULT.undo.replace("ip route del 198.51.100.7", "true"),
-)
-
-
 async def test_where_nothing_tells_the_main_router_that_is_said(at_home: Lab) -> None:
     """And all is well with what the user says."""
     lab = at_home
     serve(lab)
-    with led_away(lab, ALONE):
+    with led_away(lab, NO_GATEWAY):
         router = await connect(lab)
         live = await router.rules.apply(FORWARDS.values())
         assert live.forwards == FORWARDS
