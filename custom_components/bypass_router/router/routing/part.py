@@ -120,12 +120,21 @@ class Routing:
         return {marked.tag for marked in state.marks.marked}
 
     def carries(self, forward: Forward, state: RoutingState) -> bool:
-        """Return whether all that can be done for its answers is."""
+        """Return whether all that can be done for its answers is.
+
+        Where nothing is needed any more, what is marked does no harm.
+        """
         if self._marks is None:
             return state.flows.issuperset(self._flows_of(forward, state))
         tag = Tag(self._context.owner, forward.id)
         wanted = self._marked_of(forward, state)
-        if wanted != {it for it in state.marks.marked if it.tag == tag}:
+        here = {it for it in state.marks.marked if it.tag == tag}
+        others = any(
+            it.ports != forward.external
+            or it.transport not in forward.protocol.transports
+            for it in here
+        )
+        if others or not wanted <= here:
             return False
         return not wanted or (state.marks.sound and self._shared.stands(state.ways))
 
