@@ -10,6 +10,7 @@ from typing import Final, override
 from custom_components.bypass_router.router.doctor.report import Cause
 from custom_components.bypass_router.router.forward import Forward
 from tests.lab.hijacks import Hijack, NftTproxy, Tproxy, Tun
+from tests.lab.led_away import LAN, NO_GATEWAY, OPENVPN, PBR
 from tests.lab.network import Lab
 from tests.lab.node import Node
 from tests.lab.proxies import Proxy
@@ -408,6 +409,21 @@ NO_ROUTE: Final = Fault(
 TUNNEL: Final = Fault("TUN", (Cause.HIJACKED_BY_TUNNEL,), _take(lambda _: Tun()))
 UNTRACKED: Final = Fault("NOTRACK", (Cause.UNTRACKED,), _untrack)
 DROPPED_EARLY: Final = Fault("dropped before NAT", (Cause.DROPPED_EARLY,), _drop_early)
+VPN: Final = Fault(
+    "a VPN is the default route",
+    (Cause.HIJACKED_BY_TUNNEL,),
+    _take(lambda _: OPENVPN),
+)
+NO_MAIN_ROUTER: Final = Fault(
+    "a VPN is the only default route",
+    (Cause.HIJACKED_BY_TUNNEL,),
+    _take(lambda _: NO_GATEWAY),
+)
+BY_DEVICE: Final = Fault(
+    "a mark leads a device away",
+    (Cause.HIJACKED_BY_TUNNEL,),
+    _take(lambda _: replace(PBR, do=f"{PBR.do}\nip route add {LAN} dev lan table 201")),
+)
 NEVER: Final = Fault(
     "the main router forwards nothing",
     (Cause.NEVER_ARRIVED,),
@@ -454,6 +470,9 @@ FAULTS: Final = (
     TUNNEL,
     UNTRACKED,
     DROPPED_EARLY,
+    VPN,
+    NO_MAIN_ROUTER,
+    BY_DEVICE,
     NEVER,
     EXCLUDED,
     DIED,
