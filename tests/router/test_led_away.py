@@ -115,6 +115,7 @@ def ways_of(lab: Lab, without: tuple[str, ...]) -> Iterator[LedAway]:
             yield other
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("router_options", "without", "backend"),
     [
@@ -122,9 +123,8 @@ def ways_of(lab: Lab, without: tuple[str, ...]) -> Iterator[LedAway]:
         (RouterOptions(), (), Backend.IPTABLES),
         (RouterOptions(), ("nft",), Backend.AUTO),
         (RouterOptions("legacy"), ("nft",), Backend.AUTO),
-        (RouterOptions("legacy"), (), Backend.IPTABLES),
     ],
-    ids=["nft", "iptables-nft", "no nft, iptables-nft", "no nft, legacy", "legacy"],
+    ids=["nft", "iptables-nft", "no nft, iptables-nft", "no nft, legacy"],
 )
 async def test_answers_reach_the_main_router(
     at_home: Lab, without: tuple[str, ...], backend: Backend
