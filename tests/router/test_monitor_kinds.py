@@ -56,6 +56,12 @@ ip route add default dev far table 77
 ip rule add pref 5000 lookup main suppress_prefixlength 0
 ip rule add pref 5001 iif lan lookup 77
 """
+VPN = """
+ip link add far type veth peer name away
+ip link set far up
+ip route add 0.0.0.0/1 dev far
+ip route add 128.0.0.0/1 dev far
+"""
 LOSSES = (
     Loss("Debian, iptables-nft", "our table is deleted", DELETED),
     Loss("Debian, iptables-nft", "reload", backend=IPTABLES),
@@ -95,6 +101,11 @@ LOSSES = (
     *(
         Loss(kind, "an ip rule is deleted", "ip rule del protocol 217")
         for kind in ("TUN, iptables-nft", "TUN, nftables", "TUN, OpenWrt fw4")
+    ),
+    Loss("TUN, nftables", "our routes are flushed", "ip route flush table 7077"),
+    *(
+        Loss(kind, "a VPN comes", VPN)
+        for kind in ("Debian, nftables", "without nft, iptables-legacy")
     ),
     *(
         Loss(kind, "a tunnel comes", TUNNEL)
