@@ -331,8 +331,10 @@ LAN = "192.168.50.0/24"
         ),
         (
             ["ct direction reply drop", BAN, "drop"],
-            [told("reply"), ERRORS, "ct direction reply drop", BAN]
-            + [GATE, ERRORS, "drop"],
+            [
+                *(told("reply"), ERRORS, "ct direction reply drop", BAN),
+                *(GATE, ERRORS, "drop"),
+            ],
         ),
         (
             ["ct state established accept", BAN, "drop"],
@@ -405,7 +407,7 @@ def test_each_chain_that_the_kernel_enters_gets_its_own() -> None:
         text = both(table(), refusing)
         assert not steps([WEB], text)
         assert carried(text)
-        assert len(GATES.obstacles(WEB, read(text))) == 1
+        assert len(list(GATES.obstacles(WEB, read(text)))) == 1
         # What was there before goes as well.
         there = both(changed(table(), [WEB]), refusing)
         assert [phase for phase, _ in steps([WEB], there)] == [Phase.REVOKE]
@@ -430,7 +432,7 @@ def test_a_table_that_only_its_program_may_change_is_named_where_it_drops() -> N
 def test_if_only_the_lan_is_let_in_it_is_the_lan_that_is_looked_at() -> None:
     """And else the internet."""
     text = table("ip saddr != 192.168.50.0/24 queue", "drop")
-    assert len(GATES.obstacles(WEB, read(text))) == 1
+    assert len(list(GATES.obstacles(WEB, read(text)))) == 1
     local = replace(WEB, sources=(SITE.address.network,))
     assert not GATES.obstacles(local, read(text))
     assert steps([local], text)

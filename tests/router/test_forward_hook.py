@@ -30,35 +30,51 @@ def hook(policy: str, *rules: str, priority: str = "0") -> str:
     return f"chain f {{ {base} {' '.join(rules)} }}"
 
 
-LISTS = {
-    "in front of all": f"table inet t {{ {SET} {hook('accept', KEPT, BAN, priority='-100')} }}",
-    "policy": f"table inet t {{ {SET} {hook('drop', KEPT, 'ct state invalid drop;', BAN)} }}",
-    "no established": f"table inet t {{ {SET} {hook('drop', BAN)} }}",
-    "catch-all": f"table inet t {{ {SET} {hook('accept', BAN, 'log;', 'counter reject;')} }}",
-    "ip": f"table ip t {{ {SET} {hook('drop', BAN, 'counter;')} }}",
-    "jump": f"table inet t {{ {SET} chain r {{ log; reject; }}"
-    f" chain z {{ {BAN} jump r; }} {hook('accept', 'iifname "lan" jump z;', 'drop;')} }}",
-    "goto": f"table inet t {{ {SET} chain z {{ {BAN} log; }}"
-    f" {hook('drop', KEPT, 'iifname "lan" goto z;', 'accept;')} }}",
-    "map": f"table inet t {{ {SET} chain z {{ {BAN} drop; }}"
-    f" {hook('accept', 'iifname vmap { "lan" : jump z, "lo" : accept };')} }}",
-    "named map": f"table inet t {{ {SET} chain z {{ {BAN} drop; }}"
-    ' map m { type ifname : verdict; elements = { "lan" : jump z, "lo" : accept }; }'
-    f" {hook('accept', 'iifname vmap @m;')} }}",
-    "nameless chain": f"table inet t {{ {SET}"
-    f" {hook('accept', BAN, 'iifname "lan" jump { ct state invalid drop; drop; };')} }}",
-    "banned in a nameless chain": f"table inet t {{ {SET}"
-    f" {hook('drop', f'iifname "lan" jump {{ {BAN} }};')} }}",
-    "two": f"table inet t {{ {SET} {hook('drop', BAN)} }}"
-    f" table ip u {{ {SET} {hook('drop', KEPT, 'tcp dport 22 accept;', priority='10')} }}",
-    "sample of Arch": f"table inet t {{ {SET} {hook('drop')} }}"
-    f" table inet v {{ {SET} {hook('accept', BAN, priority='5')} }}",
-    "answers": f"table inet t {{ {SET}"
-    f" {hook('drop', 'ip daddr @b drop;', 'ct direction reply accept;', BAN)} }}",
-    "before translation": f"table inet t {{ {SET} chain p {{"
-    f" type filter hook prerouting priority mangle; {BAN}"
+def inet(*blocks: str, name: str = "inet t") -> str:
+    """Return a table that has the set."""
+    return f"table {name} {{ {SET} {' '.join(blocks)} }}"
+
+
+TPROXY = (
+    f"type filter hook prerouting priority mangle; {BAN}"
     " meta l4proto { tcp, udp } ip daddr != 127.0.0.0/8 meta mark set 7"
-    " tproxy ip to 127.0.0.1:7893 accept; } }",
+    " tproxy ip to 127.0.0.1:7893 accept;"
+)
+MAP = 'map m { type ifname : verdict; elements = { "lan" : jump z, "lo" : accept }; }'
+Z = f"chain z {{ {BAN} drop; }}"
+LISTS = {
+    "in front of all": inet(hook("accept", KEPT, BAN, priority="-100")),
+    "policy": inet(hook("drop", KEPT, "ct state invalid drop;", BAN)),
+    "no established": inet(hook("drop", BAN)),
+    "catch-all": inet(hook("accept", BAN, "log;", "counter reject;")),
+    "ip": inet(hook("drop", BAN, "counter;"), name="ip t"),
+    "jump": inet(
+        "chain r { log; reject; }",
+        f"chain z {{ {BAN} jump r; }}",
+        hook("accept", 'iifname "lan" jump z;', "drop;"),
+    ),
+    "goto": inet(
+        f"chain z {{ {BAN} log; }}",
+        hook("drop", KEPT, 'iifname "lan" goto z;', "accept;"),
+    ),
+    "map": inet(Z, hook("accept", 'iifname vmap { "lan" : jump z, "lo" : accept };')),
+    "named map": inet(Z, MAP, hook("accept", "iifname vmap @m;")),
+    "nameless chain": inet(
+        hook("accept", BAN, 'iifname "lan" jump { ct state invalid drop; drop; };')
+    ),
+    "banned in a nameless chain": inet(
+        hook("drop", f'iifname "lan" jump {{ {BAN} }};')
+    ),
+    "two": inet(hook("drop", BAN))
+    + " "
+    + inet(hook("drop", KEPT, "tcp dport 22 accept;", priority="10"), name="ip u"),
+    "sample of Arch": inet(hook("drop"))
+    + " "
+    + inet(hook("accept", BAN, priority="5"), name="inet v"),
+    "answers": inet(
+        hook("drop", "ip daddr @b drop;", "ct direction reply accept;", BAN)
+    ),
+    "before translation": inet(f"chain p {{ {TPROXY} }}"),
 }
 """By name, what keeps those out who are in a set."""
 

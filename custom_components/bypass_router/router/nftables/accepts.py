@@ -10,17 +10,21 @@ from .listing import NftRule
 
 _ACCEPT = re.compile(
     r"meta l4proto (tcp|udp|icmp) (ct state related )?(ct status dnat )?"
-    r"(?:ct direction (original|reply) )?(?:ct original (?:ip )?saddr (!= )?([0-9.]+(?:/[0-9]+)?) )?"
+    r"(?:ct direction (original|reply) )?"
+    r"(?:ct original (?:ip )?saddr (!= )?([0-9.]+(?:/[0-9]+)?) )?"
     r"ct original (?:ip )?daddr ([0-9.]+) ct original proto-dst ([0-9]+)(?:-([0-9]+))?"
     r"(?: counter(?: packets [0-9]+ bytes [0-9]+)?)? accept"
 )
+
+type Protocol = Transport | Literal["icmp"]
+"""What one rule lets pass: a transport, or errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accept:
     """What one rule lets pass: a transport's packets, or errors about any of them."""
 
-    protocol: Transport | Literal["icmp"]
+    protocol: Protocol
     address: str
     ports: PortRange
     clients: str = ""

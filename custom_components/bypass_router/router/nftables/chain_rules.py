@@ -8,34 +8,43 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..passage.chains import Action, Branch, Chain, ChainRule
-from ..passage.packet import Condition, Key
+from ..passage.packet import Condition
 from .conditions import Selector, joined, read_selector, skip_expression
+from .verdict_maps import VERDICTS, WHO_KNOWS, Elements, read_map
 from .words import Comparison, Words
 
-type Elements = Mapping[str, tuple[str, ...]]
-"""Of maps of verdicts, by name, those that are known."""
-
-_VERDICTS = {
-    "accept": Action.ACCEPT,
-    "drop": Action.DROP,
-    "reject": Action.DROP,
-    "return": Action.RETURN,
-    "continue": Action.CONTINUE,
-    "queue": Action.QUEUE,
-    "jump": Action.JUMP,
-    "goto": Action.GOTO,
-}
 _TRANSLATING = frozenset({"masquerade", "redirect", "snat", "dnat", "tproxy"})
-_ENDS_OF_KEYS = frozenset({"timeout", "expires", "comment", "counter", "limit"})
 _LOG_OPTIONS = frozenset({"prefix", "level", "group", "snaplen", "queue-threshold"})
 _COUNTING = frozenset({"limit", "quota", "count"})
 _SETS = frozenset({"add", "update", "delete"})
 # Targets of iptables that let a packet go on; of others, no one knows.
 _GOING_ON = frozenset(
-    ["LOG", "NFLOG", "ULOG", "TCPMSS", "MARK", "CONNMARK", "CT", "CLASSIFY", "DSCP", "TOS", "TTL", "SET", "TRACE", "NOTRACK", "CHECKSUM", "AUDIT", "FLOWOFFLOAD", "SECMARK", "CONNSECMARK", "TEE", "ECN", "HL"]
+    [
+        "LOG",
+        "NFLOG",
+        "ULOG",
+        "TCPMSS",
+        "MARK",
+        "CONNMARK",
+        "CT",
+        "CLASSIFY",
+        "DSCP",
+        "TOS",
+        "TTL",
+        "SET",
+        "TRACE",
+        "NOTRACK",
+        "CHECKSUM",
+        "AUDIT",
+        "FLOWOFFLOAD",
+        "SECMARK",
+        "CONNSECMARK",
+        "TEE",
+        "ECN",
+        "HL",
+    ]
 )
 _DEEPEST = 16
-_WHO_KNOWS = Condition(Key.UNKNOWN, by_client=True)
 ANONYMOUS = "{"
 """How the names of chains begin that stand in a rule, and have none."""
 
@@ -80,7 +89,7 @@ class _Reader:
     def _lose(self) -> None:
         """Give up to understand what is asked for."""
         self._lost = True
-        self._conditions.append(_WHO_KNOWS)
+        self._conditions.append(WHO_KNOWS)
         self.words.skip()
 
     def _add(
@@ -92,7 +101,7 @@ class _Reader:
     def _verdict(self) -> bool:
         """Take the rule's verdict, if it comes next."""
         word = self.words.next
-        if action := _VERDICTS.get(word):
+        if action := VERDICTS.get(word):
             self.words.take()
             chain = ""
             if action in (Action.JUMP, Action.GOTO):
@@ -117,14 +126,14 @@ class _Reader:
             self._add(Action.CONTINUE)
         else:
             for action in (Action.ACCEPT, Action.DROP):
-                self._add(action, conditions=[_WHO_KNOWS])
+                self._add(action, conditions=[WHO_KNOWS])
 
     def _inner(self) -> str:
         """Take a chain that stands in the rule, and return the name it is given."""
         group = self.words.group()
         name = f"{self.name}.{len(self.chains)}"
         if self.depth >= _DEEPEST:
-            self._conditions.append(_WHO_KNOWS)
+            self._conditions.append(WHO_KNOWS)
             return name
         self.chains[name] = Chain()
         rules = []
@@ -149,10 +158,10 @@ class _Reader:
             while words.next in _LOG_OPTIONS or words.next == "flags":
                 self._log_option()
         elif self._counts():
-            self._conditions.append(_WHO_KNOWS)
+            self._conditions.append(WHO_KNOWS)
         elif words.took("xt", "match"):
             words.take()
-            self._conditions.append(_WHO_KNOWS)
+            self._conditions.append(WHO_KNOWS)
             self._only_logs = False
         else:
             changes = self._changes()
@@ -175,12 +184,7 @@ class _Reader:
         if words.took("limit", "name") or words.took("quota", "name"):
             words.take()
         elif words.took("limit", "rate"):
-            words.took("over")
-            words.take()
-            if words.next.partition("/")[0].endswith("bytes"):
-                words.take()
-            if words.took("burst"):
-                words.take(2)
+            self._rate()
         elif words.took("quota"):
             words.took_any(frozenset({"over", "until"}))
             words.take(2)
@@ -199,13 +203,23 @@ class _Reader:
             return False
         return True
 
+    def _rate(self) -> None:
+        """Take what stands behind `limit rate`."""
+        words = self.words
+        words.took("over")
+        words.take()
+        if words.next.partition("/")[0].endswith("bytes"):
+            words.take()
+        if words.took("burst"):
+            words.take(2)
+
     def _changes(self) -> bool:
         """Take what changes something, if that comes next."""
         words = self.words
         if words.next in _SETS:
             words.take(2)
             if words.next == "{" and _COUNTING & set(words.group().rest()):
-                self._conditions.append(_WHO_KNOWS)
+                self._conditions.append(WHO_KNOWS)
         elif words.took("set"):
             while words and not words.take().startswith("@"):
                 pass
@@ -249,53 +263,5 @@ class _Reader:
 
     def _map(self, selectors: list[Selector]) -> None:
         """Take a map of verdicts."""
-        if self.words.next == "{":
-            elements = [part.rest() for part in self.words.group().parts(",")]
-        else:
-            named = self.elements.get(self.words.take().removeprefix("@"))
-            if named is None:
-                unknown = joined(selectors).condition(Comparison())
-                for action in (Action.ACCEPT, Action.DROP):
-                    self._add(action, conditions=[unknown])
-                return
-            elements = [Words.of(text).rest() for text in named]
-        for words in elements:
-            self._element(words, selectors)
-
-    def _element(self, words: list[str], selectors: list[Selector]) -> None:
-        """Take note of an element of a map of verdicts."""
-        if ":" not in words:
-            return
-        colon = len(words) - 1 - words[::-1].index(":")
-        keys, verdict = words[:colon], words[colon + 1 :]
-        for number, word in enumerate(keys):
-            if word in _ENDS_OF_KEYS:
-                del keys[number:]
-                break
-        action = _VERDICTS.get(verdict[0] if verdict else "")
-        if action is None:
-            return
-        chain = verdict[1] if len(verdict) > 1 else ""
-        if keys == ["*"]:
-            self._add(action, chain)
-            return
-        values = _parts(keys) if len(selectors) > 1 else ["".join(keys)]
-        if len(values) != len(selectors):
-            self._add(action, chain, [_WHO_KNOWS])
-            return
-        conditions = [
-            selector.condition(Comparison((value,)))
-            for selector, value in zip(selectors, values, strict=True)
-        ]
-        self._add(action, chain, conditions)
-
-
-def _parts(keys: list[str]) -> list[str]:
-    """Return the parts of a key, between its dots."""
-    parts = [""]
-    for word in keys:
-        if word == ".":
-            parts.append("")
-        else:
-            parts[-1] += word
-    return parts
+        for branch in read_map(self.words, selectors, self.elements):
+            self._add(branch.action, branch.chain, branch.conditions)

@@ -6,16 +6,11 @@ are understood, which print some things by number that others have names for.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 
-from ..passage.packet import Condition, Interval, Key, address_of, interval_of
+from ..passage.packet import Condition, Key
+from .values import addresses, compared, numbers, word
 from .words import MASKS, Comparison, Words
 
-_MOST = 2**32 - 1
-_TRANSPORTS = {"1": "icmp", "6": "tcp", "17": "udp"}
-_FAMILIES = frozenset({"ip", "ipv4", "2", "0x0800", "0x800"})
-_DIRECTIONS = {"0": "original", "1": "reply"}
-_STATES = {1: "invalid", 2: "established", 4: "related", 8: "new", 64: "untracked"}
 _BY_INTERFACE = {
     "iif": Key.INPUT,
     "iifname": Key.INPUT,
@@ -24,12 +19,58 @@ _BY_INTERFACE = {
 }
 # By which no one can tell one client from another.
 _OF_META = frozenset(
-    ["mark", "length", "priority", "cpu", "secpath", "ibrname", "obrname", "ibrpvid", "ibrvproto", "iifgroup", "oifgroup", "iiftype", "oiftype", "iifkind", "oifkind", "sdif", "sdifname", "cgroup", "rtclassid", "nftrace", "secmark", "broute"]
+    [
+        "mark",
+        "length",
+        "priority",
+        "cpu",
+        "secpath",
+        "ibrname",
+        "obrname",
+        "ibrpvid",
+        "ibrvproto",
+        "iifgroup",
+        "oifgroup",
+        "iiftype",
+        "oiftype",
+        "iifkind",
+        "oifkind",
+        "sdif",
+        "sdifname",
+        "cgroup",
+        "rtclassid",
+        "nftrace",
+        "secmark",
+        "broute",
+    ]
 )
 _OF_CONNECTIONS = frozenset(
-    ["mark", "label", "zone", "helper", "l3proto", "protocol", "expiration", "event", "secmark", "id"]
+    [
+        "mark",
+        "label",
+        "zone",
+        "helper",
+        "l3proto",
+        "protocol",
+        "expiration",
+        "event",
+        "secmark",
+        "id",
+    ]
 )
-_OF_IP = frozenset(["version", "hdrlength", "dscp", "ecn", "length", "id", "frag-off", "ttl", "checksum"])
+_OF_IP = frozenset(
+    [
+        "version",
+        "hdrlength",
+        "dscp",
+        "ecn",
+        "length",
+        "id",
+        "frag-off",
+        "ttl",
+        "checksum",
+    ]
+)
 _ADDRESSES = {"saddr": Key.SOURCE, "daddr": Key.DESTINATION}
 _PORTS = {"sport": Key.SOURCE_PORT, "dport": Key.DESTINATION_PORT}
 _ORIGINAL = {
@@ -37,7 +78,9 @@ _ORIGINAL = {
     "daddr": Key.ORIGINAL_DESTINATION,
     "proto-dst": Key.ORIGINAL_PORT,
 }
-_OTHER_TRANSPORTS = frozenset(["sctp", "dccp", "udplite", "icmp", "igmp", "ah", "esp", "comp", "gre"])
+_OTHER_TRANSPORTS = frozenset(
+    ["sctp", "dccp", "udplite", "icmp", "igmp", "ah", "esp", "comp", "gre"]
+)
 _OF_IPV6 = frozenset(["ip6", "icmpv6", "mh", "hbh", "frag", "dst", "arp"])
 _HASHED = frozenset({"mod", "seed", "offset"})
 _BY_ADDRESS = frozenset(
@@ -63,13 +106,13 @@ class Selector:
         if not comparison.items or self.key is Key.UNKNOWN:
             return unknown
         if self.key in _BY_NUMBER:
-            parse = _addresses if self.key in _BY_ADDRESS else _numbers
+            parse = addresses if self.key in _BY_ADDRESS else numbers
             try:
-                intervals = tuple(_compared(map(parse, comparison.items), comparison))
+                intervals = tuple(compared(map(parse, comparison.items), comparison))
             except ValueError:
                 return unknown
             return Condition(self.key, intervals, negated=comparison.negated)
-        words = [_word(self.key, item) for item in comparison.items]
+        words = [word(self.key, item) for item in comparison.items]
         if None in words or comparison.operator not in ("==", "!=", "!"):
             return unknown
         if comparison.operator == "!=" and (
@@ -251,77 +294,3 @@ _READERS: dict[str, Callable[[Words], Selector]] = {
     "iiftype": lambda _: Selector(),
     "oiftype": lambda _: Selector(),
 }
-
-
-def _word(key: Key, item: str) -> str | None:
-    """Return a value as packets have it; None if that is not known."""
-    word = item.strip('"')
-    match key:
-        case Key.INPUT | Key.OUTPUT:
-            # The number of an interface that is no more.
-            return None if item.isdigit() else word
-        case Key.TRANSPORT:
-            return (
-                None
-                if "-" in word and word[0].isdigit()
-                else _TRANSPORTS.get(word, word)
-            )
-        case Key.FAMILY:
-            return "ipv4" if word in _FAMILIES else "ipv6"
-        case Key.KIND:
-            return "unicast" if word == "host" else word
-        case Key.DIRECTION:
-            return _DIRECTIONS.get(word, word)
-        case Key.STATE if word[:1].isdigit():
-            return (
-                _STATES.get(int(word, 0)) if len(word) < 12 and _is_hex(word) else None
-            )
-    return word
-
-
-def _is_hex(word: str) -> bool:
-    """Return whether a word is a number, as Python reads it."""
-    try:
-        int(word, 0)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(item: str) -> Interval:
-    """Return a number, or a range of them. Raises ValueError."""
-    first, _, last = item.partition("-")
-    if len(item) > 24:
-        raise ValueError
-    return int(first, 0), int(last or first, 0)
-
-
-def _addresses(item: str) -> Interval:
-    """Return an address, a network or a range. Raises ValueError."""
-    first, ranged, last = item.partition("-")
-    if ranged:
-        return int(IPv4Address(first)), int(IPv4Address(last))
-    if "/" in item:
-        return interval_of(IPv4Network(item, strict=False))
-    return address_of(IPv4Address(item))
-
-
-def _compared(
-    intervals: Iterable[Interval], comparison: Comparison
-) -> Iterable[Interval]:
-    """Yield what is compared as intervals. Raises ValueError."""
-    for first, last in intervals:
-        match comparison.operator:
-            case "<":
-                found = (0, first - 1)
-            case "<=":
-                found = (0, first)
-            case ">":
-                found = (first + 1, _MOST)
-            case ">=":
-                found = (first, _MOST)
-            case _:
-                found = (first, last)
-        if found[0] > found[1]:
-            raise ValueError
-        yield found

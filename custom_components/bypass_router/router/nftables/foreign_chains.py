@@ -25,7 +25,7 @@ from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadabl
 from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
-from .accepts import Accept
+from .accepts import Accept, Protocol
 from .foreign_tables import ForeignTable, OurRule, read_foreign_tables
 from .places import Place, Places
 from .takers import Priorities, Taker, takers_in
@@ -208,10 +208,11 @@ class ForeignChains:
         """Return the rules that a forward may have here, for people to read."""
         tag = Tag(self._context.owner, forward.id)
         address = str(self._context.address.ip)
+        protocols: tuple[Protocol, ...] = (*forward.protocol.transports, "icmp")
         return [
             f"nft insert rule … {Accept(protocol, address, forward.external).text}"
             f' comment "{tag}"'
-            for protocol in (*forward.protocol.transports, "icmp")
+            for protocol in protocols
         ]
 
     def obstacles(

@@ -12,7 +12,7 @@ from ..passage.packet import Key, Packet, interval_of, packets_of, subtracted
 from ..passage.walk import Passage, Refused, Spot, passage, spots_of
 from ..rules.base import RouterContext
 from ..rules.obstacles import Hindrance, Obstacle
-from .accepts import Accept
+from .accepts import Accept, Protocol
 from .chain_rules import ANONYMOUS
 from .foreign_tables import ForeignTable
 
@@ -37,7 +37,7 @@ class _Admission:
     """A place, and what of a forward is to be let pass there."""
 
     place: Place
-    protocol: Transport | str
+    protocol: Protocol
     clients: str = ""
     direction: str = ""
 
@@ -70,7 +70,7 @@ class Places:
             yield (
                 it.place,
                 Accept(
-                    it.protocol,  # type: ignore[arg-type]  # a transport, or icmp
+                    it.protocol,
                     str(self.context.address.ip),
                     forward.external,
                     it.clients,
@@ -104,14 +104,10 @@ class Places:
             tables = {id(table): table for table, _ in self._entrances}
             self._cells = _cuts([table.walkable for table in tables.values()])
         addresses, ports = self._cells
-        if forward.target in self.context.address.network:
-            out = self.interface
-        else:
-            out = ""
         return (
             forward.protocol,
             forward.sources,
-            out,
+            forward.target in self.context.address.network,
             bisect_right(addresses, int(forward.target)),
             *_between(ports, forward.target_ports),
             *_between(ports, forward.external),
