@@ -99,6 +99,16 @@ def test_a_rule_is_text_with_a_handle_and_a_comment() -> None:
     )
 
 
+def test_rules_within_a_block_are_told_apart() -> None:
+    """By semicolons, as one may write them."""
+    inner = "\tip saddr 192.0.2.1 accept\n\tjump {\n\tcounter\n\tdrop\n\t}\n\tlog\n"
+    text = f"table ip t {{\nchain c {{\ngoto {{\n{inner}}} # handle 7\n}}\n}}"
+    (rule,) = chain("ip t c", text).rules
+    assert rule == NftRule(
+        "goto { ip saddr 192.0.2.1 accept; jump { counter; drop }; log }", 7
+    )
+
+
 def test_a_block_within_a_chain_is_one_rule() -> None:
     """And a chain's own comment is none."""
     assert [
@@ -179,6 +189,25 @@ def test_a_chain_that_commands_could_not_name_is_left_out(
         label = name if place == "ip t" else "c"
         text = f"table {place} {{\n\tchain {label} {{\n\t\taccept\n\t}}\n}}"
         assert bool(tables(text)[place].chains) == kept
+
+
+@pytest.mark.parametrize(
+    ("remark", "program"),
+    [
+        (" # progname firewalld", "firewalld"),
+        (" # handle 3 progname firewalld", "firewalld"),
+        (" # progname firewalld handle 3", "firewalld"),
+        ("", ""),
+        (" # handle 3", ""),
+    ],
+)
+def test_a_table_says_who_owns_it(remark: str, program: str) -> None:
+    """And its flags, whatever stands behind the brace."""
+    text = f"table inet t {{{remark}\n\tflags owner,persist\n\n\tchain c {{\n\t}}\n}}"
+    for found in read_tables(text):
+        assert [chain.name for chain in found.chains] == ["c"]
+        assert found.flags == {"owner", "persist"}
+        assert found.program == program
 
 
 def test_elements_may_begin_on_a_line_of_their_own() -> None:
