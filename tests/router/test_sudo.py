@@ -356,6 +356,7 @@ async def test_an_account_that_may_do_what_is_documented_works(own: Lab) -> None
 async def test_an_account_that_may_use_nft_alone_works(own: Lab) -> None:
     """From the first look to the last forward's end, and so does the doctor."""
     allow(own, f"{FOR_NFT}Defaults!BYPASS_ROUTER_NFT_LOOK log_allowed\n")
+    own.bypass.run("nft", "-f", "-", input=BY_MAP)
     before = own.bypass.run("nft", "-s", "list", "ruleset").stdout
     async with connected(own, firewall=Backend.AUTO) as router:
         assert router.probe.sudo
@@ -384,7 +385,7 @@ async def test_an_account_that_may_use_nft_alone_works(own: Lab) -> None:
 async def test_without_one_of_the_lines_nft_is_not_used(own: Lab) -> None:
     """The command is named; or iptables is used, where the account may."""
     for line in lines_of(BY_NFT):
-        if "answers" in line:
+        if "answers" in line or line.endswith("maps"):
             continue
         allow(own, without(line, FOR_NFT))
         command = line.removeprefix("/usr/sbin/")
@@ -395,6 +396,33 @@ async def test_without_one_of_the_lines_nft_is_not_used(own: Lab) -> None:
             async with connected(own, firewall=Backend.AUTO) as router:
                 assert router.rules.firewall.startswith("iptables")
     ran(own)
+
+
+BY_MAP = """
+table inet by_map {
+    map m { type ifname : verdict; elements = { "lan" : drop }; }
+    chain f {
+        type filter hook forward priority 0; policy accept;
+        iifname vmap @m
+    }
+}
+"""
+"""Drops what comes from the LAN, as only the map's elements tell."""
+
+
+async def test_without_the_line_for_maps_all_else_is_as_with_it(own: Lab) -> None:
+    """What a map leads to is not known then, and is let be."""
+    allow(own, without("list maps", FOR_NFT))
+    async with connected(own, firewall=Backend.NFTABLES) as router:
+        assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
+        assert await passes(own)
+        own.bypass.run("nft", "-f", "-", input=BY_MAP)
+        assert (await router.rules.read()).forwards == {WEB.id: WEB}
+        assert not await passes(own)
+        allow(own, FOR_NFT)
+        assert (await router.rules.read()).damaged == {WEB.id}
+        assert (await router.rules.apply([WEB])).forwards == {WEB.id: WEB}
+        assert await passes(own)
 
 
 async def test_an_account_that_may_use_both_uses_nft_first(own: Lab) -> None:
