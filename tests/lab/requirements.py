@@ -20,6 +20,7 @@ OTHER_COMMANDS = {
     "busybox": "busybox",
     "dbus-daemon": "dbus-daemon",
     "dropbear": "dropbear-bin",
+    "fail2ban-client": "fail2ban",
     "firewalld": "firewalld",
     "fish": "fish",
     "sudo": "sudo",
