@@ -229,6 +229,23 @@ def _asked(
     return f"{result.outcome}, seen as {result.peer_seen}"
 
 
+def large(lab: Lab) -> set[str]:
+    """Return what becomes of answers that are larger than some link on their way."""
+
+    def ask(forward: Forward) -> str:
+        # Too large for that link, which no one knows before the first of them comes.
+        return lab.internet.exchange(
+            "tcp",
+            lab.main.wan_address,
+            forward.external.first,
+            lines=(b"large" * 4000,),
+            timeout=_PATIENCE[True],
+        ).outcome.value
+
+    with ThreadPoolExecutor(2) as threads:
+        return set(threads.map(ask, (PLAIN, KEPT)))
+
+
 def use_up(lab: Lab) -> None:
     """Let a client take what there is to be had, over each transport."""
     for transport in _TRANSPORTS:

@@ -333,3 +333,7 @@ BY_NFT: Final = (
     *_lists_by_nft(),
     *_owned(),
 )
+
+DROPS_BY_NFT: Final = Situation(
+    "all dropped, as in Arch's file", _nft(_chain("", policy="drop")), "C B L", "C B L"
+)

@@ -202,3 +202,7 @@ def _others_work_by_iptables() -> list[Situation]:
 
 
 BY_IPTABLES: Final = (*_bans_by_iptables(), *_others_work_by_iptables())
+
+DROPS_BY_IPTABLES: Final = Situation(
+    "iptables: all dropped", _iptables("", "DROP"), "C B L", "C B L"
+)

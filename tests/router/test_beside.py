@@ -22,6 +22,7 @@ from .beside import (
     all_rules,
     by_hand,
     expected,
+    large,
     loaded,
     measured,
     passed,
@@ -29,8 +30,8 @@ from .beside import (
     use_up,
 )
 from .client import connect
-from .situations import BY_NFT, Situation
-from .situations_iptables import BY_IPTABLES
+from .situations import BY_NFT, DROPS_BY_NFT, Situation
+from .situations_iptables import BY_IPTABLES, DROPS_BY_IPTABLES
 
 pytestmark = pytest.mark.long
 
@@ -71,6 +72,32 @@ async def test_ours_does_to_each_what_one_by_hand_does(at_home: Lab) -> None:
                 if able:
                     flaws += await _flaws(at_home, situation, those)
     assert not flaws, "\n".join(flaws)
+
+
+@pytest.mark.parametrize(
+    ("router_options", "backend"),
+    [
+        (options, backend)
+        for options in _ROUTERS.values()
+        for backend in (Backend.AUTO, Backend.IPTABLES)[: 1 + bool(options.iptables)]
+    ],
+)
+async def test_errors_about_a_forwards_packets_pass_with_it(
+    at_home: Lab, backend: Backend
+) -> None:
+    """Such as of the main router's, for which an answer is too large."""
+    await asyncio.to_thread(prepare, at_home)
+    at_home.main.ip("link set wan mtu 1300")
+    situations = [DROPS_BY_NFT, *([DROPS_BY_IPTABLES] * bool(at_home.options.iptables))]
+    router = await connect(at_home, firewall=backend)
+    try:
+        for situation in situations:
+            with loaded(at_home, situation):
+                await router.rules.apply(FORWARDS)
+                assert await asyncio.to_thread(large, at_home) == {"passed"}
+                await router.rules.apply([])
+    finally:
+        await router.close()
 
 
 async def _flaws(

@@ -50,7 +50,7 @@ _CASES = {
 }
 
 
-@pytest.fixture(params=_CASES.values(), ids=_CASES)
+@pytest.fixture(params=_CASES.values(), ids=list(_CASES))
 def case(request: pytest.FixtureRequest) -> Case:
     """A router."""
     found: Case = request.param
