@@ -5,6 +5,7 @@
 | `open`, `drop`, `reject` with iptables | all in the tables nat and filter |
 | the same without iptables | all, in all tables |
 | `docker`, `docker-28` | none; but its own come first again |
+| `shorewall` | all in the tables nat and filter |
 | `ufw` | those in its own chains |
 | `firewalld…` | those in its own table |
 | `firewalld…-iptables` | all in all chains of all tables |
@@ -20,6 +21,7 @@ from .firewalld import Firewalld
 from .fw3 import Fw3
 from .fw4 import Fw4
 from .options import OWN_RULES
+from .shorewall import Shorewall
 from .ufw import Ufw
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def install_firewall(router: Bypass) -> Firewall:
         kind = SavedRules if options.iptables else NativeRules
     elif options.firewall.startswith("docker"):
         kind = Docker
+    elif options.firewall == "shorewall":
+        kind = Shorewall
     else:
         kind = Ufw if options.firewall == "ufw" else Firewalld
     return kind(router)

@@ -13,6 +13,7 @@ type FirewallKind = Literal[
     "reject",
     "docker",
     "docker-28",
+    "shorewall",
     "ufw",
     "firewalld",
     "firewalld-iptables",
@@ -73,6 +74,6 @@ class RouterOptions:
             raise ValueError("Only the owner's own rules can drop INVALID.")
         if self.rules_in and not (owned and self.iptables):
             raise ValueError("Only the owner's own rules can be in another variant.")
-        needs_iptables = self.firewall in {"docker", "docker-28", "ufw"}
+        needs_iptables = self.firewall in {"docker", "docker-28", "shorewall", "ufw"}
         if needs_iptables and not self.iptables:
             raise ValueError(f"There is no {self.firewall} without iptables here.")

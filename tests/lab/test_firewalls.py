@@ -67,6 +67,7 @@ KINDS = {
     "docker-legacy": kind("docker", DROPS, BOTH, "legacy"),
     "docker-28-nft": kind("docker-28", DROPS, BOTH),
     "docker-28-legacy": kind("docker-28", DROPS, BOTH, "legacy"),
+    "shorewall": kind("shorewall", REJECTS, NONE, "legacy"),
     "ufw-nft": kind("ufw", DROPS, BOTH),
     "ufw-legacy": kind("ufw", DROPS, BOTH, "legacy"),
     "firewalld": replace(

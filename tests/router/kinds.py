@@ -155,6 +155,28 @@ table ip home {
     }
 }
 """
+# Its chain comes first, and the policy of the chain that leads there drops all else.
+_MINIUPNPD: Final = """
+table inet filter {
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        jump miniupnpd
+        ip saddr 203.0.113.99 counter drop
+        tcp flags syn / syn,rst tcp option maxseg size set rt mtu
+        ip saddr 192.168.50.0/24 ip daddr != 192.168.50.0/24 accept
+    }
+    chain miniupnpd {
+        iifname "ppp0" ip daddr 192.168.50.77 tcp dport 3074 accept
+    }
+    chain prerouting {
+        type nat hook prerouting priority dstnat; policy accept;
+        jump prerouting_miniupnpd
+    }
+    chain prerouting_miniupnpd {
+        iifname "ppp0" tcp dport 3074 dnat ip to 192.168.50.77:3074
+    }
+}
+"""
 _VARIANTS: Final[tuple[IptablesKind, ...]] = ("nft", "legacy")
 _SHELLS: Final[tuple[ShellKind, ...]] = ("chatty", "fish", "zsh")
 KINDS: Final = (
@@ -168,6 +190,7 @@ KINDS: Final = (
     *_behind("reject", "nft", "legacy", None),
     *_behind("docker", "nft", "legacy"),
     *_behind("docker-28", "nft", "legacy"),
+    *_behind("shorewall", "legacy"),
     *_behind("ufw", "nft", "legacy"),
     *_behind("firewalld", "nft"),
     *_behind("firewalld-strict", "nft", "legacy", None),
@@ -190,6 +213,7 @@ KINDS: Final = (
         )
         for variant in _VARIANTS
     ),
+    Kind("miniupnpd by nft, iptables-nft", beside=_MINIUPNPD),
     *_beside_proxies(),
     Kind("by sudo, iptables-nft", sudo=True),
     Kind("by sudo, iptables-legacy", RouterOptions("legacy"), sudo=True),
