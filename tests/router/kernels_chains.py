@@ -29,7 +29,7 @@ from .random_chains import (
     SINGLED_OUT,
     WHAT,
     YES,
-    Truth,
+    Fate,
     conditions_of,
     fate,
 )
@@ -116,18 +116,18 @@ def with_ours(chains: Chains, spots: list[Spot]) -> dict[str, Chain]:
 def passes(chains: Chains, packets: tuple[Packet, Packet], *, banned: bool) -> bool:
     """Return whether a client's payload is to pass: a request, and its answer."""
     return all(
-        fate(chains, packet, _truth(chains, packet, banned=banned)).verdict == "accept"
-        for packet in packets
+        fate_of(chains, packet, banned=banned).verdict == "accept" for packet in packets
     )
 
 
-def _truth(chains: Chains, packet: Packet, *, banned: bool) -> Truth:
-    """Return what is true of a client's packet."""
-    return {
+def fate_of(chains: Chains, packet: Packet, *, banned: bool) -> Fate:
+    """Return what becomes of a client's packet."""
+    truth = {
         id(it): banned and it.key in (Key.SOURCE, Key.ORIGINAL_SOURCE)
         for it in conditions_of(chains)
         if it.match(packet) is Match.MAYBE
     }
+    return fate(chains, packet, truth)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,22 @@ def fate(
     return found or Fate(policy, chain="base", met=tuple(run.met))
 
 
+def decided(chains: Chains, packet: Packet, found: Fate) -> bool:
+    """Return whether a packet was kept out for a reason of someone's own."""
+    if found.verdict == "queue":
+        return True
+    if found.verdict == "accept" or found.by is None:
+        return False
+    if any(it.singles_out(packet) for it in found.led_by):
+        return True
+    maybe = [it for it in found.led_by if it.match(packet) is Match.MAYBE]
+    only_refuses = all(
+        rule.only_logs or all(it.action is Action.DROP for it in rule.branches)
+        for rule in chains[found.chain].rules
+    )
+    return any(it.asks_who(packet) for it in maybe) or bool(maybe and not only_refuses)
+
+
 def conditions_of(chains: Chains) -> Iterator[Condition]:
     """Yield all conditions."""
     for chain in chains.values():

@@ -6,10 +6,9 @@ import re
 from hypothesis import given, settings
 import pytest
 
-from custom_components.bypass_router.router.passage.chains import Action, Chain, Chains
+from custom_components.bypass_router.router.passage.chains import Chain, Chains
 from custom_components.bypass_router.router.passage.packet import (
     Match,
-    Packet,
     packets_of,
 )
 from custom_components.bypass_router.router.passage.walk import passage, spots_of
@@ -17,7 +16,7 @@ from custom_components.bypass_router.router.rules.base import RouterContext
 
 from .client import WEB
 from .programs_chains import PROGRAMS, chains_of
-from .random_chains import Fate, fate, random_chains, truths
+from .random_chains import Fate, decided, fate, random_chains, truths
 
 SITE = RouterContext("ab12", IPv4Interface("192.168.50.2/24"))
 REQUEST, ANSWER, LAN_REQUEST, LAN_ANSWER = packets_of(WEB, SITE, "lan")
@@ -52,22 +51,6 @@ def test_one_place_does_for_answers_too(name: str) -> None:
 
 
 # Of any chains, against a model of what the kernel does
-
-
-def decided(chains: Chains, packet: Packet, found: Fate) -> bool:
-    """Return whether a packet was kept out for a reason of someone's own."""
-    if found.verdict == "queue":
-        return True
-    if found.verdict == "accept" or found.by is None:
-        return False
-    if any(it.singles_out(packet) for it in found.led_by):
-        return True
-    maybe = [it for it in found.led_by if it.match(packet) is Match.MAYBE]
-    only_refuses = all(
-        rule.only_logs or all(it.action is Action.DROP for it in rule.branches)
-        for rule in chains[found.chain].rules
-    )
-    return any(it.asks_who(packet) for it in maybe) or bool(maybe and not only_refuses)
 
 
 @settings(max_examples=300)

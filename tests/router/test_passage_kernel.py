@@ -1,13 +1,15 @@
 """The walk of forward chains, held against what the kernel does with a packet."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 import pytest
 
-from custom_components.bypass_router.router.passage.chains import Chains
+from custom_components.bypass_router.router.backend import Backend
+from custom_components.bypass_router.router.passage.chains import Chain, Chains
 from custom_components.bypass_router.router.passage.packet import packets_of
 from custom_components.bypass_router.router.passage.walk import (
     Passage,
@@ -18,17 +20,18 @@ from custom_components.bypass_router.router.rules.base import RouterContext
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 
-from .beside import by_hand, prepare
-from .client import WEB
+from .beside import all_rules, by_hand, prepare
+from .client import WEB, connect
 from .kernels_chains import (
     TEXTS,
     Tool,
+    fate_of,
     for_kernel,
     passes,
     with_ours,
     without_queues,
 )
-from .random_chains import random_chains
+from .random_chains import decided, random_chains
 from .readers import read_chains
 from .situations import BANNED, CLIENT
 
@@ -38,32 +41,38 @@ _PATIENCE = {True: 4.0, False: 0.12}
 _CLIENTS = {CLIENT: False, BANNED: True}
 
 
-@pytest.fixture(
-    params=[
-        ("nft", RouterOptions(None, masquerade=False, ssh=None)),
-        ("iptables", RouterOptions("nft", masquerade=False, ssh=None)),
-        ("iptables", RouterOptions("legacy", masquerade=False, ssh=None)),
-    ],
-    ids=["nft", "iptables-nft", "iptables-legacy"],
-)
-def case(request: pytest.FixtureRequest) -> tuple[Tool, RouterOptions]:
+@dataclass(frozen=True)
+class Case:
     """A tool, and a router that has it."""
-    found: tuple[Tool, RouterOptions] = request.param
+
+    tool: Tool
+    options: RouterOptions
+
+
+_CASES = {
+    "nft": Case("nft", RouterOptions(None, masquerade=False)),
+    "iptables-nft": Case("iptables", RouterOptions("nft", masquerade=False)),
+    "iptables-legacy": Case("iptables", RouterOptions("legacy", masquerade=False)),
+}
+
+
+@pytest.fixture(params=_CASES.values(), ids=list(_CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    """Each of them."""
+    found: Case = request.param
     return found
 
 
 @pytest.fixture
-def router_options(case: tuple[Tool, RouterOptions]) -> RouterOptions:
+def router_options(case: Case) -> RouterOptions:
     """The router's."""
-    return case[1]
+    return case.options
 
 
 @pytest.mark.long
-def test_the_walk_knows_what_the_kernel_does(
-    lab: Lab, case: tuple[Tool, RouterOptions]
-) -> None:
+def test_the_walk_knows_what_the_kernel_does(lab: Lab, case: Case) -> None:
     """By hand, and with an accept at its place; of chains that the kernel lists."""
-    tool, _ = case
+    tool = case.tool
     prepare(lab)
     by_hand(lab, on=True)
 
@@ -135,3 +144,47 @@ def kernels_answer(lab: Lab, chains: Chains) -> dict[str, bool]:
 
     with ThreadPoolExecutor(len(expected)) as threads:
         return dict(zip(expected, threads.map(ask, expected), strict=True))
+
+
+def drawn(tool: Tool, count: int) -> list[dict[str, Chain]]:
+    """Return some chains, all different."""
+    found: list[dict[str, Chain]] = []
+
+    @settings(max_examples=count, database=None)
+    @given(random_chains())
+    def keep(chains: dict[str, Chain]) -> None:
+        found.append(for_kernel(without_queues(chains), tool))
+
+    keep()
+    return found
+
+
+@pytest.mark.long
+async def test_ours_lets_pass_whom_nobody_keeps_out(at_home: Lab, case: Case) -> None:
+    """In any chains: who passes by hand, and who was dropped without a reason."""
+    prepare(at_home)
+    texts = TEXTS[case.tool]
+    backend = Backend.NFTABLES if case.tool == "nft" else Backend.IPTABLES
+    router = await connect(at_home, firewall=backend)
+    try:
+        await router.rules.apply([WEB])
+        await router.rules.apply([])
+        for chains in drawn(case.tool, 15):
+            at_home.bypass.run(*texts.load, input=texts.text(chains))
+            bare = all_rules(at_home)
+            await router.rules.apply([WEB])
+            got = await asyncio.to_thread(kernels_answer, at_home, chains)
+            by_hand = models_answer(chains)
+            named = router.rules.obstacles(WEB)
+            assert got[CLIENT] or (named and not by_hand[CLIENT])
+            assert got[BANNED] >= by_hand[BANNED]
+            if any(
+                decided(chains, packet, fate_of(chains, packet, banned=True))
+                for packet in (REQUEST, ANSWER)
+            ):
+                assert not got[BANNED]
+            await router.rules.apply([])
+            assert all_rules(at_home) == bare
+            at_home.bypass.run(*texts.load, input=texts.unload)
+    finally:
+        await router.close()
