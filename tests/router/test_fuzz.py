@@ -190,11 +190,11 @@ KNOWN |= {
     "--to-source",
 }
 GUARD = re.compile(
-    r'\[ "\$\(printf %s "\$\(iptables --wait 5 -t (?:nat -S HA-BYPASS-[A-Z]+|filter -S)'
-    r' 2>&1\)" \| cksum\)" = "[0-9]+ [0-9]+" \] \|\| exit'
+    r'case "\$\(printf %s "\$\(iptables --wait 5 -t'
+    r" (?:nat -S HA-BYPASS-[A-Z]+|filter -S)"
+    r' 2>&1\)" \| md5sum 2>/dev/null\)" in'
+    r' "[0-9a-f]{32}  -" \| ""\) ;; \*\) exit 1 ;; esac'
 )
-
-
 JUMP = re.compile(
     r"-I [A-Za-z0-9_.,:@/+=~-]{1,31} [0-9]+ (?:-m conntrack (?:(?:--ctproto (?:6|17)"
     r"|(?:! )?--ctorigsrc 192\.168\.50\.0/24|--ctdir (?:ORIGINAL|REPLY)) )+)?"

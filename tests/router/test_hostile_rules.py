@@ -9,12 +9,13 @@ import pytest
 
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.iptables.guards import cksum, guard_of
+from custom_components.bypass_router.router.iptables.guards import guard_of
 from custom_components.bypass_router.router.iptables.rules import (
     FWD,
     HOOKS,
     POST,
     PRE,
+    TRANSLATING,
     Hook,
     rules_of,
 )
@@ -199,7 +200,7 @@ async def test_two_texts_of_one_rule_go_each_by_its_own(
     router = await connect(at_home)
     try:
         await router.rules.apply([WEB, OTHER])
-        for hook, rule in rules_of(WEB, router.context):
+        for hook, rule in rules_of(WEB, router.context, TRANSLATING):
             words = shlex.split(str(rule))
             at = words.index("tcp") + 1
             added = [*words[:at], "-m", "tcp", *words[at:]]
@@ -317,12 +318,6 @@ async def test_no_name_in_nft_or_in_rules_of_routing_is_run_or_in_the_way(
         assert after == before
     finally:
         await router.close()
-
-
-def test_a_checksum_is_that_of_the_router() -> None:
-    """As `cksum` of coreutils and of busybox has it."""
-    assert cksum(b"") == "4294967295 0"
-    assert cksum(b"123456789") == "930766865 9"
 
 
 def test_what_can_not_be_counted_has_no_numbers() -> None:

@@ -277,6 +277,7 @@ async def test_whatever_harmed_a_forward_is_seen_and_mended(
     at_home: Lab, router: Router, harm: str
 ) -> None:
     """By the next look, and the next change, with traffic to prove it."""
+    at_home.bypass.run("iptables", "-P", "FORWARD", "DROP")
     at_home.target.serve("tcp", 443)
     await router.rules.apply([WEB])
     at_home.bypass.run("sh", "-c", harm)

@@ -7,6 +7,7 @@ import sys
 from hypothesis import given, strategies as st
 
 from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.iptables.chains import Chains
 from custom_components.bypass_router.router.iptables.rules import (
     FWD,
     HOOKS,
@@ -58,7 +59,8 @@ class Kernel:
             return tables.read(self.table)
         if part is GATES:
             return gates.read(self.native)
-        return part.read(self.chains.sections(part))  # type: ignore[attr-defined]
+        assert isinstance(part, Chains)
+        return part.read(self.chains.sections(part))
 
     def change(self, plan: Plan) -> Iterator[None]:
         """Carry out a plan, and pause after each of its transactions."""

@@ -80,20 +80,21 @@ class Packet:
 
     def numbers(self, key: Key) -> Sequence[Interval] | None:
         """Return the numbers that it may have there; None where it has none."""
+        found: Interval | None = None
         match _ANSWERED.get(key, key) if self.answer else key:
             case Key.SOURCE | Key.ORIGINAL_SOURCE:
                 return self.clients
             case Key.DESTINATION:
-                return (self.target,)
+                found = self.target
             case Key.DESTINATION_PORT:
-                return (self.ports,)
+                found = self.ports
             case Key.SOURCE_PORT:
-                return ((0, 65535),)
+                found = (0, 65535)
             case Key.ORIGINAL_DESTINATION:
-                return (self.router,)
+                found = self.router
             case Key.ORIGINAL_PORT:
-                return (self.external,)
-        return None
+                found = self.external
+        return (found,) if found else None
 
     def words(self, key: Key) -> frozenset[str] | None:
         """Return the words that describe it; None where it is not known."""
