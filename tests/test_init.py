@@ -150,7 +150,7 @@ async def test_a_router_whose_firewall_fails_is_tried_again(
         "iptables",
         "#!/bin/sh\n"
         'case "$*" in *-V) echo iptables v1.8.9 \\(nf_tables\\);; '
-        "*FORWARD*|*HA-BYPASS*) echo no luck; exit 3;; esac\n",
+        "*filter*|*HA-BYPASS*) echo no luck; exit 3;; esac\n",
     )
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
@@ -168,7 +168,7 @@ async def test_a_router_that_says_nothing_is_given_up(
         "iptables",
         "#!/bin/sh\n"
         'case "$*" in *-V) echo iptables v1.8.9 \\(nf_tables\\);; '
-        "*FORWARD*) sleep 9;; esac\n",
+        "*filter*) sleep 9;; esac\n",
     )
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY

@@ -325,7 +325,7 @@ async def test_a_set_up_that_is_cancelled_leaves_no_connection(
 ) -> None:
     """Home Assistant gives up what takes too long at its start."""
     entry = add_entry(hass, at_home, WEB)
-    held = Held(at_home, "iptables", "*FORWARD*")
+    held = Held(at_home, "iptables", "*filter*")
     starting = asyncio.create_task(hass.config_entries.async_setup(entry.entry_id))
     await held.begun()
     starting.cancel()

@@ -636,7 +636,7 @@ def test_a_table_that_iptables_can_not_show_is_left_to_nft(entered: bool) -> Non
     state = without_nft.read(sections)
     assert without_nft.carries(NINE, state) == entered
     lines = [line for step in without_nft.steps([NINE], state) for line in step.lines]
-    assert ("-A FORWARD -j HA-BYPASS-FWD" in lines) == (not entered)
+    assert ("-I FORWARD 1 -j HA-BYPASS-FWD" in lines) == (not entered)
     beside = Chains(SITE, interface="lan", sudo=False, hooks=(FWD,), beside_nft=True)
     state = beside.read(sections)
     assert beside.carries(NINE, state)

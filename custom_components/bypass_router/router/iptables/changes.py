@@ -55,7 +55,7 @@ def changes_of(
             change = _with_jumps(change, jumps)
         else:
             change = _with_entrance(change, state)
-        if f"-I {hook.builtin} 1 {hook.jump}" in change.gains:
+        if hook in TRANSLATING and f"-I {hook.builtin} 1 {hook.jump}" in change.gains:
             made = [thing for thing in things_of(hook) if thing in unnoted]
             unnoted.difference_update(made)
             notes = (f"-N {note(thing)}" for thing in made)
@@ -208,13 +208,23 @@ def leftovers_of(changes: Sequence[ChainChange], state: IptablesState) -> Leftov
         for thing in things_of(change.hook)
         if thing in state.traces.noted and thing not in used
     }
+    made = [
+        thing
+        for change in changes
+        if (thing := things_of(change.hook)[0]) in notes
+        and not state.entrances[change.hook].blocking
+    ]
+    # In a table that can't be shown, something may still lead to our chain.
+    doubtful = [
+        (one.hook.table, one.hook.chain)
+        for one in changes
+        if not one.stays
+        and state.chains[one.hook] is not None
+        and (gate := state.gates.get(one.hook))
+        and gate.table is None
+    ]
     return Leftovers(
         tuple(notes),
-        tuple(
-            thing
-            for change in changes
-            if (thing := things_of(change.hook)[0]) in notes
-            and not state.entrances[change.hook].blocking
-        ),
+        (*made, *doubtful),
         tuple(table for table, builtin in notes if not builtin),
     )

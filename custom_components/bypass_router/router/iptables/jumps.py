@@ -61,10 +61,14 @@ def jumps_of(
 def _unseen(
     hook: Hook, gate: Gate, wanted: Sequence[Place], of_others: Collection[Rule]
 ) -> JumpChange:
-    """Return the same where no more is known than whether the jump stands."""
+    """Return the same where no more is known than whether the jump stands.
+
+    It goes to the top: behind a rule that iptables can't read, it finds none, neither
+    to tell nor to take it away.
+    """
     entered = gate.jumps != ()
     if wanted and not entered:
-        return JumpChange(gains=(f"-A {hook.builtin} {hook.jump}",))
+        return JumpChange(gains=(f"-I {hook.builtin} 1 {hook.jump}",))
     if entered and not wanted and not of_others:
         return JumpChange(losses=(f"-D {hook.builtin} {hook.jump}",))
     return JumpChange()

@@ -162,7 +162,8 @@ class Reader:
         entered = sections[f"jump.{self._commands.label(hook)}"].ok
         jumps = (Jump(hook.builtin, 0, hook.jump),) if entered else ()
         places = OpaquePlaces(left_to_nft=self._beside_nft, entered=entered)
-        return Gate(places, None, jumps)
+        # Another one may stand where it is not found.
+        return Gate(places, None, jumps, held=True)
 
     @property
     def _where(self) -> tuple[RouterContext, str]:
