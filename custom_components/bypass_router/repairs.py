@@ -1,5 +1,6 @@
 """Repairs that a user can have done with one button."""
 
+from collections.abc import Callable
 import logging
 from typing import Any, override
 
@@ -308,6 +309,16 @@ def _loaded(hass: HomeAssistant, entry_id: str) -> BypassRouterConfigEntry | Non
     return entry if entry and entry.state is ConfigEntryState.LOADED else None
 
 
+_FLOWS: dict[str, Callable[[str], RepairsFlow]] = {
+    "ip_forward_": EnableForwarding,
+    "bridged_": FreeBridge,
+    "without_switch_": CloseWithoutSwitch,
+    "main_router_unknown_": AskMainRouter,
+    "hand_made_": ImportManualForwards,
+}
+"""By how an issue's id begins, what needs to know no more than the router's entry."""
+
+
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, Any] | None
 ) -> RepairsFlow:
@@ -316,14 +327,7 @@ async def async_create_fix_flow(
         raise ValueError(f"{issue_id} can't be fixed by a button")
     if issue_id.startswith("host_key_"):
         return AcceptHostKey(data["entry_id"], data)
-    if issue_id.startswith("ip_forward_"):
-        return EnableForwarding(data["entry_id"])
-    if issue_id.startswith("bridged_"):
-        return FreeBridge(data["entry_id"])
-    if issue_id.startswith("without_switch_"):
-        return CloseWithoutSwitch(data["entry_id"])
-    if issue_id.startswith("main_router_unknown_"):
-        return AskMainRouter(data["entry_id"])
-    if issue_id.startswith("hand_made_"):
-        return ImportManualForwards(data["entry_id"])
+    for start, flow in _FLOWS.items():
+        if issue_id.startswith(start):
+            return flow(data["entry_id"])
     return RemoveForeignRules(data["entry_id"], data["owner"])
