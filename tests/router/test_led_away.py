@@ -329,3 +329,19 @@ async def test_two_home_assistants_share_what_leads_back(
         assert not re.search("7077|ha_bypass|HA-BYPASS-ANSWER", everything(lab))
     await one.close()
     await other.close()
+
+
+async def test_a_route_of_others_in_our_table_stays(at_home: Lab) -> None:
+    """Whoever has put it there."""
+    lab = at_home
+    serve(lab)
+    router = await connect(lab)
+    lab.bypass.ip("route add 10.9.0.0/16 dev lan table 7077")
+    with led_away(lab, OPENVPN):
+        await router.rules.apply(FORWARDS.values())
+        assert not await asyncio.to_thread(lost, lab)
+        await router.rules.apply([])
+        assert re.findall(".*7077.*", everything(lab)) == [
+            "10.9.0.0/16 dev lan table 7077 scope link "
+        ]
+    await router.close()

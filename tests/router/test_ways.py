@@ -184,7 +184,8 @@ def test_our_table_is_read() -> None:
     own = (
         "own default via 192.168.50.1 dev lan table 7077 proto 217\n"
         "own 192.168.50.0/24 dev lan table 7077 proto 217 scope link\n"
-        "own 10.0.0.0/8 dev eth1 table 7077\n"
+        "own 10.0.0.0/8 dev eth1 table 7077 proto 217\n"
+        "own 10.1.0.0/16 dev lan table 7077 scope link\n"
     )
     assert ways(printed(found=own)).routes == {
         OurRoute(IPv4Network("0.0.0.0/0"), MAIN),

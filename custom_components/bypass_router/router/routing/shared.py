@@ -57,7 +57,8 @@ class Shared:
             text = _text(rule)
             yield PlanStep(Phase.REVOKE, f"{self._ip} rule del {text}", ())
         if not needed and ways.routes:
-            yield PlanStep(Phase.REVOKE, f"{self._ip} route flush table {TABLE}", ())
+            flush = f"{self._ip} route flush table {TABLE} protocol {TAG}"
+            yield PlanStep(Phase.REVOKE, flush, ())
         # A route by another gateway has been replaced.
         for route in sorted(ways.routes if needed else (), key=str):
             if route.network not in (self._lan, _ANYWHERE):

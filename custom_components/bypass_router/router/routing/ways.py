@@ -41,7 +41,7 @@ _FROM = re.compile(r"\bfrom ([0-9./]{7,18})(?= )")
 _LOOKED_UP = re.compile(r"\bfwmark (0x[0-9a-f]{1,8}|[0-9]{1,10})\b.* lookup ")
 _ROUTE = re.compile(
     r"own (default|[0-9./]{7,18})(?: via ([0-9.]{7,15}))? dev (\S{1,64})"
-    rf" table {TABLE}(?: proto (\S{{1,32}}))?(?: .*)?"
+    rf" table {TABLE} proto {TAG}(?: .*)?"
 )
 _WAY = re.compile(r"way (main|table|host) ([0-9.]{7,15}) ([0-9]{1,10})")
 _DEFAULT = re.compile(r"default via ([0-9.]{7,15}) dev ")
@@ -240,7 +240,7 @@ def _gateway(
 
 
 def _routes(lines: list[str], interface: str) -> Iterator[OurRoute]:
-    """Yield the routes in our table; one by another interface is none of ours."""
+    """Yield our routes in our table; one by another interface is none of them."""
     for line in lines:
         if (
             (found := _ROUTE.fullmatch(line))
