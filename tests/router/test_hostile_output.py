@@ -157,6 +157,22 @@ async def test_an_iptables_that_prints_without_end_is_cut_off(
     assert await is_well(at_home, router)
 
 
+async def test_an_nft_that_prints_without_end_is_cut_off(
+    at_home: Lab, router: Router
+) -> None:
+    """Its chains, or the maps that are asked for where a chain decides by any."""
+    await router.rules.apply([WEB])
+    for flood, only in (
+        ("yes", "list ruleset"),
+        ("cat /dev/zero", "list ruleset"),
+        ("case $* in *maps*) yes;; esac; echo 'iifname vmap @m'", "list "),
+    ):
+        replace(at_home, "nft", flood, only=only)
+        with bounded(), pytest.raises((BadOutput, FirewallFailed)):
+            await router.rules.read()
+    assert await is_well(at_home, router)
+
+
 async def test_as_many_rules_as_are_taken_are_read_in_time(
     at_home: Lab, router: Router
 ) -> None:

@@ -23,7 +23,7 @@ from functools import cached_property, lru_cache
 from ..forward import Forward
 from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
 from ..rules.obstacles import Obstacle
-from ..ssh.script import Result, Script
+from ..ssh.script import MEMORY, TIME, Result, Script
 from ..ssh.sudo import as_root
 from .accepts import Accept, Protocol
 from .foreign_tables import ForeignTable, OurRule, read_foreign_tables
@@ -229,10 +229,13 @@ class ForeignChains:
     def _list(self) -> str:
         """The command that prints all chains, and the maps where any decides.
 
-        An account that may not list maps does without.
+        An account that may not list maps does without. What is printed without end is
+        given up, as in a script.
         """
         return (
-            f"sh -c 'all=$({self._nft} -t -s -a list ruleset 2>&1); status=$?;"
+            f"sh -c 'limit() {{ ulimit -S -d $1; ulimit -S -t $2; }} 2>/dev/null;"
+            f" limit {MEMORY} {TIME}; all=$(limit unlimited unlimited;"
+            f" {self._nft} -t -s -a list ruleset 2>&1); status=$?;"
             ' printf "%s\\n" "$all"; case $status$all in 0*"vmap @"*)'
             f" {self._nft} -s list maps 2>/dev/null;; esac; exit $status'"
         )

@@ -81,9 +81,9 @@ AGAIN: Final = "again\n"
 WHOLE: Final = "whole\n"
 """What has the script succeed, which does not where the link is cut."""
 # Kilobytes, for an answer of a few megabytes that is copied while it is printed.
-_MEMORY = 128 * 1024
+MEMORY = 128 * 1024
 # Seconds of the processor. A slow router's takes one for a megabyte.
-_TIME = 5
+TIME = 5
 _MOST_DIGITS = 9
 
 
@@ -206,8 +206,8 @@ class Script:
             "word": self._word,
             "again": AGAIN.strip(),
             "whole": WHOLE.strip(),
-            "memory": str(_MEMORY),
-            "time": str(_TIME),
+            "memory": str(MEMORY),
+            "time": str(TIME),
             "wait": str(HEARTBEAT_LIMIT),
         }
         head, foot = (part.format(**words) for part in (_HEAD, _FOOT))
