@@ -185,8 +185,8 @@ def test_a_table_of_iptables_that_it_can_not_read_any_more_is_ours_to_read(
     """As when someone has put a rule of nft's in. What iptables has of ours stays."""
     text = table(
         "xt match recent counter drop",
-        "jump HA-BYPASS-FWD",
-        "tcp dport 80 meta mark set 1",
+        "counter jump HA-BYPASS-FWD",
+        "tcp dport 80 counter meta mark set 1",
         'counter xt target "REJECT"',
         name="ip filter",
     )
@@ -197,6 +197,28 @@ def test_a_table_of_iptables_that_it_can_not_read_any_more_is_ours_to_read(
     (step,) = GATES.steps([WEB], GATES.read(sections))
     assert step.lines[0] == f"insert rule ip filter c handle 13 {GATE}"
     assert not GATES.read({**sections, label: Result("-P FORWARD DROP", 0)}).tables
+
+
+@pytest.mark.parametrize(
+    ("rule", "native"),
+    [
+        ("ip saddr @banned drop", True),
+        ("ip saddr @banned counter drop", True),
+        ("tcp dport vmap { 22 : accept } counter", True),
+        ("ct state invalid drop", True),
+        ("ct state invalid counter drop", False),
+        ("tcp dport { 80, 443 } counter accept", False),
+        ("counter jump HA-BYPASS-FWD", False),
+    ],
+)
+def test_so_is_one_with_a_rule_that_iptables_takes_for_another(
+    rule: str, native: bool
+) -> None:
+    """It prints one that looks something up in a set as if it were for all."""
+    text = table("counter packets 1 bytes 2", rule, name="ip filter")
+    assert bool(read(text).tables) == native
+    if "banned" in rule:
+        assert in_chain(changed(text, [WEB]))[-3:] == [rule, GATE, ERRORS]
 
 
 # Where in the chain

@@ -26,7 +26,12 @@ from ..rules.obstacles import Obstacle
 from ..ssh.script import MEMORY, TIME, Result, Script
 from ..ssh.sudo import as_root
 from .accepts import Accept, Protocol
-from .foreign_tables import ForeignTable, OurRule, read_foreign_tables
+from .foreign_tables import (
+    ForeignTable,
+    OurRule,
+    has_native_rules,
+    read_foreign_tables,
+)
 from .places import Place, Places
 from .takers import Priorities, Taker, takers_in
 
@@ -125,13 +130,13 @@ class ForeignChains:
     def _left_out(self, sections: Mapping[str, Result]) -> frozenset[str]:
         """Return the tables that are left to iptables.
 
-        Not the one with a rule in it that iptables can't read.
+        Not the one with a rule in it that iptables can't read, or takes for another.
         """
         if not self._iptables:
             return frozenset()
         printed = (sections.get(label) for label in _OF_IPTABLES)
         names = _MADE_BY_IPTABLES
-        if any(
+        if has_native_rules(sections["nft.ruleset"].output, "filter") or any(
             result and words in result.output
             for result in printed
             for words in _UNREADABLE

@@ -15,6 +15,7 @@ from .listing import Base, NftChain, NftRule, NftTable, read_tables
 
 # Chains that iptables has for us, and what leads to them.
 _OURS = "HA-BYPASS-"
+_LOOKUP = re.compile(r"@|\bvmap\b")
 _TO_OURS = re.compile(rf"\b(?:jump|goto) {_OURS}")
 
 
@@ -115,6 +116,22 @@ def read_foreign_tables(
             owned="owner" in table.flags,
             program=table.program,
         )
+
+
+def has_native_rules(text: str, name: str) -> bool:
+    """Return whether a table of iptables has a rule that iptables did not write.
+
+    Of some it says that it can't read them. Of others it leaves out what it does not
+    know, and prints `ip saddr @banned drop` as one that drops all. It counts with each
+    rule, and looks nothing up in a set.
+    """
+    return any(
+        "counter" not in rule.text.split() or _LOOKUP.search(rule.text)
+        for table in read_tables(text)
+        if (table.family, table.name) == ("ip", name)
+        for chain in table.chains
+        for rule in chain.rules
+    )
 
 
 def _chain(
