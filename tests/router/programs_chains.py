@@ -321,6 +321,21 @@ PROGRAMS: Final[dict[str, tuple[dict[str, str], Place | Hindrance | None]]] = {
         {"forward": "from:192.168.50.0/24 accept; drop"},
         ("forward", 1, 1),
     ),
+    "all but the LAN dropped": (
+        {"forward": "!from:192.168.50.0/24 drop"},
+        Hindrance.ALLOW_LIST,
+    ),
+    "all but the LAN dropped, in a chain": (
+        {"forward": "!from:192.168.50.0/24 jump:no", "no": "who log; drop"},
+        Hindrance.ALLOW_LIST,
+    ),
+    "a zone of addresses": (
+        {
+            "forward": "est accept; !from:192.168.50.0/24 goto:net",
+            "net": "tcp port:22 accept; who drop; drop",
+        },
+        ("net", 2, 2),
+    ),
     "a rate": ({"forward": "new who accept; drop"}, Hindrance.ALLOW_LIST),
     "this target": ({"forward": "to:192.168.50.10/32 drop"}, Hindrance.DENIED),
     "this port": ({"forward!": "tcp port:443 return; mark"}, Hindrance.DENIED),

@@ -280,6 +280,17 @@ def _lists_by_nft() -> list[Situation]:
             "B L",
         ),
         Situation(
+            "all but a friend dropped",
+            _nft(_chain(f"{_ESTABLISHED}ip saddr != {CLIENT} drop")),
+            "B L",
+        ),
+        Situation(
+            "all but the LAN dropped",
+            _nft(_chain(f"{_ESTABLISHED}ip saddr != {_LAN} log group 5 drop")),
+            "C B",
+            hindrance=others,
+        ),
+        Situation(
             "so many a day",
             _nft(
                 _chain(

@@ -176,6 +176,16 @@ def _others_work_by_iptables() -> list[Situation]:
             hindrance=listed,
         ),
         Situation(
+            "iptables: all but the LAN dropped",
+            _iptables(
+                f"{_EST}-A FORWARD ! -s 192.168.50.0/24 -j REFUSE\n"
+                "-A REFUSE -j NFLOG\n-A REFUSE -j DROP",
+                chains="REFUSE",
+            ),
+            "C B",
+            hindrance=listed,
+        ),
+        Situation(
             "iptables: let go on by a list",
             _iptables(
                 f"{_EST}-A FORWARD -j LISTED\n-A LISTED -s {CLIENT} -j RETURN\n"

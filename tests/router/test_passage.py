@@ -1,6 +1,7 @@
 """Where forwarded packets are dropped, and where an accept of ours belongs."""
 
-from ipaddress import IPv4Interface
+from dataclasses import replace
+from ipaddress import IPv4Interface, IPv4Network
 import re
 
 from hypothesis import given, settings
@@ -48,6 +49,16 @@ def test_one_place_does_for_answers_too(name: str) -> None:
     if not request.refused:
         assert not answer.refused
         assert len(spots_of([request, answer])) == isinstance(expected, tuple)
+
+
+def test_who_is_on_no_list_stays_out_though_it_is_known() -> None:
+    """Such as all of the LAN, or all whom a forward is for."""
+    listed = chains_of({"FORWARD": "!from:203.0.113.10/32 drop"})
+    assert passage("FORWARD", listed, LAN_REQUEST).refused
+    friends = replace(WEB, sources=(IPv4Network("203.0.113.0/28"),))
+    banned = chains_of({"FORWARD": "from:203.0.113.0/24 drop; drop"})
+    request, *_ = packets_of(friends, SITE, "lan")
+    assert passage("FORWARD", banned, request).refused
 
 
 # Of any chains, against a model of what the kernel does

@@ -1,10 +1,10 @@
 """Chains of anybody's, as far as what becomes of a packet depends on them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 
-from .packet import Condition, Match, Packet
+from .packet import ALL, Condition, Match, Packet
 
 
 class Action(StrEnum):
@@ -47,6 +47,14 @@ class Branch:
             it.match(packet) is Match.MAYBE and it.asks_who(packet)
             for it in self.conditions
         )
+
+    def names_clients(self, packet: Packet) -> bool:
+        """Return whether it is for some addresses of clients, and not for others."""
+        asking = [it for it in self.conditions if it.asks_who(packet)]
+        if not asking:
+            return False
+        anyone = replace(packet, clients=(ALL,))
+        return any(it.match(anyone) is Match.MAYBE for it in asking)
 
     def singles_out(self, packet: Packet) -> bool:
         """Return whether it is about just this target, or its ports."""

@@ -16,7 +16,7 @@ from ..rules.base import RouterContext
 type Interval = tuple[int, int]
 """Two numbers, and all between them."""
 
-_ALL = (0, 2**32 - 1)
+ALL = (0, 2**32 - 1)
 _PORTS = ((1, 65535),)
 _NOT_ON_THE_INTERNET = (
     "0.0.0.0/8",
@@ -253,7 +253,7 @@ def address_of(address: IPv4Address) -> Interval:
 
 
 INTERNET = tuple(
-    subtracted([_ALL], [interval_of(IPv4Network(it)) for it in _NOT_ON_THE_INTERNET])
+    subtracted([ALL], [interval_of(IPv4Network(it)) for it in _NOT_ON_THE_INTERNET])
 )
 
 
@@ -267,7 +267,7 @@ def packets_of(
     lan = interval_of(context.address.network)
     allowed = [interval_of(network) for network in forward.sources] or [*INTERNET, lan]
     outside = tuple(subtracted(allowed, [lan]))
-    inside = tuple(subtracted(allowed, subtracted([_ALL], [lan])))
+    inside = tuple(subtracted(allowed, subtracted([ALL], [lan])))
     in_lan = forward.target in context.address.network
     for clients in filter(None, (outside, inside)):
         for transport in forward.protocol.transports:

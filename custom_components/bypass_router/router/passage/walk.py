@@ -94,6 +94,8 @@ class _Step:
     """Whether the rule, or one that led here, is about just this target."""
     decides: bool = False
     """Whether the rule does something else with some packets, as a map may."""
+    names_clients: bool = False
+    """Whether it is for some addresses of clients, and not for others."""
 
 
 def passage(base: str, chains: Chains, packet: Packet) -> Passage:
@@ -170,7 +172,8 @@ class _Walk:
                 singled_out = branch.singles_out(self._packet) or any(
                     step.singled_out for step in way
                 )
-                here = (*way, _Step(name, index, singled_out, decides))
+                named = branch.names_clients(self._packet)
+                here = (*way, _Step(name, index, singled_out, decides, named))
                 found = self._surely(rule, branch, here, spared or left or let_go)
                 if found is _Exit.REFUSED and left and not spared:
                     return _Exit.RETURNED
@@ -266,9 +269,22 @@ class _Walk:
             self._refuse(Hindrance.ALLOW_LIST, *self._lets_in)
         elif way[-1].decides:
             self._refuse(Hindrance.DENIED, name, rule)
+        elif unlisted := self._unlisted(way):
+            at = self._chains[unlisted.chain].rules[unlisted.index]
+            self._refuse(Hindrance.ALLOW_LIST, unlisted.chain, at)
         else:
             self._place(way)
         return _Exit.OVER
+
+    def _unlisted(self, way: tuple[_Step, ...]) -> _Step | None:
+        """Return the step by which all who are not on a list are dropped."""
+        for step in reversed(way):
+            if step.names_clients:
+                return step
+            rules = self._chains[step.chain].rules
+            if not all(self._is_idle(it) or self._refuses(it) for it in rules):
+                return None
+        return None
 
     def _place(self, way: tuple[_Step, ...]) -> None:
         """Take note of the place before a catch-all."""
