@@ -102,6 +102,7 @@ async def test_a_forward_comes_back_by_itself(
     at_home: Lab, hass: HomeAssistant, harm: str
 ) -> None:
     """And traffic with it; what happened is told, and which program did it."""
+    at_home.bypass.run("iptables", "-P", "FORWARD", "DROP")
     _, switch = await with_web_on(hass, at_home, firewall="iptables")
     told = Told(hass)
     at_home.bypass.run("sh", "-c", harm)

@@ -303,6 +303,7 @@ async def test_rules_of_ours_that_were_edited_are_not_live_and_are_mended(
     at_home: Lab, router: Router
 ) -> None:
     """Each rule, in each of its words; what is not ours any more is left alone."""
+    at_home.bypass.run("iptables", "-P", "FORWARD", "DROP")
     kinds = [
         (hook, number)
         for hook, rule in rules_of(WEB, router.context)
