@@ -477,7 +477,7 @@ async def test_an_iptables_that_always_says_that_all_is_well_is_not_believed(
         at_home,
         "iptables",
         'while [ "$1" != -S ]; do shift; done',
-        'case "$2" in HA-*) echo "-N $2" ;; *) echo "-P $2 ACCEPT" ;; esac',
+        'case "$2" in HA-*) echo "-N $2" ;; *) echo "-P ${2:-FORWARD} ACCEPT" ;; esac',
         only="-S",
     )
     replace(at_home, "iptables-restore", "cat >/dev/null")

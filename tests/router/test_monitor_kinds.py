@@ -92,7 +92,7 @@ LOSSES = (
     Loss("firewalld-strict, nftables", "reload"),
     Loss("firewalld-strict-iptables, iptables-legacy", "reload"),
     Loss("OpenWrt fw4", "reload"),
-    gate_deleted("OpenWrt fw4", "inet fw4 forward"),
+    gate_deleted("OpenWrt fw4", "inet fw4 forward_lan"),
     Loss("OpenWrt fw3", "our chain is flushed", FLUSHED),
     Loss("REDIRECT, iptables-legacy", "the watchdog", backend=IPTABLES),
     Loss("TPROXY, iptables-nft", "the watchdog"),
