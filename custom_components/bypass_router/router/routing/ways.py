@@ -11,6 +11,7 @@ from itertools import count
 import re
 from typing import Final
 
+from .judge import ANYWHERE, Answer, Hop, Judge, network_of
 from .questions import MARK, TABLE
 
 TAG: Final = 217
@@ -22,7 +23,6 @@ No lower than need be: whoever adds a rule without a preference, as wg-quick doe
 the one before the lowest that is there.
 """
 
-_ANYWHERE = IPv4Network("0.0.0.0/0")
 _PART = re.compile(r"^#(\w+)$", re.MULTILINE)
 _TAGGED = rf"(?: proto(?:col)? {TAG})?\s*"
 _RULE = re.compile(r"([0-9]{1,10}):\s+(.*)")
@@ -37,8 +37,6 @@ _OURS = {
         rf"from all fwmark {MARK} lookup main suppress_prefixlength 32{_TAGGED}"
     ),
 }
-_FROM = re.compile(r"\bfrom ([0-9./]{7,18})(?= )")
-_LOOKED_UP = re.compile(r"\bfwmark (0x[0-9a-f]{1,8}|[0-9]{1,10})\b.* lookup ")
 _ROUTE = re.compile(
     r"own (default|[0-9./]{7,18})(?: via ([0-9.]{7,15}))? dev (\S{1,64})"
     rf" table {TABLE} proto {TAG}(?: .*)?"
@@ -55,19 +53,6 @@ _ANSWER = re.compile(
     r"(?: via (?:inet6? )?(\S{1,64}))? dev (\S{1,64})(?: .*)?"
 )
 _FAILED = re.compile(r"Command failed -:([0-9]{1,6})")
-# As Linux numbers kinds of interfaces. A router that dials has a way of its own.
-_NO_TUNNELS = frozenset({"1", "512", "772"})
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """Where a packet goes next."""
-
-    interface: str
-    gateway: str = ""
-    """Empty where the interface leads to one place only."""
-    local: bool = False
-    """Whether the router itself takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +99,6 @@ class Ways:
     """Whether other rules of routing are there, and not main alone leads away."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the kernel has said to a question; no hop where it leads nowhere."""
-
-    to: IPv4Address
-    source: IPv4Address
-    mark: str
-    dns: bool
-    hop: Hop | None
-
-
 def read_ways(
     text: str, lan: IPv4Interface, interface: str, chosen: IPv4Address | None
 ) -> Ways:
@@ -152,7 +126,7 @@ def read_ways(
     gateway, sure = _gateway(parts, lan, chosen)
     lowest = min((preference for preference, _ in others), default=LAST_PREFERENCE + 1)
     routes = frozenset(_routes(told, interface))
-    judge = _Judge(
+    judge = Judge(
         lan,
         interface,
         gateway,
@@ -163,6 +137,7 @@ def read_ways(
     texts = [rule for _, rule in others]
     diverted, by = judge.diverted([one for one in answers if one.mark != MARK], texts)
     requests = [one for one in answers if one.to in lan.network and judge.leaves(one)]
+    default = next((it.gateway for it in routes if it.network == ANYWHERE), None)
     return Ways(
         diverted=diverted,
         by=by,
@@ -174,9 +149,9 @@ def read_ways(
         rules=ours,
         routes=routes,
         misled=any(
-            judge.misled(one, routes, bans="ban" in told)
+            judge.misled(one, default, bans="ban" in told)
             for one in answers
-            if one.mark == MARK
+            if default and one.mark == MARK
         ),
         capable="plain" not in parts,
         by_rules=bool(others),
@@ -196,14 +171,6 @@ def _address(text: str) -> IPv4Address | None:
     """Return the address of a text, or None if it is none."""
     try:
         return IPv4Address(text)
-    except ValueError:
-        return None
-
-
-def _network(text: str) -> IPv4Network | None:
-    """Return the network of a text, or None if it is none."""
-    try:
-        return IPv4Network(_ANYWHERE if text == "default" else text, strict=False)
     except ValueError:
         return None
 
@@ -245,12 +212,12 @@ def _routes(lines: list[str], interface: str) -> Iterator[OurRoute]:
         if (
             (found := _ROUTE.fullmatch(line))
             and found[3] == interface
-            and (network := _network(found[1]))
+            and (network := network_of(found[1]))
         ):
             yield OurRoute(network, _address(found[2] or ""))
 
 
-def _answers(parts: Mapping[str, list[str]]) -> Iterator[_Answer]:
+def _answers(parts: Mapping[str, list[str]]) -> Iterator[Answer]:
     """Yield what was asked, with what was answered."""
     if "plain" in parts:
         for line in parts["plain"]:
@@ -273,88 +240,9 @@ def _answers(parts: Mapping[str, list[str]]) -> Iterator[_Answer]:
             yield from _answered(question, found)
 
 
-def _answered(
-    question: re.Match[str], found: re.Match[str] | None
-) -> Iterator[_Answer]:
+def _answered(question: re.Match[str], found: re.Match[str] | None) -> Iterator[Answer]:
     """Yield one answer, if its addresses are any."""
     to, source = _address(question[1]), _address(question[2])
     if to and source:
         hop = Hop(found[5], found[4] or "", bool(found[1])) if found else None
-        yield _Answer(to, source, question[3] or "", bool(question[4]), hop)
-
-
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    """Tells which answers are led away."""
-
-    lan: IPv4Interface
-    interface: str
-    gateway: IPv4Address | None
-    sure: bool
-    kinds: Mapping[str, str]
-
-    def diverted(
-        self, answers: list[_Answer], rules: list[str]
-    ) -> tuple[frozenset[IPv4Network], str]:
-        """Return the networks whose hosts' packets are led away, and where to."""
-        ways = [one for one in answers if one.to not in self.lan.network]
-        if not ways:
-            return frozenset(), ""
-        anyone = ways[0].source
-        straight = {
-            one.to for one in ways if one.source == anyone and not one.mark and one.hop
-        }
-        looked_up = {mark for rule in rules for mark in _LOOKED_UP.findall(rule)}
-        named = [
-            network
-            for rule in rules
-            for text in _FROM.findall(rule)
-            if (network := _network(text))
-        ]
-        found: set[IPv4Network] = set()
-        by = ""
-        for one in ways:
-            if one.hop is None:
-                away = one.to in straight and (
-                    one.mark in looked_up
-                    or (one.source != anyone and one.source in self.lan.network)
-                )
-            else:
-                away = self._is_away(one.hop, one.mark)
-            if not away:
-                continue
-            by = by or (one.hop.interface if one.hop else "")
-            if one.source == anyone:
-                found.add(_ANYWHERE)
-            else:
-                of = [network for network in named if one.source in network]
-                found.add(max(of, key=lambda it: it.prefixlen, default=_ANYWHERE))
-        return frozenset(found), by
-
-    def _is_away(self, hop: Hop, mark: str) -> bool:
-        """Return whether a hop is not the main router's."""
-        if hop.local:
-            # What has a mark is a TPROXY's; it is taken elsewhere.
-            return not mark and self.sure
-        if self.sure:
-            return hop != Hop(self.interface, str(self.gateway))
-        return (
-            hop.interface != self.interface
-            and self.kinds.get(hop.interface) not in _NO_TUNNELS
-        )
-
-    def leaves(self, answer: _Answer) -> bool:
-        """Return whether what goes to a host of the LAN is led elsewhere."""
-        hop = answer.hop
-        return bool(hop and not hop.local and hop.interface != self.interface)
-
-    def misled(
-        self, answer: _Answer, routes: frozenset[OurRoute], *, bans: bool
-    ) -> bool:
-        """Return whether what has our mark goes not where our table says."""
-        default = next((it.gateway for it in routes if it.network == _ANYWHERE), None)
-        if default is None or answer.to in self.lan.network:
-            return False
-        if answer.hop is None:
-            return not bans
-        return answer.hop != Hop(self.interface, str(default))
+        yield Answer(to, source, question[3] or "", bool(question[4]), hop)
