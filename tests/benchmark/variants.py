@@ -13,7 +13,6 @@ _SHELL_PORT: Final = FIRST_PORT - 1
 _JUMPS: Final = (
     ("nat", "PREROUTING", "HA-BYPASS-PRE"),
     ("nat", "POSTROUTING", "HA-BYPASS-POST"),
-    ("filter", "FORWARD", "HA-BYPASS-FWD"),
 )
 
 

@@ -144,8 +144,9 @@ class Chains:
             return here == wanted or not (here or hook in state.needed)
         transports: set[Transport] = set()
         for transport, rule in admitting_rules(forward, context, hook).items():
-            forms = [rule, earlier_form(rule, transport)] if hook is FWD else [rule]
-            if any(here.pop(form, 0) == 1 for form in forms):
+            if rule not in here and hook is FWD and here:
+                rule = earlier_form(rule, transport)  # noqa: PLW2901
+            if here.pop(rule, 0) == 1:
                 transports.add(transport)
         return not here and state.gates[hook].places.transports(forward) <= transports
 
