@@ -28,6 +28,7 @@ from .devices import (
     async_name_forwards,
     async_register_router,
 )
+from .diagnosis.obstacles import tell_obstacles
 from .diagnosis.run import Finding
 from .diagnosis.target_learner import TargetLearner
 from .diagnosis.texts import Texts, async_texts
@@ -45,7 +46,7 @@ from .router.errors import (
 from .router.forward import Forward
 from .router.router import Router
 from .router.rules.base import Live
-from .router.rules.obstacles import Hindrance, Obstacle
+from .router.rules.obstacles import Obstacle
 from .subentry import read_forwards
 from .sync.lifecycle import Lifecycle
 from .unforeseen import Surprises
@@ -53,9 +54,6 @@ from .unforeseen import Surprises
 _LOGGER = logging.getLogger(__name__)
 
 type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
-
-# What is in the way of forwards, and has a repair of its own.
-_TOLD_APART = frozenset({Hindrance.NO_GATEWAY, Hindrance.BRIDGED})
 
 
 def _chosen_of(entry: ConfigEntry[Any]) -> tuple[str, str]:
@@ -268,7 +266,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         )
         self._tell_without_switch()
         obstacles = self._obstacles_of(live)
-        self._tell_obstacles(obstacles)
+        tell_obstacles(
+            {subentries[key].title: found for key, found in obstacles.items()},
+            self._issues,
+            self.texts,
+        )
         self._issues.settle()
         if (self._refused, self.obstacles) != (refused, obstacles):
             # The data tell only what is live.
@@ -286,36 +288,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if self.forwards.get(key) == forward
             and (found := router.rules.obstacles(forward))
         }
-
-    @callback
-    def _tell_obstacles(self, obstacles: Mapping[str, Sequence[Obstacle]]) -> None:
-        """Say what is in the way, but for what has a repair of its own."""
-        told = {
-            key: [
-                self.texts.obstacle(one, markdown=True)
-                for one in found
-                if one.kind not in _TOLD_APART
-            ]
-            for key, found in obstacles.items()
-        }
-        bridges = (
-            one.seen["interface"]
-            for found in obstacles.values()
-            for one in found
-            if one.kind is Hindrance.BRIDGED
-        )
-        self._issues.bridged(next(bridges, None))
-        subentries = self.config_entry.subentries
-        lost = {
-            subentries[key].title: one.seen["interface"]
-            for key, found in obstacles.items()
-            for one in found
-            if one.kind is Hindrance.NO_GATEWAY
-        }
-        self._issues.main_router_unknown(lost)
-        self._issues.kept_out(
-            [(subentries[key].title, said) for key, said in told.items() if said]
-        )
 
     @property
     def _without_switch(self) -> list[str]:
