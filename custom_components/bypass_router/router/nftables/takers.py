@@ -4,6 +4,7 @@ A packet passes what stands in front of the first rule from which it can come to
 that takes it. Right there it is to leave the chain.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 import re
@@ -62,8 +63,9 @@ def _taker(
     at = chain.base.type, chain.base.hook
     if at not in _TAKING or not _enters_first(chain.base, before):
         return None
+    leading = _leading_chains(_TAKING[at], table)
     for number, rule in enumerate(chain.others):
-        if _comes_to(_TAKING[at], [rule], table):
+        if _leads(rule, _TAKING[at], leading):
             place = Place(table.name, chain.name, number, number)
             return Taker(place, at[1] != "prerouting", _PROBLEMS[at])
     return None
@@ -84,19 +86,33 @@ def _priority(text: str) -> int:
     return number + int(f"{sign}{more}" if sign else 0)
 
 
-def _comes_to(
-    taking: re.Pattern[str], rules: Collection[NftRule], table: ForeignTable
-) -> bool:
-    """Return whether a packet can come from these rules to one that takes it."""
-    seen: set[str] = set()
-    waiting = list(rules)
+def _leads(rule: NftRule, taking: re.Pattern[str], leading: Collection[str]) -> bool:
+    """Return whether a packet can come from a rule to one that takes it."""
+    return bool(
+        taking.search(rule.text)
+        or any(name in leading for name in _JUMP.findall(rule.text))
+        or (leading and _NAMED_MAP.search(rule.text))
+    )
+
+
+def _leading_chains(taking: re.Pattern[str], table: ForeignTable) -> set[str]:
+    """Return the chains from which a packet can come to a rule that takes it."""
+    led_from = defaultdict[str, set[str]](set)
+    anywhere: set[str] = set()
+    leading: set[str] = set()
+    for chain in table.chains:
+        for rule in chain.others:
+            for name in _JUMP.findall(rule.text):
+                led_from[name].add(chain.name)
+            if _NAMED_MAP.search(rule.text):
+                anywhere.add(chain.name)
+            if taking.search(rule.text):
+                leading.add(chain.name)
+    if leading:
+        leading |= anywhere
+    waiting = list(leading)
     while waiting:
-        rule = waiting.pop()
-        if taking.search(rule.text):
-            return True
-        anywhere = table.by_name if _NAMED_MAP.search(rule.text) else ()
-        for name in (*_JUMP.findall(rule.text), *anywhere):
-            if name not in seen and name in table.by_name:
-                seen.add(name)
-                waiting += table.by_name[name].others
-    return False
+        more = led_from[waiting.pop()] - leading
+        leading |= more
+        waiting += more
+    return leading
