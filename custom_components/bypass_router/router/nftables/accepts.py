@@ -16,7 +16,7 @@ _ACCEPT = re.compile(
     r"(?: counter(?: packets [0-9]+ bytes [0-9]+)?)? accept"
 )
 
-type Protocol = Transport | Literal["icmp"]
+type Admitted = Transport | Literal["icmp"]
 """What one rule lets pass: a transport, or errors."""
 
 
@@ -24,7 +24,7 @@ type Protocol = Transport | Literal["icmp"]
 class Accept:
     """What one rule lets pass: a transport's packets, or errors about any of them."""
 
-    protocol: Protocol
+    protocol: Admitted
     address: str
     ports: PortRange
     clients: str = ""

@@ -25,7 +25,7 @@ from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadabl
 from ..rules.obstacles import Obstacle
 from ..ssh.script import MEMORY, TIME, Result, Script
 from ..ssh.sudo import as_root
-from .accepts import Accept, Protocol
+from .accepts import Accept, Admitted
 from .foreign_tables import (
     ForeignTable,
     OurRule,
@@ -213,7 +213,7 @@ class ForeignChains:
         """Return the rules that a forward may have here, for people to read."""
         tag = Tag(self._context.owner, forward.id)
         address = str(self._context.address.ip)
-        protocols: tuple[Protocol, ...] = (*forward.protocol.transports, "icmp")
+        protocols: tuple[Admitted, ...] = (*forward.protocol.transports, "icmp")
         return [
             f"nft insert rule … {Accept(protocol, address, forward.external).text}"
             f' comment "{tag}"'
