@@ -21,13 +21,14 @@ from custom_components.bypass_router.router.nftables.foreign_chains import (
     ForeignChains,
     ForeignChainsState,
 )
+from custom_components.bypass_router.router.nftables.places import Places
 from custom_components.bypass_router.router.rules.base import Phase, Tag
 from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 
 from .client import connect
-from .rules import SITE, forward_sets
+from .rules import SITE, forward_sets, forwards
 from .test_router import GAME, WEB, passes, ruleset
 
 GATES = ForeignChains(SITE, "lan", sudo=False, iptables=True)
@@ -564,6 +565,30 @@ def test_a_plan_makes_exactly_what_is_desired(
     assert state.tags == {Tag("ab12", forward.id) for forward in desired}
     assert not GATES.steps(desired, state)
     assert changed(after, []) == LISTING
+
+
+PICKY = table(
+    "ip daddr 192.168.50.0/27 th dport 1-1023 accept",
+    "tcp dport { 22, 80, 8000-9000 } ip saddr @friends accept",
+    "ip daddr { 192.168.50.10, 10.0.0.0/8 } udp dport 443 drop",
+    "ip saddr 192.168.50.64/26 tcp sport 443 drop",
+    "meta l4proto tcp ct original proto-dst 8443-8500 queue to 0",
+    "ct direction reply accept",
+    "ip daddr != 192.168.0.0/16 reject",
+)
+
+
+@given(st.lists(forwards(longest=9), max_size=9))
+def test_what_is_found_for_one_forward_holds_for_those_that_are_alike(
+    drawn: list[Forward],
+) -> None:
+    """Each gets what it would get by itself."""
+    together = read(PICKY).places
+    assert together
+    for forward in drawn:
+        alone = Places(together.tables, SITE, "lan")
+        assert list(together.of(forward)) == list(alone.of(forward))
+        assert together.obstacles(forward) == alone.obstacles(forward)
 
 
 @given(st.text(max_size=60))

@@ -1,25 +1,21 @@
 """Where accept rules of ours belong in the tables of others, for each forward."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
 from ..errors import printable
-from ..forward import Forward, PortRange, Protocol, Transport
-from ..passage.chains import Action, Branch, ChainRule, Chains
-from ..passage.packet import Key, Match, Packet, interval_of, packets_of, subtracted
+from ..forward import Forward, Protocol, Transport
+from ..passage.chains import Action, Branch, ChainRule
+from ..passage.packet import Packet, interval_of, packets_of, subtracted
 from ..passage.walk import Passage, Refused, Spot, passage, spots_of
 from ..rules.base import RouterContext
 from ..rules.obstacles import Hindrance, Obstacle
 from .accepts import Accept, Admitted
+from .alike import between, cuts_of
 from .chain_rules import ANONYMOUS
 from .foreign_tables import ForeignTable
-
-_ADDRESSES = frozenset({Key.SOURCE, Key.DESTINATION})
-# What differs between forwards.
-_OF_REQUESTS = frozenset({Key.DESTINATION, Key.DESTINATION_PORT, Key.ORIGINAL_PORT})
-_OF_ANSWERS = frozenset({Key.SOURCE, Key.SOURCE_PORT, Key.ORIGINAL_PORT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +104,15 @@ class Places:
                 replace(packet, out=None)
                 for packet in packets_of(anything, self.context, self.interface)
             ]
-            self._cells = _cuts([it.walkable for it in tables.values()], packets)
+            self._cells = cuts_of([it.walkable for it in tables.values()], packets)
         addresses, ports = self._cells
         return (
             forward.protocol,
             forward.sources,
             forward.target in self.context.address.network,
             bisect_right(addresses, int(forward.target)),
-            *_between(ports, forward.target_ports),
-            *_between(ports, forward.external),
+            *between(ports, forward.target_ports),
+            *between(ports, forward.external),
         )
 
     def _find(self, forward: Forward) -> _Found:
@@ -271,48 +267,3 @@ def _obstacle(table: ForeignTable, base: str, refused: Refused) -> Obstacle:
     chain = base if refused.chain.startswith(ANONYMOUS) else refused.chain
     seen = {"chain": f"{table.name} {chain}", "rule": printable(refused.rule)}
     return Obstacle(refused.kind, seen)
-
-
-def _cuts(
-    tables: Iterable[Chains], packets: Sequence[Packet]
-) -> tuple[Sequence[int], Sequence[int]]:
-    """Return between which addresses, and which ports, any rule makes a difference.
-
-    To one of these packets, which are all there may be but for target and ports.
-    """
-    addresses, ports = set[int](), set[int]()
-    branches = (
-        branch
-        for chains in tables
-        for chain in chains.values()
-        for rule in chain.rules
-        for branch in rule.branches
-    )
-    for branch in branches:
-        keys = {
-            key for it in packets if _may_meet(it, branch) for key in _differing(it)
-        }
-        for condition in branch.conditions:
-            if condition.key in keys:
-                cuts = addresses if condition.key in _ADDRESSES else ports
-                for first, last in condition.intervals:
-                    cuts.update((first, last + 1))
-    return sorted(addresses), sorted(ports)
-
-
-def _may_meet(packet: Packet, branch: Branch) -> bool:
-    """Return whether one with another target, or other ports, might meet a branch."""
-    return all(
-        condition.key in _differing(packet) or condition.match(packet) is not Match.NO
-        for condition in branch.conditions
-    )
-
-
-def _differing(packet: Packet) -> frozenset[Key]:
-    """Return in what those of other forwards may differ from a packet."""
-    return _OF_ANSWERS if packet.answer else _OF_REQUESTS
-
-
-def _between(cuts: Sequence[int], ports: PortRange) -> tuple[int, int]:
-    """Return between which cuts the first and the last port are."""
-    return bisect_right(cuts, ports.first), bisect_right(cuts, ports.last)
