@@ -50,7 +50,15 @@ class Branch:
 
     def names_clients(self, packet: Packet) -> bool:
         """Return whether it is for some addresses of clients, and not for others."""
-        asking = [it for it in self.conditions if it.asks_who(packet)]
+        # What names all of the LAN keeps it apart, and no one in it.
+        of_lan = any(
+            first <= packet.router[0] <= last for first, last in packet.clients
+        )
+        asking = [
+            it
+            for it in self.conditions
+            if it.asks_who(packet) and (it.negated or not of_lan)
+        ]
         if not asking:
             return False
         anyone = replace(packet, clients=(ALL,))
