@@ -285,6 +285,12 @@ def _lists_by_nft() -> list[Situation]:
             "B L",
         ),
         Situation(
+            "all but a friend dropped, then all",
+            _nft(_chain(f"{_ESTABLISHED}ip saddr != {CLIENT} drop\ndrop")),
+            "C B L",
+            "C",
+        ),
+        Situation(
             "all but the LAN dropped",
             _nft(_chain(f"{_ESTABLISHED}ip saddr != {_LAN} log group 5 drop")),
             "C B",

@@ -176,6 +176,12 @@ def _others_work_by_iptables() -> list[Situation]:
             hindrance=listed,
         ),
         Situation(
+            "iptables: all but a friend dropped, then all",
+            _iptables(f"{_EST}-A FORWARD ! -s {CLIENT} -j DROP\n-A FORWARD -j DROP"),
+            "C B L",
+            "C",
+        ),
+        Situation(
             "iptables: all but the LAN dropped",
             _iptables(
                 f"{_EST}-A FORWARD ! -s 192.168.50.0/24 -j REFUSE\n"

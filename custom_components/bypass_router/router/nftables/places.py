@@ -184,14 +184,19 @@ class _Entrance:
             for number, packet in enumerate(self.packets)
             if packet.transport == transport
         }
-        found = [self.passages[number] for number in numbers]
-        if any(it.refused and not it.spot for it in found):
-            # What keeps some out keeps out the rest of these as well.
+        refused = {
+            self.packets[number].clients
+            for number in numbers
+            if (it := self.passages[number]).refused and not it.spot
+        }
+        if self.packets[0].clients in refused:
+            # What keeps the first of them out keeps out the rest of these as well.
             return
-        for spot in spots_of(found):
+        let_in = {it for it in numbers if self.packets[it].clients not in refused}
+        for spot in spots_of(self.passages[it] for it in let_in):
             if spot.chain.startswith(ANONYMOUS):
                 continue
-            here = {it for it in numbers if _meet(self.passages[it].spot, spot)}
+            here = {it for it in let_in if _meet(self.passages[it].spot, spot)}
             if not any(self._disturbs(it, spot) for it in numbers - here):
                 yield spot, "", ""
                 continue
