@@ -79,9 +79,9 @@ class Person:
         text = self._words("config_subentries.forward.initiate_flow.user")
         self._page.get_by_role("button", name=text).click()
 
-    def describe_forward(self, device: str, **fields: str) -> None:
-        """Fill in the form."""
-        self._window.read_form(_FORWARD)
+    def describe_forward(self, device: str, router: str, **fields: str) -> None:
+        """Fill in the form, which names the router's address."""
+        self._window.read_form(_FORWARD, router=router)
         self._window.fill_in(_FORWARD, **fields)
         self._window.choose_device(_FORWARD, device)
         self._window.shoot("forward-form")

@@ -171,7 +171,11 @@ def walk_through(live: Live, page: Page, walk: Walk) -> None:
 
     person.begin_to_add_forward()
     person.describe_forward(
-        DEVICE, name=walk.forward, external_port=EXTERNAL, target_port=SERVICE
+        DEVICE,
+        router.address,
+        name=walk.forward,
+        external_port=EXTERNAL,
+        target_port=SERVICE,
     )
     person.submit_forward("port_out_of_range", external_port="70000")
     person.submit_forward(external_port=EXTERNAL)

@@ -7,8 +7,7 @@ from .disk import REAL_COMMANDS
 
 VERSION: Final = "0.9.8"
 _REAL: Final = f"{REAL_COMMANDS}/replaced/nft"
-_SCRIPT: Final = f"""\
-#!/bin/sh
+_SCRIPT: Final = f"""#!/bin/sh
 case "$*" in
 -v) echo 'nftables v{VERSION} (E.D.S.)' ;;
 *-f*)
