@@ -1,9 +1,11 @@
 """What stands in one variant of iptables, as it prints it and as a value."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from ..errors import BadOutput
+from ..nftables.foreign_tables import has_native_rules
 from ..rules.base import RouterContext, unreadable
 from ..ssh.script import Result, Script
 from .commands import Commands
@@ -153,7 +155,11 @@ class Reader:
             if f"-P {hook.builtin} " not in result.output:
                 # Taken for an empty table, it would show as off what may be open.
                 raise BadOutput(output=result.message)
-            return _gate(hook, result.output, *self._where)
+            gate = _gate(hook, result.output, *self._where)
+            if not self._is_misread(hook, sections):
+                return gate
+            places = OpaquePlaces(left_to_nft=True, entered=bool(gate.jumps))
+            return replace(gate, places=places)
         if not incompatible(result):
             command = f"{self._commands.command} -t {hook.table} -S"
             raise unreadable(command, result)
@@ -164,6 +170,14 @@ class Reader:
         places = OpaquePlaces(left_to_nft=self._beside_nft, entered=entered)
         # Another one may stand where it is not found.
         return Gate(places, None, jumps, held=True)
+
+    def _is_misread(self, hook: Hook, sections: Mapping[str, Result]) -> bool:
+        """Return whether nft shows a rule there that iptables takes for another."""
+        listing = sections.get(LISTING)
+        if listing is None or not listing.ok:
+            return False
+        shown = self._beside_nft and self._commands.variant == "nf_tables"
+        return shown and has_native_rules(listing.output, hook.table)
 
     @property
     def _where(self) -> tuple[RouterContext, str]:
