@@ -89,7 +89,7 @@ def test_what_is_not_as_promised_ends_the_demo_in_a_sentence(
 ) -> None:
     """A router that drops UDP after all is noticed, however well the rules read."""
     lab.bypass.run(
-        *["iptables", "-t", "mangle", "-A", "FORWARD", "-p", "udp", "-j", "DROP"]
+        *["iptables", "-t", "mangle", "-A", "POSTROUTING", "-p", "udp", "-j", "DROP"]
     )
     with pytest.raises(NotAsPromised, match="UDP was to pass, but: no data"):
         walk(lab, Report(StringIO()))
