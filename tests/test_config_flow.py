@@ -389,8 +389,9 @@ async def test_a_router_without_a_hardware_address_is_known_by_its_host_key(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
     """As one that is reached by an address of no real interface."""
-    at_home.bypass.ip("address add 192.168.50.3/32 dev lo")
-    form = await give_address(hass, host="192.168.50.3")
+    at_home.bypass.ip("address add 203.0.113.3/32 dev lo")
+    at_home.home.ip(f"route add 203.0.113.3 via {at_home.bypass.address}")
+    form = await give_address(hass, host="203.0.113.3")
     await give_secret(hass, form, password=Bypass.root_password)
     assert entries(hass)[0].unique_id == fingerprint(at_home)
 

@@ -141,6 +141,7 @@ async def test_the_program_that_changed_the_rules_is_named(
     assert time.monotonic() - started < soon(0.5)
 
 
+@pytest.mark.parametrize("router_options", [RouterOptions(firewall="drop")])
 async def test_our_own_changes_are_nobodys_fault(
     router: Router, listener: Listener
 ) -> None:
