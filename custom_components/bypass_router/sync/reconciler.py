@@ -415,7 +415,8 @@ class Reconciler:
             # One may have been turned on again before its turn has come.
             over = gone.difference(self.active.values())
             if over and self._face.closes:
-                await self._closing.close(router, over)
+                with self._surprises.survived("ending connections"):
+                    await self._closing.close(router, over)
 
     async def _forget_untranslated(
         self, router: ConnectedRouter, come: frozenset[Forward]
@@ -423,7 +424,8 @@ class Reconciler:
         """Let flows that were there before go through forwards that have come on."""
         async with self._changing:
             try:
-                await router.forget_untranslated(come)
+                with self._surprises.told("earlier flows"):
+                    await router.forget_untranslated(come)
             except RouterError as err:
                 _LOGGER.debug("Earlier flows may not pass: %s", err)
 

@@ -249,7 +249,8 @@ class Chains:
         """Return the commands by which a person takes a forward's rules away."""
         return [
             f"{self._commands.command} -t {hook.table} -D {hook.chain} {rule}"
-            for hook, rule in rules_of(forward, self._context)
+            # Without these, what accepts lets nothing pass any more.
+            for hook, rule in rules_of(forward, self._context, TRANSLATING)
         ]
 
     def obstacles(self, forward: Forward, state: IptablesState) -> Iterator[Obstacle]:
