@@ -9,12 +9,13 @@ asks once more, and leaves to the kernel what it remembers.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 import re
 from shlex import quote
 
 from ..forward import Forward, Transport
 from ..network.neighbours import Neighbour, mac_of
+from ..network.private import PRIVATE
 from ..probe.probe import Probe
 from ..routing.questions import MARK
 from ..rules.base import Problem
@@ -27,20 +28,6 @@ from .port_probe import Answer, add_port_probe, read_port_probe
 
 # Any internet client: a network for documentation, where no one is.
 _CLIENT = IPv4Address("192.0.2.1")
-# Clients from there may come by another interface than the LAN's, such as a VPN's.
-_PRIVATE = tuple(
-    map(
-        IPv4Network,
-        (
-            "10.0.0.0/8",
-            "100.64.0.0/10",
-            "127.0.0.0/8",
-            "169.254.0.0/16",
-            "172.16.0.0/12",
-            "192.168.0.0/16",
-        ),
-    )
-)
 _NUMBER = re.compile(r"[0-9]{1,12}")
 _COUNTS = "/proc/sys/net/netfilter/nf_conntrack_"
 # As the kernel words it: EXDEV. 6.18 says EINVAL.
@@ -93,7 +80,7 @@ def internet_client(forward: Forward) -> IPv4Address | None:
     if not forward.sources:
         return _CLIENT
     for network in forward.sources:
-        if not any(network.overlaps(private) for private in _PRIVATE):
+        if not any(network.overlaps(private) for private in PRIVATE):
             return network.network_address
     return None
 

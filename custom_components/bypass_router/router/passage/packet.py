@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from ..forward import Forward, Transport
+from ..network.private import PRIVATE
 from ..rules.base import RouterContext
 
 type Interval = tuple[int, int]
@@ -19,14 +20,10 @@ type Interval = tuple[int, int]
 ALL = (0, 2**32 - 1)
 _PORTS = ((1, 65535),)
 _NOT_ON_THE_INTERNET = (
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "224.0.0.0/3",
+    IPv4Network("0.0.0.0/8"),
+    *PRIVATE,
+    # To many, or to no one yet.
+    IPv4Network("224.0.0.0/3"),
 )
 
 
@@ -252,9 +249,7 @@ def address_of(address: IPv4Address) -> Interval:
     return int(address), int(address)
 
 
-INTERNET = tuple(
-    subtracted([ALL], [interval_of(IPv4Network(it)) for it in _NOT_ON_THE_INTERNET])
-)
+INTERNET = tuple(subtracted([ALL], map(interval_of, _NOT_ON_THE_INTERNET)))
 
 
 def packets_of(

@@ -10,10 +10,11 @@ from typing import Literal
 
 from ..forward import PortRange, Transport
 from ..iptables.legacy import NAMES
+from ..network.private import PRIVATE
 from ..rules.base import Phase, PlanStep, RouterContext, Tag, unreadable
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
-from .marks import PRIVATE, Marked, MarksState
+from .marks import Marked, MarksState
 from .questions import MARK
 
 CHAIN = "HA-BYPASS-ANSWER"

@@ -3,26 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
-from typing import Final
 
 from ..forward import Forward, PortRange, Transport
 from ..rules.base import Tag
 from .ways import Ways
 
-PRIVATE: Final = tuple(
-    map(
-        IPv4Network,
-        (
-            "10.0.0.0/8",
-            "100.64.0.0/10",
-            "127.0.0.0/8",
-            "169.254.0.0/16",
-            "172.16.0.0/12",
-            "192.168.0.0/16",
-        ),
-    )
-)
-"""Clients from there may come by another interface than the LAN's, such as a VPN's."""
 _DNS = PortRange(53, 53)
 
 

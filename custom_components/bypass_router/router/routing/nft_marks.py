@@ -17,11 +17,12 @@ import re
 
 from ..errors import BadOutput
 from ..forward import PortRange, Transport
+from ..network.private import PRIVATE
 from ..nftables.listing import NftTable, read_tables
 from ..rules.base import Phase, PlanStep, RouterContext, Tag, unreadable
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
-from .marks import PRIVATE, Marked, MarksState
+from .marks import Marked, MarksState
 from .questions import MARK
 
 ANSWERS_TABLE = "ip ha_bypass_answers"
