@@ -8,7 +8,8 @@ that was made last. Our own nft table stands before all of that.
 from collections.abc import Mapping
 import re
 
-from ..iptables.variants import VARIANTS, add_nat_looks, incompatible
+from ..iptables.variants import VARIANTS, add_nat_looks
+from ..rules.base import incompatible
 from ..ssh.script import Result, Script
 
 _TAKES = re.compile(r"^-A (?!HA-BYPASS).* -j (?:DNAT|REDIRECT)\b", re.MULTILINE)

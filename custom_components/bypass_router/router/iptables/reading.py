@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from ..errors import BadOutput
 from ..nftables.foreign_tables import has_native_rules
-from ..rules.base import RouterContext, unreadable
+from ..rules.base import RouterContext, incompatible, unreadable
 from ..ssh.script import Result, Script
 from .commands import Commands
 from .created_chains import LISTING, Traces
@@ -19,7 +19,6 @@ from .rule import Rule
 from .rules import ADMITTING, FWD, MANGLE, PRE, Hook
 from .state import Entrance, Gate, IptablesState, entrance_of, listed_rules, tag_of
 from .table import Jump, Table, read_table
-from .variants import incompatible
 
 _KEPT = 8
 

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 import re
 
 from ..errors import BadOutput, FirewallFailed, FirewallMissing, FirewallTooOld
+from ..rules.base import incompatible
 from ..ssh.script import Result, Script
 from .legacy import NAMES
 
 VARIANTS = ("legacy", "nft")
 """What the name of a variant's own command ends in."""
-# How iptables says that it can't show the rules of a chain, which it may change
-# all the same.
-_INCOMPATIBLE = ("is incompatible, use 'nft' tool", "Parsing nftables rule failed")
-
 # Its `iptables-restore` is the first that waits for another program.
 _LEAST = "1.6.2"
 _IPTABLES = re.compile(
@@ -162,12 +159,3 @@ def _holds_ours(sections: Mapping[str, Result], name: str) -> bool:
 def _name_of(iptables: Iptables) -> str:
     """Return what a variant's sections are called."""
     return "legacy" if iptables.variant == "legacy" else "nft"
-
-
-def incompatible(result: Result) -> bool:
-    """Return whether iptables may read the chain, and can't show its rules.
-
-    So it is when a native nft rule stands in the chain, or one beyond what
-    iptables can parse at all.
-    """
-    return any(words in result.output for words in _INCOMPATIBLE)

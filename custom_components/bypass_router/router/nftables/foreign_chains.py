@@ -21,7 +21,15 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from ..forward import Forward
-from ..rules.base import Phase, PlanStep, Problem, RouterContext, Tag, unreadable
+from ..rules.base import (
+    Phase,
+    PlanStep,
+    Problem,
+    RouterContext,
+    Tag,
+    incompatible,
+    unreadable,
+)
 from ..rules.obstacles import Obstacle
 from ..ssh.script import MEMORY, TIME, Result, Script
 from ..ssh.sudo import as_root
@@ -38,7 +46,6 @@ from .takers import Priorities, Taker, takers_in
 _MADE_BY_IPTABLES = frozenset({"filter", "mangle", "nat", "raw", "security"})
 # Where iptables prints its filter table, in the variant that makes tables of nft.
 _OF_IPTABLES = ("filter", "filter.nf")
-_UNREADABLE = ("is incompatible, use 'nft' tool", "Parsing nftables rule failed")
 
 type ChainName = tuple[str, str]
 """Family and table, and chain."""
@@ -137,9 +144,7 @@ class ForeignChains:
         printed = (sections.get(label) for label in _OF_IPTABLES)
         names = _MADE_BY_IPTABLES
         if has_native_rules(sections["nft.ruleset"].output, "filter") or any(
-            result and words in result.output
-            for result in printed
-            for words in _UNREADABLE
+            result and incompatible(result) for result in printed
         ):
             names -= {"filter"}
         return frozenset(f"ip {name}" for name in names)

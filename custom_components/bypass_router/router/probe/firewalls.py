@@ -17,7 +17,6 @@ from ..iptables.legacy import is_absent
 from ..iptables.variants import (
     Iptables,
     add_variants,
-    incompatible,
     is_older,
     read_variants,
     read_version,
@@ -26,7 +25,7 @@ from ..nftables.elements import TABLE
 from ..nftables.table import check_lines
 from ..routing.nft_marks import LISTING
 from ..routing.shared import commands
-from ..rules.base import RouterContext
+from ..rules.base import RouterContext, incompatible
 from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO, asking, refused_by_sudo, refused_of
 

@@ -15,6 +15,9 @@ from .obstacles import Obstacle
 
 # In the words of iptables, and of nft.
 _NOT_ROOT = re.compile("you must be root|Operation not permitted")
+# How iptables says that it can't show the rules of a chain, which it may change
+# all the same.
+_INCOMPATIBLE = ("is incompatible, use 'nft' tool", "Parsing nftables rule failed")
 _TAG = re.compile(r"bypass_router:([0-9a-z]{1,32}):([0-9A-Za-z]{1,64})")
 
 
@@ -224,3 +227,12 @@ def not_changed(command: str, result: Result) -> FirewallFailed | NotPrivileged:
         return NotPrivileged(command=command, message=result.message)
     # What follows is more than people need to know.
     return FirewallFailed(command=command.split(" -", 1)[0], message=result.message)
+
+
+def incompatible(result: Result) -> bool:
+    """Return whether iptables may read the chain, and can't show its rules.
+
+    So it is when a native nft rule stands in the chain, or one beyond what
+    iptables can parse at all.
+    """
+    return any(words in result.output for words in _INCOMPATIBLE)
