@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 import re
 
 from ..passage.chains import Chain, Chains
@@ -118,6 +118,8 @@ def read_foreign_tables(
         )
 
 
+# Two parts ask it of each listing.
+@lru_cache(4)
 def has_native_rules(text: str, name: str) -> bool:
     """Return whether a table of iptables has a rule that iptables did not write.
 
