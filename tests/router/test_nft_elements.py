@@ -20,8 +20,8 @@ from custom_components.bypass_router.router.nftables.elements import (
     elements_of,
     forward_of_elements,
     read_element,
-    table_lines,
 )
+from custom_components.bypass_router.router.nftables.own_table import table_lines
 from custom_components.bypass_router.router.nftables.table import (
     Nftables,
     NftState,

@@ -22,12 +22,11 @@ The table stands at `dstnat - 5`: before a proxy's catch-all, whatever the order
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 import re
 
 from ..forward import Forward, PortRange, Protocol, Transport, normal_sources
-from ..rules.base import RouterContext, Tag
+from ..rules.base import Tag
 
 TABLE = "ip ha_bypass"
 _KEPT = 8192
@@ -103,13 +102,13 @@ type Element = Translation | Source
 
 _FLOW = "inet_proto . inet_service"
 _VALUE = "ipv4_addr . inet_service"
-_INTERVAL = " flags interval;"
+INTERVAL = " flags interval;"
 MAPS = {
     "translated": f"type {_FLOW} : {_VALUE};",
-    "same_tcp": f"type inet_service : ipv4_addr;{_INTERVAL}",
-    "same_udp": f"type inet_service : ipv4_addr;{_INTERVAL}",
-    "translated_from": f"type ipv4_addr . {_FLOW} : {_VALUE};{_INTERVAL}",
-    "same_from": f"type ipv4_addr . {_FLOW} : ipv4_addr;{_INTERVAL}",
+    "same_tcp": f"type inet_service : ipv4_addr;{INTERVAL}",
+    "same_udp": f"type inet_service : ipv4_addr;{INTERVAL}",
+    "translated_from": f"type ipv4_addr . {_FLOW} : {_VALUE};{INTERVAL}",
+    "same_from": f"type ipv4_addr . {_FLOW} : ipv4_addr;{INTERVAL}",
 }
 SETS = ("rewritten_tcp", "rewritten_udp", "kept_tcp", "kept_udp")
 PLACES = (*MAPS, *SETS)
@@ -249,64 +248,3 @@ def add_line(tag: Tag, element: Element, *, taken: bool = False) -> str:
 def delete_line(element: Element) -> str:
     """Return the line that takes an element away."""
     return f"delete element {TABLE} {element.place} {{ {element.key} }}"
-
-
-CHAINS = {"pre": ("prerouting", "dstnat - 5"), "post": ("postrouting", "srcnat - 5")}
-
-
-@lru_cache(16)
-def rules_of_table(context: RouterContext) -> dict[str, list[tuple[str, str]]]:
-    """Return the rules of each chain of the table, and each rule's comment.
-
-    The comment tells by a digest which rule this is, since versions of nft print one
-    rule in different words.
-    """
-    router, lan = context.address.ip, context.address.network
-    both = f"ip daddr {router} meta l4proto {{ tcp, udp }} dnat ip to"
-    key = "meta l4proto . th dport"
-    pre = [
-        f"{both} {key} map @translated",
-        f"ip daddr {router} dnat to tcp dport map @same_tcp",
-        f"ip daddr {router} dnat to udp dport map @same_udp",
-        f"{both} ip saddr . {key} map @translated_from",
-        f"{both} ip saddr . {key} map @same_from",
-    ]
-    post = []
-    for transport in ("tcp", "udp"):
-        flow = (
-            f"ct status dnat ct original ip daddr {router} meta l4proto {transport}"
-            " ct original proto-dst"
-        )
-        post += [
-            f"{flow} @rewritten_{transport} snat to {router}",
-            f"{flow} @kept_{transport} ip saddr {lan} snat to {router}",
-            f"{flow} @kept_{transport} snat to ip saddr",
-        ]
-    return {
-        chain: [
-            (rule, f"ha_bypass:{sha256(rule.encode()).hexdigest()[:16]}")
-            for rule in rules
-        ]
-        for chain, rules in (("pre", pre), ("post", post))
-    }
-
-
-def table_lines(context: RouterContext) -> list[str]:
-    """Return the lines that make the table, without a forward."""
-    lines = [f"add table {TABLE}"]
-    lines += [
-        f"add map {TABLE} {name} {{ {what} counter; }}" for name, what in MAPS.items()
-    ]
-    lines += [
-        f"add set {TABLE} {name} {{ type inet_service;{_INTERVAL} }}" for name in SETS
-    ]
-    for chain, (hook, priority) in CHAINS.items():
-        lines.append(
-            f"add chain {TABLE} {chain}"
-            f" {{ type nat hook {hook} priority {priority}; policy accept; }}"
-        )
-        lines += [
-            f'add rule {TABLE} {chain} {rule} comment "{comment}"'
-            for rule, comment in rules_of_table(context)[chain]
-        ]
-    return lines

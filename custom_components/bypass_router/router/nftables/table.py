@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from ..errors import BadOutput
 from ..forward import Forward
 from ..rules.base import (
     Claim,
@@ -15,13 +14,11 @@ from ..rules.base import (
     Problem,
     RouterContext,
     Tag,
-    unreadable,
 )
 from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .elements import (
-    CHAINS,
     MAPS,
     PLACES,
     TABLE,
@@ -33,10 +30,9 @@ from .elements import (
     forward_of_elements,
     read_count,
     read_element,
-    rules_of_table,
-    table_lines,
 )
 from .listing import NftTable, read_tables
+from .own_table import CHAINS, read_own_table, rules_of_table, table_lines
 
 _PRIORITIES = {"dstnat - 5": "-105", "srcnat - 5": "95"}
 
@@ -81,21 +77,16 @@ class Nftables:
         Raises FirewallFailed, NotPrivileged and BadOutput.
         """
         result = sections["nft.table"]
-        if not result.ok:
-            if "No such file or directory" in result.output:
-                return NftState()
-            raise unreadable("nft list table", result)
-        tables = read_tables(result.output)
-        if len(tables) != 1 or f"{tables[0].family} {tables[0].name}" != TABLE:
-            raise BadOutput(output=result.message)
+        if (table := read_own_table(TABLE, result)) is None:
+            return NftState()
         found = [
             read_element(place, text)
             for place in PLACES
-            for text in tables[0].sets.get(place, ())
+            for text in table.sets.get(place, ())
         ]
         return NftState(
             present=True,
-            sound=self._is_sound(tables[0]),
+            sound=self._is_sound(table),
             elements=tuple(filter(None, found)),
             strangers=None in found,
         )

@@ -12,14 +12,13 @@ the mark as well.
 
 from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from functools import lru_cache
-from hashlib import sha256
 import re
 
-from ..errors import BadOutput
 from ..forward import PortRange, Transport
 from ..network.private import PRIVATE
-from ..nftables.listing import NftTable, read_tables
-from ..rules.base import Phase, PlanStep, RouterContext, Tag, unreadable
+from ..nftables.listing import NftTable
+from ..nftables.own_table import read_own_table, with_digests
+from ..rules.base import Phase, PlanStep, RouterContext, Tag
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .marks import Marked, MarksState
@@ -54,19 +53,14 @@ class NftMarks:
     def read(self, sections: Mapping[str, Result]) -> MarksState:
         """Return what it printed. Raises FirewallFailed, NotPrivileged, BadOutput."""
         result = sections["answers.table"]
-        if not result.ok:
-            if "No such file or directory" in result.output:
-                return MarksState()
-            raise unreadable(LISTING, result)
-        tables = read_tables(result.output)
-        if len(tables) != 1 or f"{tables[0].family} {tables[0].name}" != ANSWERS_TABLE:
-            raise BadOutput(output=result.message)
+        if (table := read_own_table(ANSWERS_TABLE, result)) is None:
+            return MarksState()
         found = [
-            _read(name, text) for name in _SETS for text in tables[0].sets.get(name, ())
+            _read(name, text) for name in _SETS for text in table.sets.get(name, ())
         ]
         return MarksState(
             present=True,
-            sound=self._is_sound(tables[0]),
+            sound=self._is_sound(table),
             marked=frozenset(filter(None, found)),
         )
 
@@ -141,10 +135,7 @@ def _read(place: str, text: str) -> Marked | None:
 @lru_cache(16)
 def _rules_of(context: RouterContext) -> list[tuple[str, str]]:
     """Return the chain's rules, each with the comment that tells it by a digest."""
-    rules = list(_rules(context))
-    return [
-        (rule, f"ha_bypass:{sha256(rule.encode()).hexdigest()[:16]}") for rule in rules
-    ]
+    return with_digests(_rules(context))
 
 
 def _rules(context: RouterContext) -> Iterator[str]:
