@@ -7,7 +7,7 @@ from typing import Any
 from .bridge import Bridge
 from .errors import FirewallNotThere, NotPrivileged
 from .iptables.chains import Chains
-from .iptables.commands import Variant
+from .iptables.commands import Commands, Variant
 from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
 from .iptables.variants import Iptables
 from .nftables.foreign_chains import ForeignChains
@@ -111,12 +111,9 @@ def _marks(context: RouterContext, tools: Tools) -> Marks | None:
     if tools.nft and tools.nft_marks:
         return NftMarks(context, sudo=tools.sudo)
     if tools.iptables and tools.mangle:
-        return IptablesMarks(
-            context,
-            sudo=tools.sudo,
-            command=tools.iptables.command,
-            variant=_variant(tools.iptables),
-        )
+        found = tools.iptables
+        commands = Commands(found.command, _variant(found), tools.sudo)
+        return IptablesMarks(context, commands)
     return None
 
 

@@ -168,7 +168,7 @@ def claims_of(tag: Tag, rule: Rule, context: RouterContext) -> Iterator[Claim]:
     with suppress(ValueError):
         match rule.value("-p"):
             case "tcp" | "udp" as transport:
-                yield Claim(tag, transport, _read_ports(rule.value("--dport")))
+                yield Claim(tag, transport, read_ports(rule.value("--dport")))
 
 
 @lru_cache(_KEPT)
@@ -200,7 +200,7 @@ def _guess(
             case other:
                 raise ValueError(f"a forward of {other}")
         sources.add(rule.value("-s") or "0.0.0.0/0")
-        external = _read_ports(rule.value("--dport"))
+        external = read_ports(rule.value("--dport"))
         told.add((external, *_read_destination(rule, external)))
     if len(told) != 1:
         raise ValueError("no DNAT rule, or two that differ")
@@ -218,7 +218,7 @@ def _guess(
     )
 
 
-def _read_ports(text: str | None) -> PortRange:
+def read_ports(text: str | None) -> PortRange:
     """Read a range as iptables writes it."""
     if not (found := _PORTS.fullmatch(text or "")):
         raise ValueError(f"no ports: {text}")

@@ -1,6 +1,6 @@
 """What is marked of a forward, wherever that is done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
@@ -37,6 +37,11 @@ class MarksState:
     marked: frozenset[Marked] = field(default=frozenset())
     entrances: int = 0
     """How often a chain of the kernel's enters ours, where it has to."""
+
+
+def in_order(marked: Iterable[Marked]) -> list[Marked]:
+    """Return what is marked in an order that is always the same."""
+    return sorted(marked, key=lambda it: (it.place, it.ports.first))
 
 
 def marked_of(

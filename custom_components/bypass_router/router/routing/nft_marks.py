@@ -21,7 +21,7 @@ from ..nftables.own_table import read_own_table, with_digests
 from ..rules.base import Phase, PlanStep, RouterContext, Tag
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
-from .marks import Marked, MarksState
+from .marks import Marked, MarksState, in_order
 from .questions import MARK
 
 ANSWERS_TABLE = "ip ha_bypass_answers"
@@ -94,8 +94,8 @@ class NftMarks:
             lines += table_lines(self._context)
             ours, wanted, losses = frozenset(), wanted | others, frozenset()
         # What is of the same ports goes before they are given anew.
-        lines += [_line("delete", it) for it in _sorted(losses)]
-        lines += [_line("add", it) for it in _sorted(wanted - ours)]
+        lines += [_line("delete", it) for it in in_order(losses)]
+        lines += [_line("add", it) for it in in_order(wanted - ours)]
         return [PlanStep(Phase.ALLOW, command, tuple(lines))] if lines else []
 
     def looks(self, *, heard: bool) -> list[str]:
@@ -104,12 +104,7 @@ class NftMarks:
 
     def rules(self, wanted: Collection[Marked]) -> list[str]:
         """Return the elements, for people to read."""
-        return [f"nft {_line('add', it)}" for it in _sorted(wanted)]
-
-
-def _sorted(marked: Collection[Marked]) -> list[Marked]:
-    """Return them in an order that is always the same."""
-    return sorted(marked, key=lambda it: (it.place, it.ports.first))
+        return [f"nft {_line('add', it)}" for it in in_order(wanted)]
 
 
 def _line(verb: str, marked: Marked) -> str:
