@@ -24,8 +24,6 @@ from ..ssh.sudo import as_root
 # anyone translates for us.
 _TRACKING = -200
 _TRANSLATING = -105
-_NAMED: Final[Mapping[str, int]] = {"raw": -300, "mangle": -150, "dstnat": -100}
-_PRIORITY = re.compile(r"(raw|mangle|dstnat|-?[0-9]{1,9})(?: ([+-]) ([0-9]{1,9}))?")
 _TABLES: Final[Mapping[str, int]] = {"raw": -300, "mangle": -150}
 # What a rule says beside what it matches, and lets the packet go on.
 _ASIDE = re.compile(r"counter(?: packets [0-9]+ bytes [0-9]+)?(?: |$)")
@@ -130,7 +128,8 @@ def _in_nft(chain: NftChain, packets: _Packets) -> Iterator[Obstacle]:
         # Its devices are not among what is read: only a rule that names ours is sure.
         priority = -(2**31)
     elif family in ("ip", "inet") and base.hook == "prerouting":
-        priority = _priority(base.priority)
+        # One that makes no sense is taken for a late one.
+        priority = base.number or 0
     else:
         return
     if priority >= _TRANSLATING:
@@ -212,17 +211,6 @@ def _does(rule: Rule, packets: _Packets) -> str:
         ):
             return ""
     return verdict
-
-
-def _priority(text: str) -> int:
-    """Return a chain's priority; one that makes no sense is a late one."""
-    if not (found := _PRIORITY.fullmatch(text)):
-        return 0
-    name, sign, more = found.groups()
-    number = _NAMED.get(name)
-    return (int(name) if number is None else number) + int(
-        f"{sign}{more}" if sign else 0
-    )
 
 
 def _obstacle(verdict: str, chain: str, rule: str) -> Obstacle:

@@ -23,6 +23,8 @@ _BASE = re.compile(
     r"type (\S+) hook (\S+) (?:devices? .*? )?"
     r"priority ([^; ]+(?: [+-] [0-9]+)?);(?: policy (\w+);)?"
 )
+_PRIORITY = re.compile(r"(-?[0-9]{1,10}|[a-z]+)(?: ([+-]) ([0-9]{1,10}))?")
+_NAMED = {"raw": -300, "mangle": -150, "dstnat": -100, "srcnat": 100}
 # Names that need no quotes; those of all others are left out.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,127}")
 _ELEMENTS = "elements = {"
@@ -49,6 +51,15 @@ class Base:
     hook: str
     priority: str
     policy: str
+
+    @property
+    def number(self) -> int | None:
+        """The priority as a number, the lowest first; None for what is none."""
+        if not (found := _PRIORITY.fullmatch(self.priority)):
+            return None
+        name, sign, more = found.groups()
+        number = _NAMED.get(name, 0) if name.isalpha() else int(name)
+        return number + int(f"{sign}{more}" if sign else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,6 @@ _PROBLEMS = {
     ("nat", "prerouting"): Problem.SHADOWED,
     ("nat", "postrouting"): Problem.SHADOWED,
 }
-_PRIORITY = re.compile(r"(-?[0-9]{1,10}|[a-z]+)(?: ([+-]) ([0-9]{1,10}))?")
-_NAMED = {"raw": -300, "mangle": -150, "dstnat": -100, "srcnat": 100}
 
 type Priorities = tuple[int, int]
 """Up to which ones the kernel may translate before us, at either hook."""
@@ -74,16 +72,8 @@ def _taker(
 def _enters_first(base: Base, before: Priorities) -> bool:
     """Return whether the kernel may enter a chain before it translates for us."""
     at = before[base.hook != "prerouting"]
-    return base.type != "nat" or _priority(base.priority) <= at
-
-
-def _priority(text: str) -> int:
-    """Return a chain's priority as a number; one that makes no sense comes first."""
-    if not (found := _PRIORITY.fullmatch(text)):
-        return -(2**31)
-    name, sign, more = found.groups()
-    number = _NAMED.get(name, 0) if name.isalpha() else int(name)
-    return number + int(f"{sign}{more}" if sign else 0)
+    # One that makes no sense may come first.
+    return base.type != "nat" or base.number is None or base.number <= at
 
 
 def _leads(rule: NftRule, taking: re.Pattern[str], leading: Collection[str]) -> bool:
