@@ -144,9 +144,9 @@ class Chains:
             return here == wanted or not (here or hook in state.needed)
         transports: set[Transport] = set()
         for transport, rule in admitting_rules(forward, context, hook).items():
-            if rule not in here and hook is FWD and here:
-                rule = earlier_form(rule, transport)  # noqa: PLW2901
-            if here.pop(rule, 0) == 1:
+            is_earlier = rule not in here and hook is FWD and here
+            found_as = earlier_form(rule, transport) if is_earlier else rule
+            if here.pop(found_as, 0) == 1:
                 transports.add(transport)
         return not here and state.gates[hook].places.transports(forward) <= transports
 

@@ -11,8 +11,13 @@ from ..passage.chains import Action, Branch, ChainRule
 from ..passage.packet import Condition, Interval, Key
 from .rule import Option, Rule
 
-_ALL_BITS = 2**32 - 1
+_BITS = 32
+"""Of an address."""
+_ALL_BITS = 2**_BITS - 1
 _LAST_PORT = 65535
+_MOST_DIGITS = len(str(_LAST_PORT))
+# An option, and the one word behind it.
+_NAMED_ALONE = 2
 # More than any rule has that is meant for a packet to meet.
 _MOST_OPTIONS = 60
 _NUMBERS = {"6": "tcp", "17": "udp", "1": "icmp"}
@@ -63,7 +68,7 @@ def chain_rule(rule: Rule, chain: str, chains: Collection[str]) -> ChainRule:
             conditions.append(option)
         # What stands behind a target is the target's own.
     text = f"-A {chain} {rule}"
-    several = len(targets) > 1 or any(len(target) != 2 for target in targets)  # noqa: PLR2004
+    several = len(targets) > 1 or any(len(target) != _NAMED_ALONE for target in targets)
     if several or len(conditions) > _MOST_OPTIONS:
         # A name that looks like options, most likely; it may mean anything.
         takes = "TPROXY" in rule.tokens
@@ -225,7 +230,9 @@ def _ports(text: str) -> tuple[Interval, ...]:
     for part in text.split(","):
         first, is_range, last = part.partition(":")
         bounds = (first or "0", (last or str(_LAST_PORT)) if is_range else first)
-        if not all(it.isascii() and it.isdigit() and len(it) <= 5 for it in bounds):  # noqa: PLR2004
+        if not all(
+            it.isascii() and it.isdigit() and len(it) <= _MOST_DIGITS for it in bounds
+        ):
             return ()
         found.append((int(bounds[0]), int(bounds[1])))
     return tuple(found)
@@ -245,8 +252,8 @@ def _network(text: str) -> Interval | None:
         if "." in mask:
             hosts = int(IPv4Address(mask)) ^ _ALL_BITS
         else:
-            length = int(mask or "32") if mask.isascii() else -1
-            hosts = (1 << (32 - length)) - 1 if 0 <= length <= 32 else -1  # noqa: PLR2004
+            length = int(mask or _BITS) if mask.isascii() else -1
+            hosts = (1 << (_BITS - length)) - 1 if 0 <= length <= _BITS else -1
     except AddressValueError, ValueError:
         return None
     if hosts < 0 or hosts & (hosts + 1):
