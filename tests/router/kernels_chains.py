@@ -20,7 +20,7 @@ from custom_components.bypass_router.router.passage.packet import (
     Match,
     Packet,
 )
-from custom_components.bypass_router.router.passage.walk import Spot
+from custom_components.bypass_router.router.passage.spot import Spot
 
 from .random_chains import (
     BY,

@@ -24,7 +24,7 @@ from custom_components.bypass_router.router.passage.packet import (
     Match,
     Packet,
 )
-from custom_components.bypass_router.router.passage.walk import Spot
+from custom_components.bypass_router.router.passage.spot import Spot
 
 NAMES: Final = ("base", "DOCKER", "one", "two")
 """A chain leads to later ones only. The second one's program writes it anew."""

@@ -12,7 +12,8 @@ from custom_components.bypass_router.router.passage.packet import (
     Match,
     packets_of,
 )
-from custom_components.bypass_router.router.passage.walk import passage, spots_of
+from custom_components.bypass_router.router.passage.spot import spots_of
+from custom_components.bypass_router.router.passage.walk import passage
 from custom_components.bypass_router.router.rules.base import RouterContext
 
 from .client import WEB

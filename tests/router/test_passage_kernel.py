@@ -11,11 +11,8 @@ import pytest
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.passage.chains import Chain, Chains
 from custom_components.bypass_router.router.passage.packet import packets_of
-from custom_components.bypass_router.router.passage.walk import (
-    Passage,
-    passage,
-    spots_of,
-)
+from custom_components.bypass_router.router.passage.spot import Passage, spots_of
+from custom_components.bypass_router.router.passage.walk import passage
 from custom_components.bypass_router.router.rules.base import RouterContext
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab

@@ -7,7 +7,7 @@ from functools import lru_cache
 from ..forward import Forward, Transport
 from ..passage.chains import Action, Branch, Chain, ChainRule
 from ..passage.packet import Packet, interval_of, packets_of
-from ..passage.walk import Passage, Refused, Spot
+from ..passage.spot import Passage, Refused, Spot
 from ..passage.walks import Walks
 from ..rules.base import RouterContext
 from ..rules.obstacles import Hindrance, Obstacle

@@ -15,7 +15,7 @@ from typing import Protocol
 from ..errors import printable
 from ..forward import Forward, Transport
 from ..passage.packet import Packet
-from ..passage.walk import Passage, Spot, spots_of
+from ..passage.spot import Passage, Spot, spots_of
 from ..rules.obstacles import Hindrance, Obstacle
 from .rule import Rule
 from .rules import NUMBERS, Hook, ports_text

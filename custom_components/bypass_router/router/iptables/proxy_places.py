@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ..forward import Forward, Transport
 from ..passage.packet import Packet
-from ..passage.walk import Passage
+from ..passage.spot import Passage
 from ..passage.walks import Walks
 from ..rules.base import RouterContext
 from ..rules.obstacles import Hindrance, Obstacle

@@ -9,7 +9,8 @@ from ..errors import printable
 from ..forward import Forward, Protocol, Transport
 from ..passage.chains import Action, Branch, ChainRule
 from ..passage.packet import Packet, interval_of, packets_of, subtracted
-from ..passage.walk import Passage, Refused, Spot, passage, spots_of
+from ..passage.spot import Passage, Refused, Spot, spots_of
+from ..passage.walk import passage
 from ..rules.base import RouterContext
 from ..rules.obstacles import Hindrance, Obstacle
 from .accepts import Accept, Admitted

@@ -4,8 +4,7 @@ A packet that would be dropped for no reason of its own is to be accepted right 
 that: behind all that decides by who asks, and all that does something else than decide.
 So each chain is walked as the kernel does it, with three answers for each condition:
 true, false, and maybe. What may be true stays in front. The first that surely drops is
-the catch-all: a rule, or the policy. From there a place moves up over what only logs
-the refusal, and from a chain that does nothing but refuse to the jump that leads there.
+the catch-all: a rule, or the policy. `spot` finds the place from there.
 
 No accept belongs before a drop that follows accepts for some clients, or for so many at
 a time: that would let in whom a list or a limit keeps out. Nor before one that is about
@@ -13,65 +12,12 @@ just this target or port, or where a program decides. Whoever lets a packet pass
 sure needs nothing of ours.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from enum import Enum, auto
-from ipaddress import IPv4Address
-import re
 
 from ..rules.obstacles import Hindrance
 from .chains import Action, Branch, ChainRule, Chains
 from .packet import Match, Packet
-
-# Their programs put back whatever differs from what they wrote.
-_REWRITTEN = re.compile(
-    "PVEFW-|cali-|KUBE-|DOCKER(?!-USER)|ts-|nm-sh-|LIBVIRT_|NETAVARK|CNI-|FLANNEL"
-    # Chains that stand in a rule, and have no name.
-    r"|\{"
-)
-
-# The kernel goes no deeper than sixteen chains, or about so, and a table that leads
-# through more rules than these is made to mislead.
-_DEEPEST = 40
-_MOST_STEPS = 50_000
-
-_ANYONE = tuple(
-    (int(IPv4Address(first)), int(IPv4Address(last)))
-    for first, last in (
-        ("1.0.0.0", "126.255.255.255"),
-        ("128.0.0.0", "223.255.255.255"),
-    )
-)
-"""The addresses that a client may have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """Where a rule of ours is to stand: behind so many rules of others.
-
-    At `first`; anywhere up to `last` does as well.
-    """
-
-    chain: str
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Why there is no place: a rule that decides."""
-
-    kind: Hindrance
-    chain: str
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """What is to be done so that packets pass one chain of the kernel's."""
-
-    spot: Spot | None = None
-    refused: Refused | None = None
+from .spot import DEEPEST, Passage, Refused, Spot, SpotFinder, Step, Steps
 
 
 class _Exit(Enum):
@@ -84,46 +30,33 @@ class _Exit(Enum):
     """It is dropped, but some have left a chain before, and go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """Where a packet is: at a rule of a chain."""
-
-    chain: str
-    index: int
-    singled_out: bool = False
-    """Whether the rule, or one that led here, is about just this target."""
-    decides: bool = False
-    """Whether the rule does something else with some packets, as a map may."""
-    names_clients: bool = False
-    """Whether it is for some addresses of clients, and not for others."""
-
-
 def passage(base: str, chains: Chains, packet: Packet) -> Passage:
     """Return what is to be done for a packet in the chain `base`."""
-    return _Walk(chains, packet).run(base)
+    return _Walk(base, chains, packet).run()
 
 
 class _Walk:
     """One packet's way from the chain that the kernel enters."""
 
-    def __init__(self, chains: Chains, packet: Packet) -> None:
+    def __init__(self, base: str, chains: Chains, packet: Packet) -> None:
         """Begin."""
         self._chains = chains
         self._packet = packet
-        self._base = ""
-        self._end = ""
+        self._base = base
+        self._end = base
         """The chain at whose end the kernel's policy decides."""
-        self._to_end: tuple[_Step, ...] = ()
+        self._to_end: tuple[Step, ...] = ()
         """The steps that lead there."""
         self._lets_in: tuple[str, ChainRule] | None = None
         """A rule by which some clients have been accepted before."""
         self._refused: Refused | None = None
         self._spot: Spot | None = None
-        self._steps = 0
+        self._steps = Steps()
+        self._spots = SpotFinder(base, chains, packet, self._steps)
 
-    def run(self, base: str) -> Passage:
+    def run(self) -> Passage:
         """Return what comes of it."""
-        self._base = self._end = base
+        base = self._base
         if base in self._chains and self._chain(base, ()) is _Exit.RETURNED:
             self._at_policy()
         return Passage(self._spot, self._refused)
@@ -136,14 +69,14 @@ class _Walk:
             self._refuse(Hindrance.ALLOW_LIST, *self._lets_in)
             return
         end = len(self._chains[self._end].rules)
-        self._place((*self._to_end, _Step(self._end, end)))
+        self._place((*self._to_end, Step(self._end, end)))
 
     def _refuse(self, kind: Hindrance, chain: str, rule: ChainRule) -> None:
         """Take note of a rule that is in the way."""
         self._refused = self._refused or Refused(kind, chain, rule.text)
 
     def _chain(
-        self, name: str, way: tuple[_Step, ...], let_go: ChainRule | None = None
+        self, name: str, way: tuple[Step, ...], let_go: ChainRule | None = None
     ) -> _Exit:
         """Walk a chain, to which these steps led, past a rule that let some go on."""
         chain = self._chains.get(name)
@@ -152,8 +85,7 @@ class _Walk:
             return _Exit.RETURNED
         left: ChainRule | None = None
         for index, rule in enumerate(chain.rules):
-            self._steps += 1
-            if self._steps > _MOST_STEPS or len(way) > _DEEPEST:
+            if not self._steps.more() or len(way) > DEEPEST:
                 self._refuse(Hindrance.DENIED, name, rule)
                 return _Exit.OVER
             spared: ChainRule | None = None
@@ -173,7 +105,7 @@ class _Walk:
                     step.singled_out for step in way
                 )
                 named = branch.names_clients(self._packet)
-                here = (*way, _Step(name, index, singled_out, decides, named))
+                here = (*way, Step(name, index, singled_out, decides, named))
                 found = self._surely(rule, branch, here, spared or left or let_go)
                 if found is _Exit.REFUSED and left and not spared:
                     return _Exit.RETURNED
@@ -208,7 +140,7 @@ class _Walk:
         """Return whether some clients may be accepted in a chain."""
         if name in seen or name not in self._chains:
             return False
-        if depth > _DEEPEST:
+        if depth > DEEPEST:
             return True
         seen.add(name)
         for rule in self._chains[name].rules:
@@ -231,7 +163,7 @@ class _Walk:
         self,
         rule: ChainRule,
         branch: Branch,
-        way: tuple[_Step, ...],
+        way: tuple[Step, ...],
         let_go: ChainRule | None,
     ) -> _Exit | None:
         """Return how the packet leaves the chain by this rule, if it does."""
@@ -256,7 +188,7 @@ class _Walk:
         return _Exit.RETURNED if action is Action.RETURN else _Exit.OVER
 
     def _dropped(
-        self, rule: ChainRule, way: tuple[_Step, ...], let_go: ChainRule | None
+        self, rule: ChainRule, way: tuple[Step, ...], let_go: ChainRule | None
     ) -> _Exit:
         """Take note of a catch-all, or of what only looks like one."""
         name = way[-1].chain
@@ -276,126 +208,19 @@ class _Walk:
             self._place(way)
         return _Exit.OVER
 
-    def _unlisted(self, way: tuple[_Step, ...]) -> _Step | None:
+    def _unlisted(self, way: tuple[Step, ...]) -> Step | None:
         """Return the step by which all who are not on a list are dropped."""
         for step in reversed(way):
             if step.names_clients:
                 return step
-            rules = self._chains[step.chain].rules
-            if not all(self._is_idle(it) or self._refuses(it) for it in rules):
+            if not self._spots.only_refuse(self._chains[step.chain].rules):
                 return None
         return None
 
-    def _place(self, way: tuple[_Step, ...]) -> None:
+    def _place(self, way: tuple[Step, ...]) -> None:
         """Take note of the place before a catch-all."""
-        *before, at = way
-        spot = self._raised(at.chain, at.index)
-        while before:
-            *_, led = before
-            to_leave = _REWRITTEN.match(spot.chain) or self._is_shared(spot.chain)
-            rules = self._chains[spot.chain].rules[: spot.first]
-            only_refuses = not led.decides and all(
-                self._is_idle(rule) or self._refuses(rule) for rule in rules
-            )
-            if not (to_leave or only_refuses):
-                break
-            if led.decides or not (only_refuses or self._lets_all_go(rules)):
-                rule = self._chains[led.chain].rules[led.index]
-                self._refuse(Hindrance.DENIED, led.chain, rule)
-                return
-            at = before.pop()
-            spot = self._raised(at.chain, at.index)
-        self._spot = spot
-
-    def _is_shared(self, name: str) -> bool:
-        """Return whether rules that decide lead to a chain as well."""
-        waiting = [(self._base, False)]
-        seen = set(waiting)
-        while waiting:
-            at, decided = waiting.pop()
-            if at == name and decided:
-                return True
-            for branch in self._branches(at):
-                match = branch.match(self._packet)
-                step = branch.chain, decided or match is Match.MAYBE
-                if match is not Match.NO and step not in seen:
-                    seen.add(step)
-                    waiting.append(step)
-        return False
-
-    def _lets_all_go(self, rules: Iterable[ChainRule]) -> bool:
-        """Return whether rules, and those they surely lead to, decide nothing."""
-        waiting = [branch for rule in rules for branch in rule.branches]
-        seen = set()
-        while waiting:
-            branch = waiting.pop()
-            match = branch.match(self._packet)
-            if match is Match.MAYBE and branch.action is not Action.CONTINUE:
-                return False
-            if match is Match.YES and branch.chain not in seen:
-                seen.add(branch.chain)
-                waiting += self._branches(branch.chain)
-        return True
-
-    def _branches(self, name: str) -> list[Branch]:
-        """Return the branches of all rules of a chain, if it is known."""
-        chain = self._chains.get(name)
-        return [it for rule in chain.rules for it in rule.branches] if chain else []
-
-    def _raised(self, chain: str, index: int) -> Spot:
-        """Return the place before a rule, or before what only logs its refusal."""
-        first = index
-        rules = self._chains[chain].rules
-        while first and self._is_idle(rules[first - 1]):
-            first -= 1
-        return Spot(chain, first, index)
-
-    def _is_idle(self, rule: ChainRule, seen: frozenset[str] = frozenset()) -> bool:
-        """Return whether a rule only logs or counts, or leads to what does no more."""
-        if rule.only_logs:
-            return True
-        self._steps += 1
-        if self._steps > _MOST_STEPS or len(seen) > _DEEPEST:
-            return False
-        jumps = [it.chain for it in rule.branches if it.action is Action.JUMP]
-        return len(jumps) == len(rule.branches) > 0 and all(
-            name in self._chains
-            and name not in seen
-            and all(
-                self._is_idle(inner, seen | {name})
-                for inner in self._chains[name].rules
-            )
-            for name in jumps
-        )
-
-    def _refuses(self, rule: ChainRule) -> bool:
-        """Return whether a rule does nothing else, whoever asks.
-
-        The same for all packets of a forward, so that they share a place.
-        """
-        anyone = [
-            replace(self._packet, clients=_ANYONE, answer=answer)
-            for answer in (False, True)
-        ]
-        return all(
-            branch.action is Action.DROP
-            and branch.match(self._packet) is not Match.MAYBE
-            and not any(map(branch.asks_who, anyone))
-            for branch in rule.branches
-        )
-
-
-def spots_of(passages: Iterable[Passage]) -> list[Spot]:
-    """Return the places for several packets, each chain's as one where one does."""
-    found: dict[str, list[Spot]] = {}
-    for spot in filter(None, (it.spot for it in passages)):
-        spots = found.setdefault(spot.chain, [])
-        for number, other in enumerate(spots):
-            first = max(spot.first, other.first)
-            last = min(spot.last, other.last)
-            if first <= last:
-                spots[number] = replace(spot, first=first, last=last)
-                break
+        found = self._spots.before(way)
+        if isinstance(found, Spot):
+            self._spot = found
         else:
-            spots.append(spot)
-    return [spot for spots in found.values() for spot in spots]
+            self._refused = self._refused or found

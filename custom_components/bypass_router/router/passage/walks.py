@@ -11,7 +11,8 @@ from functools import cached_property
 
 from .chains import Action, Chain, Chains
 from .packet import Condition, Key, Match, Packet
-from .walk import Passage, passage
+from .spot import Passage
+from .walk import passage
 
 _OF_THE_FORWARD = {
     False: (Key.DESTINATION, Key.DESTINATION_PORT, Key.ORIGINAL_PORT),
