@@ -5,6 +5,7 @@ import socket
 from typing import Any
 import weakref
 
+from homeassistant.const import STATE_ON, STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -141,15 +142,17 @@ async def test_so_it_does_when_the_router_has_restarted(
 ) -> None:
     """It goes on sending from before the restart until the rules are back."""
     entry = await home(hass, at_home, firewall=firewall)
-    await turn(hass, "on", switch_of(hass, entry, "Voice"))
+    switch = switch_of(hass, entry, "Voice")
+    await turn(hass, "on", switch)
     at_home.bypass.stop_ssh()
     await asyncio.to_thread(at_home.bypass.reboot)
-    at_home.bypass.stop_ssh()
+    await until(lambda: hass.states.get(switch).state == STATE_UNAVAILABLE)
     # As a router with a firewall of its own does.
     at_home.bypass.run("sh", "-c", "iptables -t nat -A POSTROUTING -j MASQUERADE")
     peer = await sending(at_home)
     at_home.bypass.start_ssh()
-    await until(lambda: entry.runtime_data.data.forwards)
+    # What is promised counts from the rules on, not from the reconnection.
+    await until(lambda: hass.states.get(switch).state == STATE_ON)
     await gets_through(peer)
 
 
