@@ -44,11 +44,10 @@ FORWARDS: Final = (PLAIN, KEPT, MEASURED)
 _TRANSPORTS: Final[tuple[Transport, ...]] = ("tcp", "udp")
 _CLIENTS: Final = ("C", "B", "L")
 _LINES: Final = (b"hello", b"more than one packet " * 200)
-_PATIENCE: Final = {True: 4.0, False: 0.06}
-"""Seconds for an answer that is expected to come, and for one that is not.
-
-One that comes takes two milliseconds.
-"""
+PATIENCE: Final = 4.0
+"""Seconds for an answer that is expected to come; it takes two milliseconds."""
+HASTE: Final = 0.06
+"""Seconds for an answer that is not expected to come, at the first look."""
 
 _BY_HAND: Final = """
 table ip by_hand {
@@ -145,8 +144,18 @@ def _tables(situation: Situation) -> list[str]:
     return re.findall(r"^table (\w+ \S+)", situation.rules, re.MULTILINE)
 
 
-def measured(lab: Lab, situation: Situation, *, ours: bool) -> Seen:
-    """Let all clients ask at once, and say what came of it."""
+def measured(
+    lab: Lab, situation: Situation, *, ours: bool, unexpected: float = HASTE
+) -> Seen:
+    """Let all clients ask at once, and say what came of it.
+
+    Those who are not expected to get an answer wait for it so many seconds.
+    """
+
+    def patience(client: str, transport: str) -> float:
+        passes = situation.passes(client, transport, ours=ours)
+        return PATIENCE if passes else unexpected
+
     before = _counters(lab, situation)
     asked = [
         (client, transport, forward)
@@ -155,11 +164,12 @@ def measured(lab: Lab, situation: Situation, *, ours: bool) -> Seen:
 
     def ask(one: tuple[str, Transport, Forward]) -> str:
         client, transport, forward = one
-        return _asked(lab, situation, client, transport, forward, ours=ours)
+        return _asked(lab, client, transport, forward, patience(client, transport))
 
     with ThreadPoolExecutor(len(asked) + 1) as threads:
-        patience = _PATIENCE[situation.passes("C", "tcp", ours=ours)]
-        mss = threads.submit(_mss, lab, patience) if situation.clamped else None
+        mss = None
+        if situation.clamped:
+            mss = threads.submit(_mss, lab, patience("C", "tcp"))
         got = dict(zip(map(_named, asked), threads.map(ask, asked), strict=True))
     counted = {
         name: number - before[name]
@@ -183,8 +193,15 @@ done
 
 
 def all_rules(lab: Lab) -> list[str]:
-    """Return all rules of the router, without counters."""
-    return lab.bypass.run("sh", "-c", _ALL_RULES).stdout.splitlines()
+    """Return all rules of the router, without what the kernel counts and remembers."""
+    listed = lab.bypass.run("sh", "-c", _ALL_RULES).stdout
+    return _FILLED_BY_RULES.sub(r"\1", listed).splitlines()
+
+
+_FILLED_BY_RULES = re.compile(
+    r"(\n\t\tflags [^\n]*\bdynamic\b[^}]*?)\n\t\telements = \{[^}]*\}"
+)
+"""Elements of a set to which packets add, and which the kernel drops in its time."""
 
 
 def expected(situation: Situation) -> dict[str, bool]:
@@ -207,13 +224,7 @@ def _named(one: tuple[str, str, Forward]) -> str:
 
 
 def _asked(
-    lab: Lab,
-    situation: Situation,
-    client: str,
-    transport: Transport,
-    forward: Forward,
-    *,
-    ours: bool,
+    lab: Lab, client: str, transport: Transport, forward: Forward, patience: float
 ) -> str:
     """Exchange payload, and say how far it came."""
     source = {"C": CLIENT, "B": BANNED}.get(client, "")
@@ -223,7 +234,7 @@ def _asked(
         lab.bypass.address if lan else lab.main.wan_address,
         forward.external.first,
         lines=_LINES[: 1 + (transport == "tcp")],
-        timeout=_PATIENCE[situation.passes(client, transport, ours=ours)],
+        timeout=patience,
         source=source,
     )
     return f"{result.outcome}, seen as {result.peer_seen}"
@@ -239,7 +250,7 @@ def large(lab: Lab) -> set[str]:
             lab.main.wan_address,
             forward.external.first,
             lines=(b"large" * 4000,),
-            timeout=_PATIENCE[True],
+            timeout=PATIENCE,
         ).outcome.value
 
     with ThreadPoolExecutor(2) as threads:
@@ -254,7 +265,7 @@ def use_up(lab: Lab) -> None:
             lab.main.wan_address,
             PLAIN.external.first,
             lines=_LINES[:1],
-            timeout=_PATIENCE[False],
+            timeout=HASTE,
         )
 
 
