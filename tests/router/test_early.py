@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from custom_components.bypass_router.router.doctor.early import read_early
+from custom_components.bypass_router.router.forward import PortRange
 from custom_components.bypass_router.router.rules.obstacles import Hindrance
 from custom_components.bypass_router.router.ssh.script import Result
 
@@ -65,6 +66,11 @@ INGRESS = 'filter hook ingress device "lan" priority filter'
         (nft("ip saddr @good accept", "drop"), []),
         (nft("jump others", "notrack"), []),
         (nft('tcp dport 8443 counter comment "drop"'), []),
+        (nft("tcp dport vmap { 8443 : drop, 22 : accept }"), DROPPED),
+        (nft("ip saddr vmap { 203.0.113.10 : accept }", "drop"), []),
+        (nft("jump { tcp dport 8443 notrack; }"), UNTRACKED),
+        (nft("ct state new drop"), []),
+        (nft("ct state new drop", base=AT_MANGLE), DROPPED),
         ("garbage {", []),
     ],
 )
@@ -88,17 +94,27 @@ def test_nft(listing: str, found: list[Hindrance]) -> None:
         ("raw", "-s 203.0.113.10/32 -j DROP", []),
         ("raw", "! -i lan -j DROP", []),
         ("raw", "-m set --match-set bad src -j DROP", []),
-        ("raw", "-j f2b\n-j DROP", []),
+        ("raw", "! -i wan ! -s 192.168.50.0/24 -j DROP", DROPPED),
+        ("raw", "-i lan -s 192.168.50.0/24 -j DROP", []),
+        ("mangle", "-m conntrack --ctstate NEW -j DROP", DROPPED),
+        ("mangle", "-m conntrack --ctstate DNAT -j ACCEPT\n-j DROP", DROPPED),
+        # What no one tracks yet has no state.
+        ("raw", "-m conntrack --ctstate NEW -j DROP", []),
+        ("raw", "-j f2b\n-j DROP\n!-s 203.0.113.10/32 -j DROP", DROPPED),
+        ("raw", "-j f2b\n-j DROP\n!-s 203.0.113.10/32 -j ACCEPT", []),
+        ("raw", "-p tcp -j f2b\n!-j CT --notrack\n!-j ACCEPT", UNTRACKED),
+        ("raw", "-g f2b\n-j DROP\n!-p udp -j DROP", []),
         ("raw", "-s 203.0.113.10/32 -j ACCEPT\n-j NOTRACK", []),
         ("raw", '-m comment --comment "unbalanced -j DROP', []),
         ("raw", "-j CT --helper ftp", []),
     ],
 )
 def test_iptables(table: str, lines: str, found: list[Hindrance]) -> None:
-    """By what is surely meant."""
-    printed = "-P PREROUTING ACCEPT\n" + "\n".join(
-        f"-A PREROUTING {line}" for line in lines.split("\n")
-    )
+    """By what is surely meant; `!` begins rules of another chain."""
+    printed = "-P PREROUTING ACCEPT\n-N f2b\n" + "\n".join(
+        f"-A f2b {line[1:]}" if line[0] == "!" else f"-A PREROUTING {line}"
+        for line in lines.replace("! -", "not -").split("\n")
+    ).replace("not -", "! -")
     for variant in ("nft", "legacy"):
         sections = {f"early.{variant}.{table}": Result(printed, 0)}
         seen = read_early(sections, forward(), PROBE)
@@ -114,3 +130,34 @@ def test_each_is_named_once_and_each_transport_counts() -> None:
     every = Result(nft("notrack"), 0)
     assert len(read_early({"early.nft": every}, both, PROBE)) == 1
     assert not read_early({"early.nft": Result("no", 1)}, both, PROBE)
+
+
+def test_ports_count_each() -> None:
+    """A rule for one of many stops a part of the forward."""
+    many = replace(
+        forward(), external=PortRange(8000, 8999), target_ports=PortRange(8000, 8999)
+    )
+    for rule in ("tcp dport 8443 drop", "tcp dport { 80, 8990-9999 } drop"):
+        assert len(read_early({"early.nft": Result(nft(rule), 0)}, many, PROBE)) == 1
+    beside = Result(nft("tcp dport 7999 drop", "tcp dport 9000 drop"), 0)
+    assert not read_early({"early.nft": beside}, many, PROBE)
+
+
+def test_tables_of_iptables_are_read_as_it_prints_them() -> None:
+    """What nft shows of them is less, but for a rule that iptables does not know."""
+    shown = nft('counter packets 0 bytes 0 xt target "CT"', table="ip").replace(
+        "own", "raw"
+    )
+    printed = Result("-P PREROUTING ACCEPT\n-A PREROUTING -j CT --notrack", 0)
+    (found,) = read_early(
+        {"early.nft": Result(shown, 0), "early.nft.raw": printed}, forward(), PROBE
+    )
+    assert found.seen == {
+        "chain": "raw PREROUTING",
+        "rule": "-A PREROUTING -j CT --notrack",
+    }
+    native = nft("ip saddr @banned drop", table="ip").replace("own", "raw")
+    misread = Result("-P PREROUTING ACCEPT\n-A PREROUTING -j DROP", 0)
+    assert not read_early(
+        {"early.nft": Result(native, 0), "early.nft.raw": misread}, forward(), PROBE
+    )

@@ -1,21 +1,19 @@
-"""Rules that stop a forward's packets before anything of ours is asked.
+"""Rules that stop a forward's packets before anything of ours is asked."""
 
-What is never tracked is never translated, and what is dropped before that is gone. Of
-the rules that do so, those are named that surely mean the forward's packets, whoever
-sends them: what is not understood, or stands behind what may let them pass, is not.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
-import re
 from typing import Final
 
-from ..forward import Forward, PortRange, Transport
+from ..forward import Forward
 from ..iptables.legacy import NAMES
-from ..iptables.rule import Rule
-from ..nftables.listing import NftChain, read_tables
+from ..iptables.table import read_table
+from ..nftables.chain_rules import ANONYMOUS
+from ..nftables.foreign_tables import has_native_rules, read_foreign_tables
+from ..nftables.listing import Base
+from ..passage.chains import Chains
+from ..passage.early import Stop, stops_of
 from ..probe.probe import Probe
+from ..rules.base import RouterContext
 from ..rules.obstacles import Hindrance, Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
@@ -24,52 +22,9 @@ from ..ssh.sudo import as_root
 # anyone translates for us.
 _TRACKING = -200
 _TRANSLATING = -105
+_FIRST = -(2**31)
 _TABLES: Final[Mapping[str, int]] = {"raw": -300, "mangle": -150}
-# What a rule says beside what it matches, and lets the packet go on.
-_ASIDE = re.compile(r"counter(?: packets [0-9]+ bytes [0-9]+)?(?: |$)")
-_VALUE = r'(?:\{ [^{}]* \}|"[^"]*"|[^ {}"]+)'
-_MATCHES = re.compile(
-    rf"(iifname|iif|ip daddr|ip protocol|meta l4proto|meta nfproto"
-    rf"|(?:tcp|udp|th) dport) ({_VALUE})(?: |$)"
-)
-_VERDICT = re.compile(r"notrack|drop")
-# What may let a packet go past the rules behind it.
-_PASSING = re.compile(r"\b(?:accept|return|jump|goto|queue|vmap)\b")
-_GOES_ON = re.compile(
-    "CONNMARK|CT|DROP|DSCP|LOG|MARK|NFLOG|NOTRACK|REJECT|TCPMSS|TOS|TRACE|TTL"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Packets:
-    """The forward's packets over one transport, on their way in."""
-
-    transport: Transport
-    ports: PortRange
-    address: IPv4Address
-    interface: str
-
-    def means(self, what: str, values: Iterable[str]) -> bool:
-        """Return whether a match of a rule surely means these packets, or some."""
-        told = [value.strip('"') for value in values]
-        match what:
-            case "iif" | "iifname":
-                return self.interface in told
-            case "ip daddr":
-                return str(self.address) in [it.removesuffix("/32") for it in told]
-            case "ip protocol" | "meta l4proto":
-                return self.transport in told
-            case "meta nfproto":
-                return "ipv4" in told
-        transport = what.partition(" ")[0]
-        return transport in (self.transport, "th") and any(map(self._is_among, told))
-
-    def _is_among(self, ports: str) -> bool:
-        """Return whether some of the ports are among those of a rule."""
-        first, _, last = ports.replace(":", "-").partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal()):
-            return False
-        return int(first) <= self.ports.last and self.ports.first <= int(last or first)
+_FAMILIES = ("ip", "inet", "netdev")
 
 
 def add_early(script: Script, probe: Probe) -> None:
@@ -87,9 +42,14 @@ def add_early(script: Script, probe: Probe) -> None:
             name = "legacy" if known.variant == "legacy" else "nft"
             commands[name] = known.command
     for table in _TABLES:
-        listing = f"--wait 5 -t {table} -S PREROUTING"
-        if not tools.nft_rules and tools.iptables:
-            script.run(f"early.nft.{table}", f"{commands['nft']} {listing}")
+        listing = f"--wait 5 -t {table} -S"
+        if tools.iptables:
+            # An old one makes the table to look at it.
+            there = f"nft list table ip {table} >/dev/null 2>&1"
+            look = f"{commands['nft']} {listing}"
+            if tools.nft_rules:
+                look = f"sh -c '{there} && {look}'"
+            script.run(f"early.nft.{table}", look)
         look = f"grep -qsx {table} {NAMES} && {commands['legacy']} {listing}"
         script.run(f"early.legacy.{table}", f"sh -c '{look}'")
 
@@ -98,122 +58,79 @@ def read_early(
     sections: Mapping[str, Result], forward: Forward, probe: Probe
 ) -> tuple[Obstacle, ...]:
     """Return what stops a forward's packets that early."""
-    found: list[Obstacle] = []
-    for transport in forward.protocol.transports:
-        address, interface = probe.address.ip, probe.interface
-        packets = _Packets(transport, forward.external, address, interface)
-        found += [one for one in _found(sections, packets) if one not in found]
+    context = RouterContext("", probe.address)
+    found: dict[Obstacle, None] = {}
+    for early in (*_of_nft(sections), *_of_iptables(sections)):
+        for stop in stops_of(
+            early.base,
+            early.chains,
+            forward,
+            context,
+            probe.interface,
+            tracked=early.priority >= _TRACKING,
+        ):
+            if stop.names_router or not early.anywhere:
+                found[early.obstacle(stop)] = None
     return tuple(found)
 
 
-def _found(sections: Mapping[str, Result], packets: _Packets) -> Iterator[Obstacle]:
-    """Yield what stops packets over one transport."""
-    if (listing := sections.get("early.nft")) and listing.ok:
-        for shown in read_tables(listing.output):
-            for chain in shown.chains:
-                yield from _in_nft(chain, packets)
+@dataclass(frozen=True, slots=True)
+class _Early:
+    """A chain that the kernel enters before it translates."""
+
+    table: str
+    base: str
+    chains: Chains
+    priority: int
+    anywhere: bool = False
+    """Whether it may stand at another device than the forward's packets come by."""
+
+    def obstacle(self, stop: Stop) -> Obstacle:
+        """Return what is in the way, in words that are safe to show."""
+        kind = Hindrance.UNTRACKED if stop.untracks else Hindrance.DROPPED_EARLY
+        chain = self.base if stop.chain.startswith(ANONYMOUS) else stop.chain
+        rule = stop.rule.text if stop.rule else "policy drop"
+        return Obstacle(kind, {"chain": f"{self.table} {chain}", "rule": rule})
+
+
+def _of_nft(sections: Mapping[str, Result]) -> Iterator[_Early]:
+    """Yield those that nft lists, and iptables does not print or takes for others."""
+    listing = sections.get("early.nft")
+    if not listing or not listing.ok:
+        return
+    printed = {f"ip {table}" for table in _TABLES if _printed(sections, "nft", table)}
+    for table in read_foreign_tables(listing.output, "", printed, _FAMILIES):
+        for chain in table.chains:
+            if chain.base and (early := _priority(table.name, chain.base)) is not None:
+                at_device = table.name.startswith("netdev ")
+                yield _Early(table.name, chain.name, table.walkable, early, at_device)
+
+
+def _priority(table: str, base: Base) -> int | None:
+    """Return when the kernel enters a chain; None if not before it translates."""
+    hook = "ingress" if table.startswith("netdev ") else "prerouting"
+    if (base.type, base.hook) != ("filter", hook):
+        return None
+    # One that makes no sense is taken for a late one.
+    priority = _FIRST if hook == "ingress" else base.number or 0
+    return priority if priority < _TRANSLATING else None
+
+
+def _of_iptables(sections: Mapping[str, Result]) -> Iterator[_Early]:
+    """Yield those that iptables prints, in either variant."""
     for table, priority in _TABLES.items():
         for variant in ("nft", "legacy"):
-            printed = sections.get(f"early.{variant}.{table}")
-            if printed and printed.ok:
-                yield from _in_iptables(table, priority, printed.lines, packets)
+            if printed := _printed(sections, variant, table):
+                chains = read_table(printed.output).walkable
+                yield _Early(table, "PREROUTING", chains, priority)
 
 
-def _in_nft(chain: NftChain, packets: _Packets) -> Iterator[Obstacle]:
-    """Yield the first rule of a chain that stops these packets, if one does."""
-    base, family = chain.base, chain.family
-    if base is None or base.type != "filter":
-        return
-    if family == "netdev" and base.hook == "ingress":
-        # Its devices are not among what is read: only a rule that names ours is sure.
-        priority = -(2**31)
-    elif family in ("ip", "inet") and base.hook == "prerouting":
-        # One that makes no sense is taken for a late one.
-        priority = base.number or 0
-    else:
-        return
-    if priority >= _TRANSLATING:
-        return
-    sure = family != "netdev"
-    for rule in chain.rules:
-        verdict = _verdict(rule.text, packets)
-        if verdict == "drop" or (verdict == "notrack" and priority < _TRACKING):
-            if sure or f"ip daddr {packets.address} " in rule.text:
-                yield _obstacle(verdict, str(chain), rule.text)
-            return
-        if _PASSING.search(rule.text):
-            return
-    if base.policy == "drop" and sure:
-        yield _obstacle("drop", str(chain), "policy drop")
-
-
-def _verdict(text: str, packets: _Packets) -> str:
-    """Return what a rule surely does with packets; nothing where it is not sure."""
-    while text:
-        if aside := _ASIDE.match(text):
-            text = text[aside.end() :]
-        elif verdict := _VERDICT.fullmatch(text):
-            return verdict[0]
-        elif (match := _MATCHES.match(text)) and packets.means(
-            match[1], match[2].strip("{} ").split(", ")
-        ):
-            text = text[match.end() :]
-        else:
-            return ""
-    return ""
-
-
-def _in_iptables(
-    table: str, priority: int, lines: Iterable[str], packets: _Packets
-) -> Iterator[Obstacle]:
-    """Yield the first rule of the kernel's chain that stops these packets."""
-    for line in lines:
-        _, added, text = line.partition("-A PREROUTING ")
-        if not added:
-            continue
-        try:
-            rule = Rule.of(text)
-        except ValueError:
-            return
-        verdict = _does(rule, packets)
-        if verdict == "drop" or (verdict == "notrack" and priority < _TRACKING):
-            yield _obstacle(verdict, f"{table} PREROUTING", text)
-            return
-        target = rule.value("-j")
-        # Another chain may let it pass, too.
-        if rule.value("-g") or (target and not _GOES_ON.fullmatch(target)):
-            return
-
-
-def _does(rule: Rule, packets: _Packets) -> str:
-    """Return what a rule of iptables surely does with packets, or nothing."""
-    transport = rule.value("-p") or packets.transport
-    kinds = {
-        "-i": "iifname",
-        "-d": "ip daddr",
-        "-p": "ip protocol",
-        "--dport": f"{transport} dport",
-        "--dports": f"{transport} dport",
-    }
-    verdict = ""
-    for option, *values in rule.options:
-        if option in kinds and len(values) == 1:
-            if not packets.means(kinds[option], values[0].split(",")):
-                return ""
-        elif (option, *values) == ("-j", "DROP"):
-            verdict = "drop"
-        elif (option, *values) == ("-j", "NOTRACK") or option == "--notrack":
-            verdict = "notrack"
-        elif not (
-            option == "--comment"
-            or (option, *values) == ("-j", "CT")
-            or (option == "-m" and values[0] in ("tcp", "udp", "multiport", "comment"))
-        ):
-            return ""
-    return verdict
-
-
-def _obstacle(verdict: str, chain: str, rule: str) -> Obstacle:
-    """Return what a rule is to a forward."""
-    kind = Hindrance.UNTRACKED if verdict == "notrack" else Hindrance.DROPPED_EARLY
-    return Obstacle(kind, {"chain": chain, "rule": rule})
+def _printed(sections: Mapping[str, Result], variant: str, table: str) -> Result | None:
+    """Return what a variant of iptables prints of a table, if that is all of it."""
+    printed = sections.get(f"early.{variant}.{table}")
+    if printed is None or not printed.ok:
+        return None
+    listing = sections.get("early.nft")
+    shown = variant == "nft" and listing is not None and listing.ok
+    misread = shown and listing and has_native_rules(listing.output, table)
+    return None if misread else printed

@@ -80,6 +80,8 @@ def chain_rule(rule: Rule, chain: str, chains: Collection[str]) -> ChainRule:
         tuple(Branch(asked, action, leads_to) for asked in _alternatives(conditions)),
         only_logs=logs and modules.isdisjoint(_TAKING_NOTE),
         takes=any(target[1] == "TPROXY" for target in targets),
+        untracks=any(target[1] == "NOTRACK" for target in targets)
+        or ("--notrack",) in rule.words,
     )
 
 

@@ -55,6 +55,16 @@ class Table:
             for rule in rules
         )
 
+    @property
+    def walkable(self) -> Mapping[str, Chain]:
+        """The chains as they are, ours among them."""
+        return _walkable(
+            tuple(
+                (name, rules, name in self.dropping, name)
+                for name, rules in self.chains.items()
+            )
+        )
+
     def others(self, hook: Hook) -> Mapping[str, Chain]:
         """Return the chains as they would be without ours."""
         return _walkable(self._content(hook, with_ours=False))

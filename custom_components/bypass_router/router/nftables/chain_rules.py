@@ -69,6 +69,7 @@ class _Reader:
     _conditions: list[Condition] = field(default_factory=list)
     _branches: list[Branch] = field(default_factory=list)
     _only_logs: bool = True
+    _untracks: bool = False
     _lost: bool = False
 
     def rule(self, text: str) -> ChainRule:
@@ -84,7 +85,8 @@ class _Reader:
         else:
             self._add(Action.CONTINUE)
         only_logs = self._only_logs and not self._lost
-        return ChainRule(text, tuple(self._branches), only_logs)
+        branches = tuple(self._branches)
+        return ChainRule(text, branches, only_logs, untracks=self._untracks)
 
     def _lose(self) -> None:
         """Give up to understand what is asked for."""
@@ -231,8 +233,10 @@ class _Reader:
             skip_expression(words)
             if words.took("device"):
                 words.take()
+        elif words.took("notrack"):
+            self._untracks = True
         else:
-            return words.took("notrack")
+            return False
         return True
 
     def _match(self) -> bool:

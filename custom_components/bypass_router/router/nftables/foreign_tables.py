@@ -77,7 +77,10 @@ class ForeignTable:
 
 
 def read_foreign_tables(
-    text: str, owner: str, left_out: Collection[str]
+    text: str,
+    owner: str,
+    left_out: Collection[str],
+    families: Collection[str] = ("ip", "inet"),
 ) -> Iterator[ForeignTable]:
     """Yield the tables of a listing that see IPv4, and are not ours or left out.
 
@@ -99,7 +102,7 @@ def read_foreign_tables(
         for rule in chain.rules
     )
     for name, table in first.items():
-        if table.family not in ("ip", "inet") or name == TABLE or name in left_out:
+        if table.family not in families or name == TABLE or name in left_out:
             continue
         doubtful = {
             handle for (where, handle), n in handles.items() if where == name and n > 1

@@ -83,6 +83,8 @@ class ChainRule:
     """Whether all it does is to log, or to count."""
     takes: bool = False
     """Whether it is one that hands packets to a program, as TPROXY does."""
+    untracks: bool = False
+    """Whether it keeps packets that meet its conditions from being tracked."""
 
 
 @dataclass(frozen=True, slots=True)

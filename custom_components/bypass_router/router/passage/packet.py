@@ -5,7 +5,7 @@ on the internet. A condition holds another set, and is surely true, surely false
 either, as the one lies in the other, beside it, or across its edge.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network
@@ -74,6 +74,8 @@ class Packet:
     external: Interval
     clients: tuple[Interval, ...]
     answer: bool = False
+    translated: bool = True
+    """Whether it has been, before it comes there."""
 
     def numbers(self, key: Key) -> Sequence[Interval] | None:
         """Return the numbers that it may have there; None where it has none."""
@@ -93,7 +95,7 @@ class Packet:
                 found = self.external
         return (found,) if found else None
 
-    def words(self, key: Key) -> frozenset[str] | None:
+    def words(self, key: Key) -> AbstractSet[str] | None:
         """Return the words that describe it; None where it is not known."""
         match key:
             case Key.INPUT:
@@ -109,7 +111,8 @@ class Packet:
             case Key.KIND:
                 found = "unicast"
             case Key.STATE:
-                return _STATES[self.answer]
+                status = {"dnat"} if self.translated else set()
+                return status | _STATES[self.answer]
             case _:
                 found = None
         return frozenset({found}) if found else None
@@ -122,8 +125,8 @@ _ANSWERED = {
     Key.DESTINATION_PORT: Key.SOURCE_PORT,
 }
 _STATES = {
-    False: frozenset({"new", "dnat"}),
-    True: frozenset({"established", "dnat"}),
+    False: frozenset({"new"}),
+    True: frozenset({"established"}),
 }
 # Whether these are so depends on the forward, or on how far the connection is.
 _OPEN_STATES = frozenset({"snat", "assured", "confirmed", "seen-reply", "expected"})
