@@ -135,6 +135,10 @@ async def test_a_login_profile_that_never_ends_is_cut_off(
     await session.close()
 
 
+# By how much it prints; or by the time, on a machine that is busy with other work.
+CUT_OFF = (BadOutput, TimedOut)
+
+
 async def test_an_iptables_that_prints_without_end_is_cut_off(
     at_home: Lab, router: Router
 ) -> None:
@@ -150,9 +154,9 @@ async def test_an_iptables_that_prints_without_end_is_cut_off(
         "cat /dev/urandom",
     ):
         replace(at_home, "iptables", flood, only="-S HA-BYPASS-PRE")
-        with bounded(), pytest.raises(BadOutput):
+        with bounded(), pytest.raises(CUT_OFF):
             await router.rules.read()
-        with bounded(), pytest.raises(BadOutput):
+        with bounded(), pytest.raises(CUT_OFF):
             await router.rules.apply([])
     assert await is_well(at_home, router)
 
@@ -168,7 +172,7 @@ async def test_an_nft_that_prints_without_end_is_cut_off(
         ("case $* in *maps*) yes;; esac; echo 'iifname vmap @m'", "list "),
     ):
         replace(at_home, "nft", flood, only=only)
-        with bounded(), pytest.raises((BadOutput, FirewallFailed)):
+        with bounded(), pytest.raises((*CUT_OFF, FirewallFailed)):
             await router.rules.read()
     assert await is_well(at_home, router)
 
