@@ -81,10 +81,13 @@ async def answers(session: Session) -> None:
 
 @SERVERS
 async def test_what_a_profile_prints_is_in_no_answer(at_home: Lab) -> None:
-    """In a hundred connections, of the first script and of the one after it."""
+    """In forty connections, of the first script and of the one after it.
+
+    What goes wrong by chance did so in every eighth.
+    """
     for profile in PROFILES.values():
         use_profile(at_home, profile)
-        for _ in range(25):
+        for _ in range(10):
             # dropbear lets five log in at once.
             async with sessions(at_home, 4) as some:
                 await at_once(*map(answers, some))
