@@ -128,6 +128,13 @@ def test_the_texts_are_plain(language: str) -> None:
         assert text, key
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_said_twice_in_a_row(language: str) -> None:
+    """As a sentence is that was pasted once more."""
+    for key, text in translations(language).items():
+        assert not re.search(r"(.{9,}[ 、。，；])\1", text), key
+
+
 @pytest.mark.parametrize("fault", list(faults()))
 def test_each_fault_has_its_sentence(fault: type[RouterError]) -> None:
     """In the form and after it, and only with words that the fault always has."""
