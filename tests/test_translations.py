@@ -19,6 +19,7 @@ from custom_components.bypass_router.flows.sign_in import CREDENTIALS_SCHEMA
 from custom_components.bypass_router.router import errors
 from custom_components.bypass_router.router.errors import RouterError
 
+from .readmes import READMES, read
 from .sentences import FOLDER, translations
 
 LANGUAGES = ["en", "ja", "zh-Hans"]
@@ -126,6 +127,22 @@ def test_the_texts_are_plain(language: str) -> None:
         assert not re.search(r"'\{|\}'", text), key
         assert text == text.strip(), key
         assert text, key
+
+
+# By language, words for what is called by another one everywhere else.
+STRAY: Final = {
+    "ja": {"修理": "修復", "クライアント": "接続元"},
+    "zh-Hans": {"你": "您", "条转发": "个转发"},
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "word"), [(it, word) for it, found in STRAY.items() for word in found]
+)
+def test_each_thing_has_one_name(language: str, word: str) -> None:
+    """In the forms, the messages and the README."""
+    assert word not in read(READMES[language])
+    assert [key for key, text in translations(language).items() if word in text] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
