@@ -95,6 +95,15 @@ def test_each_kind_is_a_cause_of_the_doctor(kind: Hindrance) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", Hindrance)
+def test_what_is_said_is_true_of_a_forward_that_is_not_there_yet(
+    kind: Hindrance,
+) -> None:
+    """The form says it before the forward is saved, and then it is off."""
+    told = texts_in().obstacle(Obstacle(kind))
+    assert "forward is on" not in told.replace("hile the forward is on", "")
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
 async def test_the_switch_and_a_repair_name_it_for_as_long_as_it_is_there(
     hass: HomeAssistant, at_home: Lab, in_the_way: InTheWay, language: str
@@ -209,7 +218,9 @@ async def test_whoever_adds_such_a_forward_is_told_first(
     in_the_way.found = [LIST]
     asked = await add(hass, entry)
     assert asked["step_id"] == "obstacles"
-    assert "ip saddr @friends accept" in said(asked, SECTION)["description"]
+    told = said(asked, SECTION)["description"]
+    assert "ip saddr @friends accept" in told
+    assert told.count("left as it is") == 1
     assert not entry.subentries
     in_the_way.found = [LIST, DENY]
     asked = await flows.async_configure(asked["flow_id"], {})
