@@ -8,7 +8,7 @@ import sys
 from typing import Final, override
 
 from custom_components.bypass_router.router.doctor.report import Cause
-from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.forward import Forward, Protocol
 from tests.lab.hijacks import Hijack, NftTproxy, Tproxy, Tun
 from tests.lab.led_away import LAN, NO_GATEWAY, OPENVPN, PBR
 from tests.lab.network import Lab
@@ -31,6 +31,8 @@ FOR_LAN: Final = Forward.parse(
     target_port="443",
     sources=["192.168.50.0/24", "198.51.100.0/24"],
 )
+
+BOTH: Final = replace(WEB, protocol=Protocol.BOTH)
 
 
 @dataclass(frozen=True)
@@ -407,8 +409,11 @@ NO_ROUTE: Final = Fault(
     lambda lab: lab.bypass.ip("route del default"),
 )
 TUNNEL: Final = Fault("TUN", (Cause.HIJACKED_BY_TUNNEL,), _take(lambda _: Tun()))
-UNTRACKED: Final = Fault("NOTRACK", (Cause.UNTRACKED,), _untrack)
-DROPPED_EARLY: Final = Fault("dropped before NAT", (Cause.DROPPED_EARLY,), _drop_early)
+# Over TCP; that UDP passes proves nothing for it.
+UNTRACKED: Final = Fault("NOTRACK", (Cause.UNTRACKED,), _untrack, BOTH)
+DROPPED_EARLY: Final = Fault(
+    "dropped before NAT", (Cause.DROPPED_EARLY,), _drop_early, BOTH
+)
 VPN: Final = Fault(
     "a VPN is the default route",
     (Cause.HIJACKED_BY_TUNNEL,),

@@ -199,6 +199,22 @@ def test_of_two_transports_one_that_is_served_is_enough() -> None:
     assert named(replace(HEALTHY, service=answers), forward("both")) == []
 
 
+@pytest.mark.parametrize("missed", ["tcp", "udp"])
+def test_each_transport_has_a_proof_of_its_own(missed: Transport) -> None:
+    """What passes over one of them says nothing for the other, which is served too."""
+    served: dict[Transport, Answer] = {"tcp": Answer.CONNECTED, "udp": Answer.DATA}
+    through = {**served, missed: Answer.SILENT}
+    both = forward("both")
+    facts = replace(HEALTHY, service=served, through=through)
+    assert named(facts, both) == ["dropped_in_forward"]
+    assert check(facts, Step.THROUGH, both).status is Status.UNKNOWN
+    denied = replace(facts, obstacles=(Obstacle(Hindrance.DENIED),))
+    assert named(denied, both) == ["denied"]
+    early = replace(facts, obstacles=(Obstacle(Hindrance.UNTRACKED),), counted=False)
+    assert named(early, both) == ["untracked"]
+    assert named(replace(facts, through=served), both) == []
+
+
 def test_a_closed_port_of_a_range_blames_nobody() -> None:
     """Some open when they are needed."""
     facts = replace(HEALTHY, service=REFUSED, through=REFUSED)

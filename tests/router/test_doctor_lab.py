@@ -110,7 +110,8 @@ def built(kind: Kind, *, sudo: bool = False) -> Lab:
 def seeded(fault: Fault, kind: Kind) -> Diagnosis:
     """Return the diagnosis of a forward that has worked, after a fault came."""
     with built(kind, sudo=fault.sudo) as lab:
-        lab.target.serve("tcp", 443)
+        for transport in fault.forward.protocol.transports:
+            lab.target.serve(transport, 443)
         with lab.home.enter():
             return asyncio.run(_seeded(fault, kind, lab))
 

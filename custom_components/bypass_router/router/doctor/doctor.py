@@ -137,19 +137,24 @@ async def _doubt(router: Router, forward: Forward, facts: Facts) -> Facts:
 async def _try_it(router: Router, forward: Forward, facts: Facts) -> Facts:
     """Knock at the forward itself, and see whether our rules were asked.
 
-    Once more if it fails, since a packet may get lost.
+    Once more where it fails, since a packet may get lost: over that transport alone, so
+    that what our rules have counted of it is known as well.
     """
     address, port = router.context.address.ip, forward.external.first
-    through: Mapping[Transport, Answer] = {}
+    through: dict[Transport, Answer] = {}
+    missed: Mapping[Transport, Answer] = {}
     counted: bool | None = None
     for _ in range(2):
         before = (await router.rules.count()).get(forward.id)
-        through = await _probe_at(forward, address, port, facts.service)
+        through |= await _probe_at(forward, address, port, missed or facts.service)
         after = (await router.rules.count()).get(forward.id)
         counted = None if before is None or after is None else after > before
-        if counted and any(answer.is_service for answer in through.values()):
-            break
-        if not has_service(facts):
+        missed = {
+            transport: facts.service[transport]
+            for transport, answer in through.items()
+            if not answer.is_service
+        }
+        if (counted and not missed) or not has_service(facts):
             break
     other = None
     if counted is False:

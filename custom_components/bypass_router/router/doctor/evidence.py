@@ -109,6 +109,7 @@ class Analysis:
         return self.served or (
             self.facts.counted is True
             and Problem.DROPPED not in self.facts.problems
+            and not self._any_lost
             and any(
                 answer is service[transport] is Answer.REFUSED
                 for transport, answer in self.facts.through.items()
@@ -117,10 +118,20 @@ class Analysis:
 
     @cached_property
     def served(self) -> bool:
-        """Whether the target's service has answered through our rules."""
-        return self.facts.counted is True and any(
-            answer.is_service for answer in self.facts.through.values()
+        """Whether the target's service has answered through our rules.
+
+        Over one transport, that proves nothing for another one that is missed.
+        """
+        return (
+            self.facts.counted is True
+            and not self._any_lost
+            and any(answer.is_service for answer in self.facts.through.values())
         )
+
+    @cached_property
+    def _any_lost(self) -> bool:
+        """Whether an answer is missed, over whichever transport."""
+        return any(self._is_lost(transport) for transport in self.facts.through)
 
     def is_disproved(self, obstacle: Obstacle) -> bool:
         """Return whether packets pass what is said to stop all of them."""
@@ -137,7 +148,7 @@ class Analysis:
             and not self.passed
             and not self.full
             and self.facts.ip_forward is not False
-            and any(self._is_lost(transport) for transport in self.facts.through)
+            and self._any_lost
         )
 
     def _is_lost(self, transport: Transport) -> bool:

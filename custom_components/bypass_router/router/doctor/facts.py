@@ -68,7 +68,8 @@ class Facts:
     through: Mapping[Transport, Answer] = field(default_factory=dict, hash=False)
     """What Home Assistant was answered at the router's address, where it asked."""
     counted: bool | None = None
-    """Whether our rules have translated what Home Assistant sent there."""
+    """Whether our rules have translated what Home Assistant sent there; where a part of
+    it was not answered, that part."""
     other_backend: str | None = None
     """Another backend of the firewall that translates, where that explains something.
     """
