@@ -49,9 +49,13 @@ from .router.rules.base import Live
 from .router.rules.obstacles import Obstacle
 from .subentry import read_forwards
 from .sync.lifecycle import Lifecycle
+from .sync.retry import Retry
 from .unforeseen import Surprises
 
 _LOGGER = logging.getLogger(__name__)
+
+# Seconds until it is seen whether an obstacle is gone whose end no router reports.
+_LOOK_AGAIN = 60.0
 
 type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
 
@@ -105,6 +109,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.findings: dict[str, Finding] = {}
         """What the doctor said of each forward, when it was asked last."""
         self._chosen = _chosen_of(entry)
+        self._look_again = Retry(hass, self._lifecycle.refresh)
         self._refused: Mapping[str, RouterError] = {}
         self.texts = Texts({})
         """What people are told, in their language."""
@@ -119,6 +124,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """
         self.forwards = read_forwards(self.config_entry)
         unload = self.config_entry.async_on_unload
+        unload(self._look_again.async_cancel)
         unload(self.async_add_listener(self.counters.async_read_soon))
         unload(self.async_add_listener(self._targets.async_learn_soon))
         try:
@@ -271,6 +277,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._issues,
             self.texts,
         )
+        if any(one.untold for found in obstacles.values() for one in found):
+            self._look_again.async_in(_LOOK_AGAIN)
+        else:
+            self._look_again.async_cancel()
         self._issues.settle()
         if (self._refused, self.obstacles) != (refused, obstacles):
             # The data tell only what is live.

@@ -52,3 +52,8 @@ class Obstacle:
         """Make the words fit to be shown, whatever a router has said."""
         seen = {name: printable(word, _LONGEST) for name, word in self.seen.items()}
         object.__setattr__(self, "seen", seen)
+
+    @property
+    def untold(self) -> bool:
+        """Whether the router reports no change when it is gone, as of a setting."""
+        return self.kind is Hindrance.BRIDGED
