@@ -421,7 +421,7 @@ VPN: Final = Fault(
 )
 NO_MAIN_ROUTER: Final = Fault(
     "a VPN is the only default route",
-    (Cause.HIJACKED_BY_TUNNEL,),
+    (Cause.NO_GATEWAY,),
     _take(lambda _: NO_GATEWAY),
 )
 BY_DEVICE: Final = Fault(

@@ -367,6 +367,14 @@ def test_what_is_in_the_way_is_named_where_it_stops_packets(kind: Hindrance) -> 
     assert named(lost) == [*others, kind.value]
 
 
+def test_answers_that_go_astray_are_named_by_what_is_missing() -> None:
+    """The doctor says what the switch and the repair say, where that is known."""
+    astray = replace(HEALTHY, problems=frozenset({Problem.MISROUTED}))
+    assert named(astray) == ["hijacked_by_tunnel"]
+    lost = Obstacle(Hindrance.NO_GATEWAY, {"interface": "tun0"})
+    assert named(replace(astray, obstacles=(lost,))) == ["no_gateway"]
+
+
 STATES = st.builds(
     Facts,
     obstacles=st.lists(st.builds(Obstacle, st.sampled_from(Hindrance)), max_size=3).map(

@@ -89,10 +89,11 @@ def evaluate_answers(case: Analysis, port: Check) -> Check:
         return failed(Step.ANSWERS, Cause.NO_ROUTE)
     if case.missing:
         return skipped(Step.ANSWERS, Reason.EARLIER)
-    if Problem.MISROUTED in case.facts.problems:
-        return failed(Step.ANSWERS, Cause.HIJACKED_BY_TUNNEL)
+    # Which says what is missing, where both are so.
     if found := in_the_way(case, Step.ANSWERS):
         return found
+    if Problem.MISROUTED in case.facts.problems:
+        return failed(Step.ANSWERS, Cause.HIJACKED_BY_TUNNEL)
     return _kept(case, port) if case.forward.keep_client_address else ok(Step.ANSWERS)
 
 
