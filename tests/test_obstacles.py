@@ -1,14 +1,19 @@
 """What keeps a forward's packets out, and is not ours to take away: it is named."""
 
 from collections.abc import Callable
+from datetime import timedelta
 import json
 from typing import Any
 
 from homeassistant.const import STATE_ON
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.util import dt as dt_util
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
 
 from custom_components.bypass_router.diagnostics import (
     async_get_config_entry_diagnostics,
@@ -140,6 +145,20 @@ def issue_lines(hass: HomeAssistant) -> list[str]:
     found = issue(hass, "kept_out")
     words = (found.translation_placeholders if found else None) or {}
     return words.get("forwards", "").splitlines()
+
+
+async def test_the_end_of_a_table_is_seen_that_no_router_reports(
+    hass: HomeAssistant, at_home: Lab, in_the_way: InTheWay
+) -> None:
+    """As when the program ends that owns it."""
+    in_the_way.found = [Obstacle(Hindrance.OWNED, {"table": "inet firewalld"})]
+    await both_on(hass, at_home)
+    # By then, what was seen of our own change has been read as well.
+    assert await passes(at_home)
+    in_the_way.found = []
+    assert issue(hass, "kept_out")
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=61))
+    await until(lambda: issue(hass, "kept_out") is None)
 
 
 async def test_nothing_is_said_of_a_forward_that_is_off(

@@ -55,5 +55,8 @@ class Obstacle:
 
     @property
     def untold(self) -> bool:
-        """Whether the router reports no change when it is gone, as of a setting."""
-        return self.kind is Hindrance.BRIDGED
+        """Whether the router reports no change when it is gone.
+
+        As of a setting; and of a table that the kernel drops when its owner ends.
+        """
+        return self.kind in (Hindrance.BRIDGED, Hindrance.OWNED)
