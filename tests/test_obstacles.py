@@ -295,3 +295,4 @@ async def test_many_of_them_are_no_more_than_can_be_kept(
     assert sentences
     assert len(json.dumps(sentences, ensure_ascii=False).encode()) < 14000
     assert len(issue_lines(hass)) <= 10
+    assert {line.partition(":")[0] for line in issue_lines(hass)} == {"- Web", "- Game"}

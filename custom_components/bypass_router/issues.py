@@ -183,10 +183,12 @@ class Issues:
         if not found:
             self._clear("kept_out")
             return
+        # Each of them is named, and as much of what stops it as there is room for.
+        each = max(1, _REFUSED // len(found))
         shown = [
             f"{_line(name)}: {said}"
-            for name, obstacles in found[:_REFUSED]
-            for said in obstacles[:_REFUSED]
+            for name, obstacles in found
+            for said in obstacles[:each]
         ]
         self._raise(
             "kept_out",
