@@ -1,7 +1,7 @@
 """Docker's rules, as dockerd writes them, beside the owner's own.
 
-They are those of a host with one container that publishes port 8080, up to Docker
-27 and from 28 on. There is no Docker, only its rules and its bridge.
+They are those of a host with one container that publishes port 8080, as 26.1 and
+28.5 leave them. There is no Docker, only its rules and its bridge.
 """
 
 from typing import Final, override
@@ -14,13 +14,17 @@ PUBLISHED: Final = 8080
 
 _CONTAINER: Final = "172.17.0.2"
 
-_USER: Final = ":DOCKER-USER - [0:0]\n-A DOCKER-USER -j RETURN\n"
+_USER: Final = ":DOCKER-USER - [0:0]\n"
+_RETURN: Final = "-A DOCKER-USER -j RETURN\n"
+"""What it ends with up to 27."""
+
 _NAT: Final = """\
 *nat
 :DOCKER - [0:0]
 -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
 -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+-A DOCKER -i docker0 -j RETURN
 """
 _PUBLISH: Final = (
     f"-A DOCKER ! -i docker0 -p tcp -m tcp --dport {PUBLISHED}"
@@ -33,7 +37,8 @@ _ACCEPT: Final = (
 
 # Of the rules in FORWARD, the last inserted is the first.
 _UP_TO_27: Final = f"""\
-{_NAT}-A DOCKER -i docker0 -j RETURN
+{_NAT}-A POSTROUTING -s {_CONTAINER}/32 -d {_CONTAINER}/32 -p tcp -m tcp --dport 80 \
+-j MASQUERADE
 {_PUBLISH}*filter
 :FORWARD DROP [0:0]
 :DOCKER - [0:0]
@@ -61,16 +66,19 @@ COMMIT
 :DOCKER-BRIDGE - [0:0]
 :DOCKER-CT - [0:0]
 :DOCKER-FORWARD - [0:0]
-:DOCKER-INTERNAL - [0:0]
+:DOCKER-ISOLATION-STAGE-1 - [0:0]
+:DOCKER-ISOLATION-STAGE-2 - [0:0]
 -I FORWARD -j DOCKER-FORWARD
 -I FORWARD -j DOCKER-USER
 {_ACCEPT}-A DOCKER ! -i docker0 -o docker0 -j DROP
 -A DOCKER-BRIDGE -o docker0 -j DOCKER
 -A DOCKER-CT -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A DOCKER-FORWARD -j DOCKER-CT
--A DOCKER-FORWARD -j DOCKER-INTERNAL
+-A DOCKER-FORWARD -j DOCKER-ISOLATION-STAGE-1
 -A DOCKER-FORWARD -j DOCKER-BRIDGE
 -A DOCKER-FORWARD -i docker0 -j ACCEPT
+-A DOCKER-ISOLATION-STAGE-1 -i docker0 ! -o docker0 -j DOCKER-ISOLATION-STAGE-2
+-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP
 COMMIT
 """
 
@@ -88,7 +96,8 @@ class Docker(SavedRules):
             "address add 172.17.0.1/16 dev docker0",
         )
         # This chain it makes once, and leaves it to the owner.
-        self._run_iptables(f"*filter\n{_USER}COMMIT\n{self._rules()}")
+        user = _USER + _RETURN * (self._rules() is _UP_TO_27)
+        self._run_iptables(f"*filter\n{user}COMMIT\n{self._rules()}")
 
     @override
     def reload(self) -> None:
