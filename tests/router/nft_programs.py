@@ -113,6 +113,11 @@ table inet firewalld {{
 
 
 _REJECT: Final = "reject with icmpx admin-prohibited"
+_RATE: Final = "ip saddr limit rate 1/second burst 3 packets"
+_FOOMUURIS_STATES: Final = (
+    "invalid : jump invalid_drop, established : accept, related : accept,"
+    " new : jump smurfs_4, untracked : jump smurfs_4"
+)
 _BANIP: Final = """
 table inet banIP {
 	set allow {
@@ -392,6 +397,80 @@ table inet filter {
 }
 """,
         {"inet filter forward": "counter"},
+    ),
+    "Foomuuri": Program(
+        f"""
+table inet foomuuri {{
+	map forward_zones {{
+		type ifname . ifname : verdict
+		elements = {{ "lo" . "lo" : accept,
+			     "lan" . "lan" : jump public-public }}
+	}}
+
+	set _lograte_set_4 {{
+		type ipv4_addr
+		size 65535
+		flags dynamic,timeout
+		timeout 1m
+	}}
+
+	chain allow_icmp_4 {{
+		icmp type {{ destination-unreachable, time-exceeded }} accept
+	}}
+
+	chain smurfs_4 {{
+		ip saddr 0.0.0.0 return
+		fib saddr type {{ broadcast, multicast }} jump smurfs_drop
+	}}
+
+	chain invalid_drop {{
+		drop
+	}}
+
+	chain smurfs_drop {{
+		drop
+	}}
+
+	chain forward {{
+		type filter hook forward priority filter + 5; policy accept;
+		iifname . oifname vmap @forward_zones
+		update @_lograte_set_4 {{ {_RATE} }} log prefix "FORWARD DROP "
+		drop
+	}}
+
+	chain public-public {{
+		meta nfproto vmap {{ ipv4 : jump public-public_4, ipv6 : drop }}
+	}}
+
+	chain public-public_4 {{
+		jump allow_icmp_4
+		ct state vmap {{ {_FOOMUURIS_STATES} }}
+		meta pkttype {{ broadcast, multicast }} drop
+		ip saddr 203.0.113.11 drop
+		tcp dport 22 accept
+		update @_lograte_set_4 {{ {_RATE} }} log prefix "public-public REJECT "
+		{_REJECT}
+	}}
+}}
+""",
+        {
+            "inet foomuuri public-public_4": f"update @_lograte_set_4 {{ {_RATE} }}"
+            ' log prefix "public-public REJECT "'
+        },
+    ),
+    "NetworkManager, shared": Program(
+        """
+table ip nm-shared-br9 {
+	chain filter_forward {
+		type filter hook forward priority filter; policy accept;
+		ip daddr 10.42.0.0/24 oifname "br9" ct state { established, related } accept
+		ip saddr 10.42.0.0/24 iifname "br9" accept
+		iifname "br9" oifname "br9" accept
+		iifname "br9" reject
+		oifname "br9" reject
+	}
+}
+"""
     ),
     "NetBird's own table": Program(
         """

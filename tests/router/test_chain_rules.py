@@ -241,6 +241,10 @@ def test_chains_that_stand_in_a_rule_have_names_of_their_own() -> None:
         ("log meta mark set 1", False),
         ("what is this log", False),
         ("update @s { ip saddr } log", False),
+        ("update @s { ip saddr ct count over 3 } log", False),
+        ("update @s { ip saddr limit rate 1/second } log prefix x", True),
+        ("meter m { ip saddr limit rate 1/second } log", True),
+        ("add @s { ip saddr limit rate 9/second } meta mark set 1", False),
         ("jump x", False),
     ],
 )

@@ -161,6 +161,9 @@ class _Reader:
                 self._log_option()
         elif self._counts():
             self._conditions.append(WHO_KNOWS)
+        elif words.next in _SETS:
+            words.take(2)
+            self._keeps()
         elif words.took("xt", "match"):
             words.take()
             self._conditions.append(WHO_KNOWS)
@@ -198,12 +201,20 @@ class _Reader:
         elif words.took("meter"):
             while words and words.next != "{":
                 words.take()
-            if words:
-                words.group()
-            self._only_logs = False
+            self._keeps()
         else:
             return False
         return True
+
+    def _keeps(self) -> None:
+        """Take what is kept in a set, which may be how often each has come.
+
+        By that a log is limited, which then is no more than a log.
+        """
+        kept = set(self.words.group().rest()) if self.words.next == "{" else set()
+        if _COUNTING & kept:
+            self._conditions.append(WHO_KNOWS)
+        self._only_logs &= "limit" in kept
 
     def _rate(self) -> None:
         """Take what stands behind `limit rate`."""
@@ -218,11 +229,7 @@ class _Reader:
     def _changes(self) -> bool:
         """Take what changes something, if that comes next."""
         words = self.words
-        if words.next in _SETS:
-            words.take(2)
-            if words.next == "{" and _COUNTING & set(words.group().rest()):
-                self._conditions.append(WHO_KNOWS)
-        elif words.took("set"):
+        if words.took("set"):
             while words and not words.take().startswith("@"):
                 pass
         elif words.took("flow"):
