@@ -128,6 +128,14 @@ def _bans_by_nft() -> list[Situation]:
             _chain(f"ip saddr {BANNED} ct mark set 0x7", "mangle"),
             _chain("ct mark 0x7 drop"),
         ),
+        "behind a proxy for others": _nft(
+            _BANS,
+            "chain pre { type filter hook prerouting priority mangle;\n"
+            "ip saddr 192.168.50.77 meta l4proto tcp tproxy ip to 127.0.0.1:7893\n"
+            "udp dport 53 tproxy ip to 127.0.0.1:7893\nip saddr @banned drop\n}\n"
+            "chain nat { type nat hook prerouting priority -150;\n"
+            "tcp dport 53 redirect to :5353\nip saddr @banned drop\n}\n",
+        ),
         "at two priorities": _nft(
             _chain(f"ip saddr {BANNED} udp dport 443-450 drop", "mangle"),
             _chain(f"ip saddr {BANNED} tcp dport 443-450 drop", "security"),

@@ -507,41 +507,110 @@ PREROUTING = "type filter hook prerouting priority mangle; policy accept;"
 TPROXY = "meta l4proto { tcp, udp } tproxy ip to 127.0.0.1:7893 accept"
 
 
+NOT_LAN = "ct original ip saddr != 192.168.50.0/24"
+PRIVATE = "{ 10.0.0.0/8, 192.168.0.0/16 }"
+
+
 @pytest.mark.parametrize(
     ("rules", "place"),
     [
         ([TPROXY], 0),
         (["ip daddr 10.0.0.0/8 return", TPROXY], 1),
         ([BAN, "meta mark set 1", TPROXY, "counter"], 2),
-        ([BAN, "jump one"], 1),
-        (["goto two"], 0),
-        (["jump { counter; goto one }"], 0),
-        (["jump none", "ip daddr vmap @somewhere"], 1),
-        (["tcp dport vmap { 80 : jump one }"], 0),
-        (["jump none"], None),
+        ([BAN, "jump one"], "two"),
+        (["goto two"], "two"),
+        (["jump { counter; goto one }"], "two"),
+        ([f"jump {{ counter; {TPROXY} }}"], 0),
+        (["jump bans", "ip daddr vmap @somewhere"], 1),
+        (["ip daddr vmap { 192.168.50.2 : jump one }"], "two"),
+        (["ip saddr @devices jump one", BAN], "two"),
+        ([f'iifname "docker0" {TPROXY}', BAN], None),
+        ([f"udp dport 53 {TPROXY}", f"ip daddr 9.9.9.9 {TPROXY}", BAN], None),
+        (["ip daddr 192.168.50.2 return", TPROXY], None),
+        ([f"ip daddr {PRIVATE} return", TPROXY], None),
+        ([f"ip daddr != {PRIVATE} jump one", BAN], None),
+        (["ip daddr 192.168.50.10 return", TPROXY], 1),
+        (["jump bans"], None),
+        (["drop", TPROXY], None),
         (["tcp dport 7893 drop"], None),
         ([], None),
     ],
 )
-def test_a_gate_stands_right_before_what_leads_to_a_tproxy(
-    rules: list[str], place: int | None
+def test_a_gate_stands_right_before_a_tproxy_that_may_take_packets(
+    rules: list[str], place: int | str | None
 ) -> None:
-    """However many jumps away; before translation, so it asks for no status."""
+    """However many jumps away; before translation, so it asks for no status.
+
+    What is for others' packets alone is passed by, as is all that stands around it.
+    """
     others = (
         f"\tchain one {{ # handle 3\n\t\tjump two # handle 30\n\t}}\n"
         f"\tchain two {{ # handle 4\n\t\tjump one # handle 40\n"
         f"\t\t{TPROXY} # handle 41\n\t}}\n"
-        "\tchain none { # handle 5\n\t\tdrop # handle 50\n\t}\n}"
+        f"\tchain bans {{ # handle 5\n\t\t{BAN} # handle 50\n\t}}\n}}"
     )
     text = table(*rules, top=PREROUTING)[:-1] + others
     after = changed(text, [WEB])
     assert GATES.carries(WEB, read(after))
     assert GATES.steps([WEB], read(after)) == []
-    expected = list(rules)
+    assert carried(text) == (place is None)
+    expected = {"c": list(rules), "two": ["jump one", TPROXY], "bans": [BAN]}
     if place is not None:
-        expected.insert(place, BARE)
-        assert not carried(text)
-    assert in_chain(after) == expected
+        name, number = ("c", place) if isinstance(place, int) else (place, 1)
+        expected[name].insert(number, BARE)
+    assert {name: in_chain(after, name) for name in expected} == expected
+
+
+def test_one_that_shows_the_target_who_asks_is_taken_on_its_way_back() -> None:
+    """By a proxy for all that goes to no private address: its answers do."""
+    text = table(f"ip daddr {PRIVATE} return", TPROXY, BAN, top=PREROUTING)
+    kept = replace(WEB, keep_client_address=True)
+    assert not steps([WEB], text)
+    outside = BARE.replace("tcp ct", f"tcp ct direction reply {NOT_LAN} ct", 1)
+    assert in_chain(changed(text, [kept]))[1:3] == [outside, TPROXY]
+    # Behind the kernel's translation, so do those of the others.
+    late = text.replace("priority mangle", "priority filter")
+    assert in_chain(changed(late, [WEB]))[1:3] == [outside, TPROXY]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (f"ip saddr 192.168.50.20 {TPROXY}", f"original ct original ip saddr {LAN}"),
+        (f"tcp dport {{ 80, 443 }} {TPROXY}", "reply"),
+        ("ct direction vmap { reply : jump one }", "reply"),
+    ],
+)
+def test_only_those_that_it_may_take_are_kept_from_it(rule: str, words: str) -> None:
+    """So that the others still meet what stands behind."""
+    chain = f"\tchain one {{ # handle 3\n\t\t{TPROXY} # handle 30\n\t}}\n}}"
+    after = changed(table(rule, BAN, top=PREROUTING)[:-1] + chain, [WEB])
+    gate = BARE.replace("tcp ct", f"tcp ct direction {words} ct", 1)
+    assert gate in after
+    assert after.count("bypass_router") == 1
+
+
+@pytest.mark.parametrize(
+    ("hook", "rule", "needed"),
+    [
+        ("prerouting priority -150", "tcp dport 53 redirect to :5353", False),
+        ("prerouting priority -150", "tcp dport 8000-9000 redirect to :5353", True),
+        ("prerouting priority -150", "tcp dport @ports redirect to :5353", True),
+        ("prerouting priority -150", "ip saddr 10.0.0.0/8 redirect", False),
+        ("prerouting priority -100", "meta l4proto tcp redirect", False),
+        ("postrouting priority 90", 'oifname "wan" masquerade', False),
+        ("postrouting priority 90", 'oifname "lan" masquerade', True),
+        ("postrouting priority 90", "ip daddr 192.168.50.10 masquerade", True),
+        ("postrouting priority 90", "udp dport 443 masquerade", False),
+    ],
+)
+def test_so_does_one_before_what_may_translate_a_forwards_packets_before_us(
+    hook: str, rule: str, needed: bool
+) -> None:
+    """And nothing stands before what translates others' alone."""
+    text = table(rule, BAN, top=f"type nat hook {hook}; policy accept;")
+    gate = BARE if "prerouting" in hook else GATE
+    assert in_chain(changed(text, [WEB])) == [*([gate] * needed), rule, BAN]
 
 
 def test_one_that_stood_before_a_ban_is_moved_behind_it() -> None:
@@ -562,7 +631,8 @@ def test_a_plan_makes_exactly_what_is_desired(
     after = changed(changed(LISTING, before), desired)
     state = read(after)
     assert all(GATES.carries(forward, state) for forward in desired)
-    assert state.tags == {Tag("ab12", forward.id) for forward in desired}
+    needing = [it for it in desired if GATES.steps([it], read(LISTING))]
+    assert state.tags == {Tag("ab12", forward.id) for forward in needing}
     assert not GATES.steps(desired, state)
     assert changed(after, []) == LISTING
 

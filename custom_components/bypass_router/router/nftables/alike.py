@@ -3,14 +3,40 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from ..forward import PortRange
+from ..forward import Forward, PortRange
 from ..passage.chains import Branch, Chains
 from ..passage.packet import Key, Match, Packet
+from ..rules.base import RouterContext
 
 _ADDRESSES = frozenset({Key.SOURCE, Key.DESTINATION})
 # What differs between forwards.
 _OF_REQUESTS = frozenset({Key.DESTINATION, Key.DESTINATION_PORT, Key.ORIGINAL_PORT})
 _OF_ANSWERS = frozenset({Key.SOURCE, Key.SOURCE_PORT, Key.ORIGINAL_PORT})
+
+
+class Kinds:
+    """The kinds of forwards that rules of some tables tell apart."""
+
+    def __init__(
+        self,
+        tables: Iterable[Chains],
+        packets: Sequence[Packet],
+        context: RouterContext,
+    ) -> None:
+        """Take packets as there may be any, but for their targets and ports."""
+        self._addresses, self._ports = cuts_of(tables, packets)
+        self._context = context
+
+    def of(self, forward: Forward) -> object:
+        """Return in what a forward differs for those rules."""
+        return (
+            forward.protocol,
+            forward.sources,
+            forward.target in self._context.address.network,
+            bisect_right(self._addresses, int(forward.target)),
+            *between(self._ports, forward.target_ports),
+            *between(self._ports, forward.external),
+        )
 
 
 def cuts_of(

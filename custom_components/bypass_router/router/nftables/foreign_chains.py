@@ -6,9 +6,11 @@ forward's tag marks, one a transport, each as late as it can be:
 
 - at the hook `forward`, where a packet would be dropped for no reason of its own, right
   before that, with one more for errors about its connections;
-- at the hook `prerouting`, before what leads to a TPROXY;
-- in chains that translate and that the kernel may enter before ours. Of two with one
-  priority, it enters the newer first. An accept ends only the one that it stands in.
+- at the hook `prerouting`, before a TPROXY that may take the packets;
+- before what may translate them, in chains that the kernel may enter before ours: of
+  two with one priority, it enters the newer first.
+
+An accept ends only the chain that it stands in.
 
 One that stands too early still carries its forward, and is moved: what someone puts in
 behind it is to be asked first. The tables that iptables made are left to iptables,
@@ -41,7 +43,7 @@ from .foreign_tables import (
     read_foreign_tables,
 )
 from .places import Place, Places
-from .takers import Priorities, Taker, takers_in
+from .takers import Priorities, Takers
 
 _MADE_BY_IPTABLES = frozenset({"filter", "mangle", "nat", "raw", "security"})
 # Where iptables prints its filter table, in the variant that makes tables of nft.
@@ -57,7 +59,7 @@ class ForeignChainsState:
 
     tables: tuple[ForeignTable, ...] = ()
     places: Places | None = field(default=None, compare=False)
-    takers: tuple[Taker, ...] = ()
+    takers: Takers | None = field(default=None, compare=False)
 
     @cached_property
     def ours(self) -> Mapping[ChainName, list[OurRule]]:
@@ -262,7 +264,9 @@ def _state(
     """Return what is read of a listing; the same for one that has not changed."""
     tables = tuple(read_foreign_tables(text, context.owner, left_out))
     return ForeignChainsState(
-        tables, Places(tables, context, interface), tuple(takers_in(tables, before))
+        tables,
+        Places(tables, context, interface),
+        Takers(tables, context, interface, before),
     )
 
 
@@ -273,13 +277,8 @@ def _wanted(
     if state.places:
         for place, accept in state.places.of(forward):
             yield place, accept, Problem.DROPPED
-    address = str(context.address.ip)
-    for taker in state.takers:
-        for transport in forward.protocol.transports:
-            accept = Accept(
-                transport, address, forward.external, translated=taker.translated
-            )
-            yield taker.place, accept, taker.problem
+    for taker in state.takers.of(forward) if state.takers else ():
+        yield taker.place, taker.accept, taker.problem
 
 
 def _line(place: Place, rule: str, state: ForeignChainsState) -> Iterator[str]:

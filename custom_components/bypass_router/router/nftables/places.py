@@ -1,22 +1,21 @@
 """Where accept rules of ours belong in the tables of others, for each forward."""
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network
 
 from ..errors import printable
 from ..forward import Forward, Protocol, Transport
 from ..passage.chains import Action, Branch, ChainRule
-from ..passage.packet import Packet, interval_of, packets_of, subtracted
+from ..passage.packet import Packet, packets_of
 from ..passage.spot import Passage, Refused, Spot, spots_of
 from ..passage.walk import passage
 from ..rules.base import RouterContext
 from ..rules.obstacles import Hindrance, Obstacle
 from .accepts import Accept, Admitted
-from .alike import between, cuts_of
+from .alike import Kinds
 from .chain_rules import ANONYMOUS
 from .foreign_tables import ForeignTable
+from .whose import words_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Places:
     tables: Sequence[ForeignTable]
     context: RouterContext
     interface: str
-    _cells: tuple[Sequence[int], Sequence[int]] | None = None
+    _kinds: Kinds | None = None
     _known: dict[object, _Found] = field(default_factory=dict)
 
     def of(self, forward: Forward) -> Iterator[tuple[Place, Accept]]:
@@ -98,23 +97,15 @@ class Places:
 
     def _kind(self, forward: Forward) -> object:
         """Return in what forwards differ for the rules that stand there."""
-        if self._cells is None:
-            tables = {id(table): table for table, _ in self._entrances}
+        if self._kinds is None:
+            tables = {id(table): table.walkable for table, _ in self._entrances}
             anything = replace(forward, protocol=Protocol.BOTH, sources=())
             packets = [
                 replace(packet, out=None)
                 for packet in packets_of(anything, self.context, self.interface)
             ]
-            self._cells = cuts_of([it.walkable for it in tables.values()], packets)
-        addresses, ports = self._cells
-        return (
-            forward.protocol,
-            forward.sources,
-            forward.target in self.context.address.network,
-            bisect_right(addresses, int(forward.target)),
-            *between(ports, forward.target_ports),
-            *between(ports, forward.external),
-        )
+            self._kinds = Kinds(tables.values(), packets, self.context)
+        return self._kinds.of(forward)
 
     def _find(self, forward: Forward) -> _Found:
         """Walk all chains for a forward."""
@@ -201,36 +192,11 @@ class _Entrance:
             if not any(self._disturbs(it, spot) for it in numbers - here):
                 yield spot, "", ""
                 continue
-            for clients, direction, those in self._kinds(numbers):
+            words = words_for(self.packets, numbers, self.lan)
+            for clients, direction, those in words:
                 if those <= here:
                     yield spot, clients, direction
                     here -= those
-
-    def _kinds(self, numbers: set[int]) -> Iterator[tuple[str, str, set[int]]]:
-        """Yield in which words some of these packets can be told from the others."""
-        names = {
-            number: (
-                self.lan if self._of_lan(self.packets[number]) else f"!= {self.lan}",
-                "reply" if self.packets[number].answer else "original",
-            )
-            for number in numbers
-        }
-        pairs = list(dict.fromkeys(names.values()))
-        words = [(clients, "") for clients, _ in pairs]
-        words += [("", direction) for _, direction in pairs]
-        for clients, direction in dict.fromkeys([*words, *pairs]):
-            those = {
-                number
-                for number, name in names.items()
-                if clients in ("", name[0]) and direction in ("", name[1])
-            }
-            yield clients, direction, those
-
-    def _of_lan(self, packet: Packet) -> bool:
-        """Return whether it is one of the LAN's clients'."""
-        return not list(
-            subtracted(packet.clients, [interval_of(IPv4Network(self.lan))])
-        )
 
     def _disturbs(self, number: int, spot: Spot) -> bool:
         """Return whether a packet that belongs elsewhere comes by a place."""
