@@ -277,6 +277,16 @@ def _lists_by_nft() -> list[Situation]:
             hindrance=others,
         ),
         Situation(
+            "let in by a mark",
+            _nft(
+                _FRIENDS,
+                _chain("ip saddr @friends ct mark set 7", "mangle"),
+                _chain(f"{_ESTABLISHED}ct mark 7 accept", policy="drop"),
+            ),
+            "B L",
+            hindrance=others,
+        ),
+        Situation(
             "let in by a map",
             _nft(_chain(f"{_ESTABLISHED}ip saddr vmap {{ {CLIENT} : accept }}\ndrop")),
             "B L",

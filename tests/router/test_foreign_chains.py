@@ -461,6 +461,71 @@ def test_if_only_the_lan_is_let_in_it_is_the_lan_that_is_looked_at() -> None:
     assert steps([local], text)
 
 
+# Marks that others set
+
+FRIENDS = "ip saddr @friends"
+
+
+def marked(*setting: str, top: str = "prerouting priority mangle") -> str:
+    """Return the listing of another table, whose rules set marks."""
+    head = f"type filter hook {top}; policy accept;"
+    return "\n" + table(*setting, name="ip marks", top=head)
+
+
+@pytest.mark.parametrize(
+    ("setting", "condition"),
+    [
+        ([f"{FRIENDS} meta mark set 0x00000007"], "meta mark 0x00000007"),
+        ([f"{FRIENDS} ct mark set 0x00000007"], "ct mark 0x00000007"),
+        ([f"{FRIENDS} ct label set 3"], "ct label 3"),
+        ([f"{FRIENDS} meta mark set 0x7", "ct mark set meta mark"], "ct mark 0x7"),
+        ([f"{FRIENDS} meta mark set 0x7"], "meta mark { 0x5, 0x7 }"),
+        ([f"{FRIENDS} meta mark set meta mark | 0x10"], "meta mark & 0xff == 0x10"),
+        ([f"{FRIENDS} meta mark set 0x7"], "meta mark & 0x1 != 0x0"),
+        (["ip saddr @banned return", "meta mark set 0x7"], "meta mark 0x7"),
+        (["ip saddr @banned accept", "ct mark set 0x7"], "ct mark 0x7"),
+        ([f"{FRIENDS} jump {{ meta mark set 0x7 }}"], "meta mark 0x7"),
+        (["ip saddr @no jump { accept }", "meta mark set 0x7"], "meta mark 0x7"),
+        (["meta mark set ip saddr map { 203.0.113.9 : 0x7 }"], "meta mark 0x7"),
+        (["meta mark set jhash ip saddr mod 9"], "meta mark 0x7"),
+        (["ether saddr 02:00:00:00:00:01 meta mark set 0x7"], "meta mark 0x7"),
+        ([f'{FRIENDS} counter xt target "MARK"'], "meta mark 0x7"),
+    ],
+)
+def test_who_is_let_in_by_a_mark_that_others_get_too_is_on_a_list(
+    setting: list[str], condition: str
+) -> None:
+    """As if the rule that goes by the mark named the client."""
+    text = table("ct state established accept", f"{condition} accept", "drop")
+    assert not steps([WEB], text + marked(*setting))
+    (obstacle,) = GATES.obstacles(WEB, read(text + marked(*setting)))
+    assert obstacle.kind == "allow_list"
+    assert obstacle.seen["rule"] == f"{condition} accept"
+    assert in_chain(changed(text, [WEB]))[-3:] == [GATE, ERRORS, "drop"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ["meta mark set 0x7"],
+        [f'iifname "wg0" {FRIENDS} meta mark set 0x7'],
+        ["tcp dport 22 meta mark set 0x7"],
+        [f"{FRIENDS} meta mark set 0x5"],
+        [f"{FRIENDS} ct label set 7"],
+        [f"{FRIENDS} meta mark set meta mark & 0xffffff00 | 0x00000005"],
+        ["ip saddr @banned drop", "meta mark set 0x7"],
+        ["ip saddr 10.0.0.9 ip daddr 10.0.0.1 meta mark set 0x7"],
+    ],
+)
+def test_a_mark_that_tells_no_clients_apart_opens_nothing_and_shuts_nothing(
+    setting: list[str],
+) -> None:
+    """A policy or a drop for all that is left is a catch-all still."""
+    text = table("meta mark 0x7 accept", "drop") + marked(*setting)
+    assert in_chain(changed(text, [WEB]))[-3:] == [GATE, ERRORS, "drop"]
+    assert not GATES.obstacles(WEB, read(text))
+
+
 # Maps, whose elements are printed behind all chains
 
 MAPPED = """\

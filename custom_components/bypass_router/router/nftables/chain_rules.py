@@ -7,9 +7,10 @@ the rule's verdict alone, which then may be reached or not.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..passage.chains import Action, Branch, Chain, ChainRule
-from ..passage.packet import Condition
+from ..passage.chains import Action, Branch, Chain, ChainRule, Marking
+from ..passage.packet import Condition, Key
 from .conditions import Selector, joined, read_selector, skip_expression
+from .values import bits_set
 from .verdict_maps import VERDICTS, WHO_KNOWS, Elements, read_map
 from .words import Comparison, Words
 
@@ -44,6 +45,8 @@ _GOING_ON = frozenset(
         "HL",
     ]
 )
+# Of what a mark is set to.
+_TELLING = frozenset({"saddr", "sport", "jhash", "symhash"})
 _DEEPEST = 16
 ANONYMOUS = "{"
 """How the names of chains begin that stand in a rule, and have none."""
@@ -68,6 +71,7 @@ class _Reader:
     chains: dict[str, Chain] = field(default_factory=dict)
     _conditions: list[Condition] = field(default_factory=list)
     _branches: list[Branch] = field(default_factory=list)
+    _marks: list[Marking] = field(default_factory=list)
     _only_logs: bool = True
     _untracks: bool = False
     _lost: bool = False
@@ -85,8 +89,13 @@ class _Reader:
         else:
             self._add(Action.CONTINUE)
         only_logs = self._only_logs and not self._lost
-        branches = tuple(self._branches)
-        return ChainRule(text, branches, only_logs, untracks=self._untracks)
+        return ChainRule(
+            text,
+            tuple(self._branches),
+            only_logs,
+            untracks=self._untracks,
+            marks=tuple(self._marks),
+        )
 
     def _lose(self) -> None:
         """Give up to understand what is asked for."""
@@ -125,6 +134,8 @@ class _Reader:
         if name == "REJECT":
             self._add(Action.DROP)
         elif name in _GOING_ON:
+            if name in ("MARK", "CONNMARK"):
+                self._marks.append(Marking(Key.MARK))
             self._add(Action.CONTINUE)
         else:
             for action in (Action.ACCEPT, Action.DROP):
@@ -255,11 +266,15 @@ class _Reader:
         if len(found) < len(selectors):
             return False
         if self.words.took("set"):
+            rest = self.words.rest()
             skip_expression(self.words)
+            self._sets(found[0].key, rest[: len(rest) - len(self.words.rest())])
             self._only_logs = False
             return True
         for selector in found:
             self._conditions += selector.implied
+        if self.words.masked_for("vmap"):
+            found = [Selector(found[0].key, joined(found).by_client)]
         if self.words.took("vmap"):
             self._map(found)
             self._only_logs = False
@@ -271,6 +286,13 @@ class _Reader:
             comparison = Comparison()
         self._conditions.append(joined(found).condition(comparison))
         return True
+
+    def _sets(self, key: Key, expression: list[str]) -> None:
+        """Take note of a mark that is set to what an expression says."""
+        if key not in (Key.MARK, Key.LABEL):
+            return
+        by_client = not _TELLING.isdisjoint(expression)
+        self._marks.append(Marking(key, *bits_set(expression), by_client))
 
     def _map(self, selectors: list[Selector]) -> None:
         """Take a map of verdicts."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..passage.packet import Condition, Key
-from .values import addresses, compared, numbers, word
+from .values import addresses, compared, marks, numbers, word
 from .words import MASKS, Comparison, Words
 
 _BY_INTERFACE = {
@@ -20,7 +20,6 @@ _BY_INTERFACE = {
 # By which no one can tell one client from another.
 _OF_META = frozenset(
     [
-        "mark",
         "length",
         "priority",
         "cpu",
@@ -46,8 +45,6 @@ _OF_META = frozenset(
 )
 _OF_CONNECTIONS = frozenset(
     [
-        "mark",
-        "label",
         "zone",
         "helper",
         "l3proto",
@@ -102,8 +99,9 @@ class Selector:
 
     def condition(self, comparison: Comparison) -> Condition:
         """Return what is asked of it."""
-        unknown = Condition(self.key, by_client=self.by_client)
-        if not comparison.items or self.key is Key.UNKNOWN:
+        marked = tuple(marks(comparison)) if self.key is Key.MARK else ()
+        unknown = Condition(self.key, marked, by_client=self.by_client)
+        if not comparison.items or self.key in (Key.UNKNOWN, Key.MARK, Key.LABEL):
             return unknown
         if self.key in _BY_NUMBER:
             parse = addresses if self.key in _BY_ADDRESS else numbers
@@ -189,6 +187,8 @@ def _meta(words: Words) -> Selector:
     if key := _BY_INTERFACE.get(name):
         return Selector(key)
     match name:
+        case "mark":
+            return Selector(Key.MARK)
         case "l4proto":
             return Selector(Key.TRANSPORT)
         case "nfproto" | "protocol":
@@ -209,12 +209,10 @@ def _ct(words: Words) -> Selector:
     match name:
         case _ if reply:
             return Selector(by_client=name == "daddr")
-        case "state":
-            return Selector(Key.STATE)
+        case "state" | "direction" | "mark" | "label":
+            return Selector(Key(name))
         case "status":
             return Selector(Key.STATE, is_status=True)
-        case "direction":
-            return Selector(Key.DIRECTION)
     return Selector(by_client=name not in _OF_CONNECTIONS)
 
 

@@ -42,6 +42,7 @@ from .foreign_tables import (
     has_native_rules,
     read_foreign_tables,
 )
+from .marks import with_marks
 from .places import Place, Places
 from .takers import Priorities, Takers
 
@@ -262,7 +263,8 @@ def _state(
     before: Priorities,
 ) -> ForeignChainsState:
     """Return what is read of a listing; the same for one that has not changed."""
-    tables = tuple(read_foreign_tables(text, context.owner, left_out))
+    read = tuple(read_foreign_tables(text, context.owner, left_out))
+    tables = tuple(with_marks(read, text, context, interface))
     return ForeignChainsState(
         tables,
         Places(tables, context, interface),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 import re
 
-from ..passage.chains import Chain, Chains
+from ..passage.chains import Chain, Chains, Marking
+from ..passage.marks import asking_who
 from ..rules.base import Tag
 from .accepts import Accept, read_accept
 from .chain_rules import read_chain_rule
@@ -54,10 +55,17 @@ class ForeignTable:
     """Whether only the program that made it may change it."""
     program: str = ""
     """That program, as far as it is known."""
+    marks: frozenset[Marking] = frozenset()
+    """Those that rules of any table set by who the client is."""
 
     @cached_property
     def walkable(self) -> Chains:
         """The chains without our rules, as far as what becomes of a packet."""
+        return asking_who(self._read, self.marks) if self.marks else self._read
+
+    @cached_property
+    def _read(self) -> Chains:
+        """The same, as each rule is by itself."""
         found: dict[str, Chain] = {}
         for chain in self.chains:
             rules = []

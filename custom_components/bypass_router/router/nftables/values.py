@@ -1,6 +1,6 @@
 """Values that rules of nft compare with, as nft prints them: names, numbers, ranges."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from ..passage.packet import Interval, Key, address_of, interval_of
@@ -66,3 +66,31 @@ def compared(
         if found[0] > found[1]:
             raise ValueError
         yield found
+
+
+def marks(comparison: Comparison) -> Iterable[Interval]:
+    """Return with which marks one is compared, each with its mask; none for any."""
+    mask, items = comparison.bits or (str(_MOST), comparison.items)
+    try:
+        bits, _ = numbers(mask)
+        found = [(numbers(item), bits) for item in items]
+    except ValueError:
+        return []
+    if comparison.operator != "==" or any(first != last for (first, last), _ in found):
+        return []
+    return [(first, bits) for (first, _), bits in found]
+
+
+def bits_set(expression: Sequence[str]) -> Interval:
+    """Return what a mark is set to, and which bits of that are known."""
+    try:
+        match expression:
+            case [value]:
+                return int(value, 0), _MOST
+            case ["meta" | "ct", "mark", "&", kept, "|", value]:
+                return int(value, 0), _MOST & ~int(kept, 0) | int(value, 0)
+            case ["meta" | "ct", "mark", "|", value]:
+                return int(value, 0), int(value, 0)
+    except ValueError:
+        pass
+    return 0, 0

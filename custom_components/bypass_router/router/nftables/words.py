@@ -20,6 +20,8 @@ class Comparison:
     operator: str = "=="
     is_set: bool = False
     """Whether the items stood in braces."""
+    bits: tuple[str, tuple[str, ...]] | None = None
+    """A mask, and what is left by it is compared with, where that is told."""
 
     @property
     def negated(self) -> bool:
@@ -103,12 +105,24 @@ class Words:
         """Return all that are left."""
         return list(self._words[self._at : self._end])
 
+    def masked_for(self, word: str) -> bool:
+        """Go on behind a mask, if this word comes next then."""
+        at = self._at
+        while self.took_any(MASKS):
+            self.skip()
+        if at < self._at and self.next == word:
+            return True
+        self._at = at
+        return False
+
     def comparison(self) -> Comparison:
         """Take what comes behind something that is compared."""
-        masked = False
-        while self.took_any(MASKS):
-            masked = True
+        masks: list[str] = []
+        while self.next in MASKS:
+            masks.append(self.take())
+            masks.append(self.next)
             self.skip()
+        masked = bool(masks)
         operator = self.take() if self.next in _COMPARISONS else "=="
         is_set = self.next == "{"
         if is_set:
@@ -120,7 +134,10 @@ class Words:
             masked = True
             list(self._items())
         if masked or not items or not all(items) or items[0].startswith("@"):
-            return Comparison((), operator)
+            bits = None
+            if masks[:-1] == ["&"] and all(items):
+                bits = masks[-1], tuple(items)
+            return Comparison((), operator, bits=bits)
         return Comparison(tuple(items), operator, is_set)
 
     def _items(self) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 
-from .packet import ALL, Condition, Match, Packet
+from .packet import ALL, Condition, Key, Match, Packet
 
 
 class Action(StrEnum):
@@ -70,6 +70,18 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
+class Marking:
+    """A mark that a rule sets."""
+
+    key: Key
+    value: int = 0
+    mask: int = 0
+    """Which bits of it are known."""
+    by_client: bool = False
+    """Whether the value itself may tell one client from another."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChainRule:
     """A rule of someone else's.
 
@@ -85,6 +97,8 @@ class ChainRule:
     """Whether it is one that hands packets to a program, as TPROXY does."""
     untracks: bool = False
     """Whether it keeps packets that meet its conditions from being tracked."""
+    marks: tuple[Marking, ...] = ()
+    """Which marks it sets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ class Key(StrEnum):
     FAMILY = "family"
     KIND = "kind"
     """Of its addresses, and of the frame: unicast, broadcast, multicast, local."""
+    MARK = "mark"
+    """Its own or its connection's. Intervals are a value and its mask, and tell only
+    which marks are meant: any if there are none."""
+    LABEL = "label"
+    """Its connection's; likewise."""
     UNKNOWN = "unknown"
     """None of these; so it may be true or not."""
 

@@ -1,0 +1,64 @@
+"""Which marks of others tell one client from another, as far as nft shows it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+import re
+
+from ..forward import MAX_PORT, Forward, PortRange, Protocol
+from ..passage.chains import Marking
+from ..passage.hooks import hook_packets_of
+from ..passage.marks import Marked
+from ..passage.packet import Packet, interval_of, packets_of
+from ..rules.base import RouterContext
+from .foreign_tables import ForeignTable, read_foreign_tables
+from .listing import Base
+
+_SETS = re.compile(r'\b(?:mark|label) set\b|xt target "(?:CONN)?MARK"')
+_FAMILIES = ("ip", "inet", "netdev", "bridge")
+_EARLY = frozenset({"ingress", "prerouting"})
+
+
+def with_marks(
+    tables: Sequence[ForeignTable], text: str, context: RouterContext, interface: str
+) -> Sequence[ForeignTable]:
+    """Return tables of a listing, with the marks that tell clients apart."""
+    if not _SETS.search(text):
+        return tables
+    marks = frozenset(_marks(text, context, interface))
+    return [replace(table, marks=marks) for table in tables] if marks else tables
+
+
+def _marks(text: str, context: RouterContext, interface: str) -> Iterator[Marking]:
+    """Yield the marks that the packets of some forward get by who the client is."""
+    for table in read_foreign_tables(text, context.owner, (), _FAMILIES):
+        for chain in table.chains:
+            for packet in _packets(chain.base, context, interface):
+                marked = Marked(table.walkable, packet)
+                marked.walk(chain.name)
+                yield from marked.found
+
+
+def _packets(
+    base: Base | None, context: RouterContext, interface: str
+) -> Iterator[Packet]:
+    """Yield what comes to a chain of any forward's packets."""
+    if base is None or base.hook not in {*_EARLY, "forward"}:
+        return
+    ports = PortRange(1, MAX_PORT)
+    anything = Forward(
+        "any",
+        Protocol.BOTH,
+        ports,
+        context.address.ip,
+        ports,
+        keep_client_address=True,
+    )
+    found: Iterator[Packet]
+    if base.hook == "forward":
+        found = packets_of(anything, context, interface)
+    else:
+        at = base.number if base.hook == "prerouting" else None
+        found = hook_packets_of(anything, context, interface, "prerouting", at)
+    lan = interval_of(context.address.network)
+    for packet in found:
+        yield replace(packet, target=lan)
