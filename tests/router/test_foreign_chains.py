@@ -461,6 +461,35 @@ def test_if_only_the_lan_is_let_in_it_is_the_lan_that_is_looked_at() -> None:
     assert steps([local], text)
 
 
+REFUSE = """
+\tchain refuse { # handle 9
+\t\tlimit rate 5/minute log # handle 90
+\t\tmeta l4proto tcp reject with tcp reset # handle 91
+\t\treject # handle 92
+\t}
+}"""
+
+
+@pytest.mark.parametrize(
+    ("banning", "shut"),
+    [
+        ("ip saddr @banned goto refuse", False),
+        ("ip saddr vmap { 203.0.113.11 : goto refuse }", False),
+        ("ip saddr @banned jump refuse", False),
+        ("ip saddr @banned goto elsewhere", True),
+    ],
+)
+def test_who_is_sent_to_be_refused_has_been_let_go_nowhere(
+    banning: str, shut: bool
+) -> None:
+    """So that what drops all the others after that is a catch-all."""
+    text = table(banning, "ct state established accept", "goto refuse", policy="accept")
+    text = text[:-2] + REFUSE
+    assert bool(GATES.obstacles(WEB, read(text))) == shut
+    if not shut:
+        assert in_chain(changed(text, [WEB]))[-3:] == [GATE, ERRORS, "goto refuse"]
+
+
 # Marks that others set
 
 FRIENDS = "ip saddr @friends"

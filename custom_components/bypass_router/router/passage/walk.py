@@ -129,7 +129,7 @@ class _Walk:
         elif branch.action in (Action.JUMP, Action.GOTO):
             if self._may_accept(branch.chain, {name}, by_client=by_client):
                 self._lets_in = self._lets_in or (name, rule)
-            returns = branch.action is Action.GOTO
+            returns = branch.action is Action.GOTO and not self._refuses(branch.chain)
         # Where the kernel has entered and the policy drops, to return is to be dropped.
         goes_on = returns and not (name == self._base and self._chains[name].drops)
         return rule if goes_on and by_client else None
@@ -157,6 +157,29 @@ class _Walk:
                     return True
                 if match is Match.YES and branch.action in (Action.DROP, Action.RETURN):
                     return False
+        return False
+
+    def _refuses(self, name: str, depth: int = 0) -> bool:
+        """Return whether whoever comes to a chain is dropped there."""
+        chain = self._chains.get(name)
+        for rule in chain.rules if chain and depth <= DEEPEST else ():
+            if not self._steps.more():
+                return False
+            for branch in rule.branches:
+                match = branch.match(self._packet)
+                if match is Match.NO or branch.action is Action.CONTINUE:
+                    continue
+                refuses = branch.action is Action.DROP or (
+                    branch.action in (Action.JUMP, Action.GOTO)
+                    and self._refuses(branch.chain, depth + 1)
+                )
+                if not refuses and not (
+                    branch.action is Action.JUMP
+                    and not self._may_accept(branch.chain, {name}, by_client=True)
+                ):
+                    return False
+                if refuses and match is Match.YES:
+                    return True
         return False
 
     def _surely(
