@@ -490,6 +490,33 @@ def test_who_is_sent_to_be_refused_has_been_let_go_nowhere(
         assert in_chain(changed(text, [WEB]))[-3:] == [GATE, ERRORS, "goto refuse"]
 
 
+@pytest.mark.parametrize(
+    ("rules", "kind"),
+    [
+        (['iifname . oifname { "lan" . "wan" } accept', "drop"], ""),
+        (['iifname . oifname { "lan" . "wan", "lan" . "lan" } drop'], ""),
+        (["ip daddr . tcp dport { 10.0.0.1 . 443, 192.168.50.10 . 80 } drop"], None),
+        (["ip daddr . tcp dport { 192.168.50.10 . 443 } drop"], "denied"),
+        (["ip daddr . tcp dport { 192.168.50.10 . 440-450 } accept", "drop"], None),
+        (["ip daddr . tcp dport { 192.168.50.10 . 80 } accept", "drop"], ""),
+        (["ip saddr . tcp dport { 203.0.113.9 . 443 } accept", "drop"], "allow_list"),
+        (["ip saddr . tcp dport { 203.0.113.9 . 22 } accept", "drop"], ""),
+        (["ip saddr . tcp dport { 203.0.113.9 . 443 } drop", "drop"], ""),
+        (["meta l4proto . th dport { tcp . 443 } jump { accept }", "drop"], None),
+        (["tcp dport . ip saddr != { 443 . 10.0.0.1 } drop"], None),
+    ],
+)
+def test_what_is_compared_together_is_told_where_its_values_stand_there(
+    rules: list[str], kind: str | None
+) -> None:
+    """As each of the pairs by itself."""
+    text = table("ct state established accept", *rules, policy="accept")
+    assert [it.kind for it in GATES.obstacles(WEB, read(text))] == [kind] * bool(kind)
+    expected = [GATE, ERRORS, rules[-1]] if kind == "" else [rules[-1]]
+    after = in_chain(changed(text, [WEB]))
+    assert after == ["ct state established accept", *rules[:-1], *expected]
+
+
 # Marks that others set
 
 FRIENDS = "ip saddr @friends"

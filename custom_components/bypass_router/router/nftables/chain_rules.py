@@ -11,7 +11,7 @@ from ..passage.chains import Action, Branch, Chain, ChainRule, Marking
 from ..passage.packet import Condition, Key
 from .conditions import Selector, joined, read_selector, skip_expression
 from .values import bits_set
-from .verdict_maps import VERDICTS, WHO_KNOWS, Elements, read_map
+from .verdict_maps import VERDICTS, WHO_KNOWS, Elements, conditions_of, read_map
 from .words import Comparison, Words
 
 _TRANSLATING = frozenset({"masquerade", "redirect", "snat", "dnat", "tproxy"})
@@ -47,6 +47,7 @@ _GOING_ON = frozenset(
 )
 # Of what a mark is set to.
 _TELLING = frozenset({"saddr", "sport", "jhash", "symhash"})
+_MOST_KEYS = 64
 _DEEPEST = 16
 ANONYMOUS = "{"
 """How the names of chains begin that stand in a rule, and have none."""
@@ -70,6 +71,8 @@ class _Reader:
     depth: int = 0
     chains: dict[str, Chain] = field(default_factory=dict)
     _conditions: list[Condition] = field(default_factory=list)
+    _either: list[tuple[Condition, ...]] = field(default_factory=lambda: [()])
+    """Of these, any one is to be met as well."""
     _branches: list[Branch] = field(default_factory=list)
     _marks: list[Marking] = field(default_factory=list)
     _only_logs: bool = True
@@ -107,7 +110,10 @@ class _Reader:
         self, action: Action, chain: str = "", conditions: Iterable[Condition] = ()
     ) -> None:
         """Take note of what is done where all conditions are met."""
-        self._branches.append(Branch((*self._conditions, *conditions), action, chain))
+        self._branches += (
+            Branch((*self._conditions, *either, *conditions), action, chain)
+            for either in self._either
+        )
 
     def _verdict(self) -> bool:
         """Take the rule's verdict, if it comes next."""
@@ -281,11 +287,23 @@ class _Reader:
             # Nothing stands behind it that a packet could come to.
             self.words.take(len(self.words.rest()))
             return True
-        comparison = self.words.comparison()
         if len(found) > 1:
-            comparison = Comparison()
-        self._conditions.append(joined(found).condition(comparison))
+            self._one_of(found)
+        else:
+            self._conditions.append(found[0].condition(self.words.comparison()))
         return True
+
+    def _one_of(self, selectors: list[Selector]) -> None:
+        """Take with which values several things are compared together."""
+        self.words.took("==")
+        if self.words.next == "{" and len(self._either) == 1:
+            keys = [part.rest() for part in self.words.group().parts(",")]
+            if len(keys) <= _MOST_KEYS:
+                self._either = [conditions_of(key, selectors) for key in keys]
+                return
+        else:
+            self.words.comparison()
+        self._conditions.append(joined(selectors).condition(Comparison()))
 
     def _sets(self, key: Key, expression: list[str]) -> None:
         """Take note of a mark that is set to what an expression says."""
@@ -296,5 +314,8 @@ class _Reader:
 
     def _map(self, selectors: list[Selector]) -> None:
         """Take a map of verdicts."""
+        if len(self._either) > 1:
+            # Each of them with each element would be too many.
+            self._either = [(WHO_KNOWS,)]
         for branch in read_map(self.words, selectors, self.elements):
             self._add(branch.action, branch.chain, branch.conditions)

@@ -57,17 +57,20 @@ def _branch(element: list[str], selectors: list[Selector]) -> Iterator[Branch]:
     if action is None:
         return
     chain = verdict[1] if len(verdict) > 1 else ""
+    yield Branch(conditions_of(keys, selectors), action, chain)
+
+
+def conditions_of(keys: list[str], selectors: list[Selector]) -> tuple[Condition, ...]:
+    """Return what an element's key asks for, of what is looked at together."""
     values = _values(keys)
     if values == ["*"]:
-        yield Branch((), action, chain)
-    elif len(values) != len(selectors):
-        yield Branch((WHO_KNOWS,), action, chain)
-    else:
-        conditions = tuple(
-            selector.condition(Comparison((value,)))
-            for selector, value in zip(selectors, values, strict=True)
-        )
-        yield Branch(conditions, action, chain)
+        return ()
+    if len(values) != len(selectors):
+        return (WHO_KNOWS,)
+    return tuple(
+        selector.condition(Comparison((value,)))
+        for selector, value in zip(selectors, values, strict=True)
+    )
 
 
 def _values(keys: list[str]) -> list[str]:
