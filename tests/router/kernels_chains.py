@@ -66,8 +66,10 @@ def _chain(chain: Chain, tool: Tool) -> Chain:
     rules = []
     for rule in chain.rules:
         branches = [replace(it, conditions=_known(it)) for it in rule.branches]
+        # A map has one element for a client, and one for all others.
         mapped = tool == "nft" and branches[0].conditions == (FROM,)
-        branches = branches[: 2 if mapped else 1]
+        others = [it for it in branches[1:2] if mapped and not it.conditions]
+        branches = [branches[0], *others]
         # Each is a value of its own, to be found in what is true of a packet.
         branches = [
             replace(it, conditions=tuple(map(replace, it.conditions)))
@@ -155,11 +157,8 @@ def _nft_text(chains: Chains) -> str:
 def _nft_rule(rule: ChainRule, number: int) -> str:
     """Return a rule, or a map of verdicts where it has several branches."""
     if len(rule.branches) > 1:
-        _, other = rule.branches
-        values = [f"{BANNED} : {_nft_verdict(rule.branches[0])}"]
-        if not other.conditions:
-            values.append(f"* : {_nft_verdict(other)}")
-        return f"ip saddr vmap {{ {', '.join(values)} }}"
+        first, other = map(_nft_verdict, rule.branches)
+        return f"ip saddr vmap {{ {BANNED} : {first}, * : {other} }}"
     (branch,) = rule.branches
     words = [_NFT[it] for it in branch.conditions]
     if branch.action is Action.CONTINUE:
