@@ -404,7 +404,7 @@ table inet foomuuri {{
 	map forward_zones {{
 		type ifname . ifname : verdict
 		elements = {{ "lo" . "lo" : accept,
-			     "lan" . "lan" : jump public-public }}
+				"lan" . "lan" : jump public-public }}
 	}}
 
 	set _lograte_set_4 {{

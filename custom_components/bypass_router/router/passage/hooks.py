@@ -5,7 +5,7 @@ the router, and an answer to whom the target sees. Behind it, and at `postroutin
 are as at `forward`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set as AbstractSet
 from dataclasses import dataclass, fields
 from typing import override
 
@@ -41,7 +41,7 @@ class HookPacket(Packet):
         return None if found is None else tuple(found)
 
     @override
-    def words(self, key: Key) -> frozenset[str] | None:
+    def words(self, key: Key) -> AbstractSet[str] | None:
         """Return the words that describe it; None where it is not known."""
         return None if key in self.unknown else Packet.words(self, key)
 
