@@ -345,6 +345,26 @@ PROGRAMS: Final[dict[str, tuple[dict[str, str], Place | Hindrance | None]]] = {
         {"forward!": "mark; goto:last; accept", "last": "mark; who drop"},
         ("last", 2, 2),
     ),
+    "a ban by which all others return": (
+        {"forward!": "jump:bans; est accept", "bans": "!who return; drop"},
+        ("forward", 2, 2),
+    ),
+    "all but the banned accepted": (
+        {"forward!": "est accept; !who accept; drop"},
+        None,
+    ),
+    "friends, by which all others return": (
+        {"forward!": "est accept; jump:friends", "friends": "!who return; accept"},
+        Hindrance.ALLOW_LIST,
+    ),
+    "a ban by a goto": (
+        {"forward": "who goto:no; est accept; drop", "no": "drop"},
+        ("forward", 2, 2),
+    ),
+    "a chain that is come to twice": (
+        {"forward!": "jump:all; who drop; goto:all", "all": "mark"},
+        ("forward", 2, 2),
+    ),
     "a chain that bans lead to as well": (
         {"forward": "who jump:no; mark; jump:no", "no": "mark; drop"},
         ("forward", 2, 2),

@@ -35,6 +35,8 @@ SINGLED_OUT: Final = Condition(Key.DESTINATION_PORT, ((443, 443),))
 _WHO: Final = Condition(Key.UNKNOWN, by_client=True)
 FROM: Final = Condition(Key.SOURCE, ((0xCB00710B, 0xCB00710B),))
 BY: Final = Condition(Key.ORIGINAL_SOURCE, FROM.intervals)
+NOT_WHO: Final = Condition(Key.UNKNOWN, negated=True, by_client=True)
+NOT_FROM: Final = Condition(Key.SOURCE, FROM.intervals, negated=True)
 WHAT: Final = Condition(Key.UNKNOWN)
 
 _ENDS: Final = (
@@ -151,12 +153,20 @@ def conditions_of(chains: Chains) -> Iterator[Condition]:
 
 
 def truths(chains: Chains, packet: Packet) -> Iterator[Truth]:
-    """Yield each way in which the conditions that may be true can be; first none."""
-    open_ones = [
-        id(it) for it in conditions_of(chains) if it.match(packet) is Match.MAYBE
-    ]
+    """Yield each way in which the conditions that may be true can be.
+
+    First that of a client that no rule names: what is true of all but some is so of it.
+    """
+    open_ones = {
+        id(it): it.negated
+        for it in conditions_of(chains)
+        if it.match(packet) is Match.MAYBE
+    }
     for values in product((False, True), repeat=len(open_ones)):
-        yield dict(zip(open_ones, values, strict=True))
+        yield {
+            it: value != negated
+            for (it, negated), value in zip(open_ones.items(), values, strict=True)
+        }
 
 
 def _copy(condition: Condition) -> Condition:
@@ -190,6 +200,10 @@ def _branches(
     spare[0] -= any(it in (_WHO, FROM, BY, WHAT) for it in conditions)
     leads = (Action.JUMP, Action.GOTO) if later else ()
     action = draw(st.sampled_from([*_ENDS, *leads, *leads[:1]]))
+    leaves = {Action.ACCEPT, *[Action.RETURN][: len(later) < len(NAMES) - 1]}
+    if action in leaves and conditions in ((_WHO,), (FROM,)):
+        other = NOT_WHO if conditions == (_WHO,) else NOT_FROM
+        conditions = draw(st.sampled_from([conditions, (other,)]))
     chain = draw(st.sampled_from(later)) if action in leads else ""
     return Branch(tuple(map(_copy, conditions)), action, chain)
 

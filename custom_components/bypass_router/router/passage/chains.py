@@ -48,6 +48,13 @@ class Branch:
             for it in self.conditions
         )
 
+    def is_for_most(self, packet: Packet) -> bool:
+        """Return whether it is for all clients but some: but those who are banned."""
+        open_ones = [it for it in self.conditions if it.match(packet) is Match.MAYBE]
+        return bool(open_ones) and all(
+            it.negated and it.asks_who(packet) for it in open_ones
+        )
+
     def names_clients(self, packet: Packet) -> bool:
         """Return whether it is for some addresses of clients, and not for others."""
         # What names all of the LAN keeps it apart, and no one in it.

@@ -5,7 +5,7 @@ nothing but refuse to the jump that leads there; and out of chains that their pr
 put back, or that a ban leads to as well.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 import re
@@ -102,13 +102,22 @@ class SpotFinder:
         self._packet = packet
         self._steps = steps
 
-    def before(self, way: tuple[Step, ...]) -> Spot | Refused:
-        """Return the place before a catch-all to which these steps led, or why not."""
+    def before(
+        self, way: tuple[Step, ...], left: Collection[str] = ()
+    ) -> Spot | Refused:
+        """Return the place before a catch-all to which these steps led, or why not.
+
+        It is in no chain that the packet has been in before, and has left.
+        """
         *before, at = way
         spot = self._raised(at.chain, at.index)
         while before:
             *_, led = before
-            to_leave = _REWRITTEN.match(spot.chain) or self._is_shared(spot.chain)
+            to_leave = (
+                _REWRITTEN.match(spot.chain)
+                or spot.chain in left
+                or self._is_shared(spot.chain)
+            )
             rules = self._chains[spot.chain].rules[: spot.first]
             only_refuses = not led.decides and self.only_refuse(rules)
             if not (to_leave or only_refuses):

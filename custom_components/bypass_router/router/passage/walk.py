@@ -51,6 +51,8 @@ class _Walk:
         """A rule by which some clients have been accepted before."""
         self._refused: Refused | None = None
         self._spot: Spot | None = None
+        self._left: set[str] = set()
+        """The chains out of which it has come again."""
         self._steps = Steps()
         self._spots = SpotFinder(base, chains, packet, self._steps)
 
@@ -94,6 +96,8 @@ class _Walk:
                 match = branch.match(self._packet)
                 if match is Match.NO:
                     continue
+                if match is Match.MAYBE and self._is_taken(name, branch):
+                    return self._taken(name, index, branch)
                 if match is Match.MAYBE:
                     by_client = branch.asks_who(self._packet)
                     left = self._maybe(name, rule, branch) or left
@@ -114,6 +118,26 @@ class _Walk:
                 break
         return _Exit.RETURNED
 
+    def _is_taken(self, name: str, branch: Branch) -> bool:
+        """Return whether all but those who are banned leave the chain there unharmed.
+
+        Then no place is behind it: there, those would be let in.
+        """
+        to_policy = name == self._end and self._chains[self._base].drops
+        leaves = branch.action is Action.ACCEPT or (
+            branch.action is Action.RETURN and not to_policy
+        )
+        return leaves and branch.is_for_most(self._packet)
+
+    def _taken(self, name: str, index: int, branch: Branch) -> _Exit:
+        """Return how most packets leave the chain, of which some may be accepted."""
+        if branch.action is Action.ACCEPT:
+            return _Exit.OVER
+        if self._may_accept(name, set(), by_client=True, start=index + 1):
+            rule = self._chains[name].rules[index]
+            self._lets_in = self._lets_in or (name, rule)
+        return _Exit.RETURNED
+
     def _maybe(self, name: str, rule: ChainRule, branch: Branch) -> ChainRule | None:
         """Take note of a rule that some packets meet.
 
@@ -129,21 +153,27 @@ class _Walk:
         elif branch.action in (Action.JUMP, Action.GOTO):
             if self._may_accept(branch.chain, {name}, by_client=by_client):
                 self._lets_in = self._lets_in or (name, rule)
-            returns = branch.action is Action.GOTO and not self._refuses(branch.chain)
+            returns = branch.action is Action.GOTO and self._may_return(branch.chain)
         # Where the kernel has entered and the policy drops, to return is to be dropped.
         goes_on = returns and not (name == self._base and self._chains[name].drops)
         return rule if goes_on and by_client else None
 
     def _may_accept(
-        self, name: str, seen: set[str], *, by_client: bool, depth: int = 0
+        self,
+        name: str,
+        seen: set[str],
+        *,
+        by_client: bool,
+        depth: int = 0,
+        start: int = 0,
     ) -> bool:
-        """Return whether some clients may be accepted in a chain."""
+        """Return whether some clients may be accepted in a chain, from a rule on."""
         if name in seen or name not in self._chains:
             return False
         if depth > DEEPEST:
             return True
         seen.add(name)
-        for rule in self._chains[name].rules:
+        for rule in self._chains[name].rules[start:]:
             for branch in rule.branches:
                 match = branch.match(self._packet)
                 if match is Match.NO:
@@ -159,28 +189,29 @@ class _Walk:
                     return False
         return False
 
-    def _refuses(self, name: str, depth: int = 0) -> bool:
-        """Return whether whoever comes to a chain is dropped there."""
-        chain = self._chains.get(name)
-        for rule in chain.rules if chain and depth <= DEEPEST else ():
+    def _may_return(self, name: str, depth: int = 0) -> bool:
+        """Return whether a packet may come out of a chain again, as far as it tells."""
+        if name not in self._chains or depth > DEEPEST:
+            return True
+        for rule in self._chains[name].rules:
             if not self._steps.more():
-                return False
+                return True
             for branch in rule.branches:
                 match = branch.match(self._packet)
-                if match is Match.NO or branch.action is Action.CONTINUE:
+                if match is Match.NO:
                     continue
-                refuses = branch.action is Action.DROP or (
-                    branch.action in (Action.JUMP, Action.GOTO)
-                    and self._refuses(branch.chain, depth + 1)
+                action = branch.action
+                returns = action is Action.RETURN or (
+                    action in (Action.JUMP, Action.GOTO)
+                    and self._may_return(branch.chain, depth + 1)
                 )
-                if not refuses and not (
-                    branch.action is Action.JUMP
-                    and not self._may_accept(branch.chain, {name}, by_client=True)
-                ):
-                    return False
-                if refuses and match is Match.YES:
+                if returns and action is not Action.JUMP:
                     return True
-        return False
+                if match is Match.YES:
+                    if not returns and action is not Action.CONTINUE:
+                        return False
+                    break
+        return True
 
     def _surely(
         self,
@@ -205,6 +236,8 @@ class _Walk:
             if known and action is Action.GOTO and name == self._end:
                 self._end, self._to_end = branch.chain, way
             found = self._chain(branch.chain, way, let_go)
+            if found is _Exit.RETURNED and branch.chain != self._end:
+                self._left.add(branch.chain)
             return None if (action, found) == (Action.JUMP, _Exit.RETURNED) else found
         if action is Action.QUEUE:
             self._refuse(Hindrance.QUEUED, name, rule)
@@ -242,7 +275,7 @@ class _Walk:
 
     def _place(self, way: tuple[Step, ...]) -> None:
         """Take note of the place before a catch-all."""
-        found = self._spots.before(way)
+        found = self._spots.before(way, self._left)
         if isinstance(found, Spot):
             self._spot = found
         else:
