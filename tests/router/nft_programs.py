@@ -16,6 +16,8 @@ class Program:
 
     text: str
     places: dict[str, str] = field(default_factory=dict)
+    named: str = ""
+    """The rule that keeps out whoever is not on a list."""
 
 
 def _fw4(forward_lan: str, tail: str = "jump handle_reject", jump: str = "lan") -> str:
@@ -268,7 +270,8 @@ table inet f2b-table {
         _BANIP.replace("LISTED", "ip saddr @blocked counter drop")
     ),
     "banIP, a list of the allowed": Program(
-        _BANIP.replace("LISTED", "ip saddr != @allow counter drop")
+        _BANIP.replace("LISTED", "ip saddr != @allow counter drop"),
+        named="ip saddr != @allow counter drop",
     ),
     "miniupnpd": Program(
         """

@@ -296,17 +296,20 @@ def _lists_by_nft() -> list[Situation]:
             "all but a list dropped",
             _nft(_FRIENDS, _chain(f"{_ESTABLISHED}ip saddr != @friends drop")),
             "B L",
+            hindrance=others,
         ),
         Situation(
             "all but a friend dropped",
             _nft(_chain(f"{_ESTABLISHED}ip saddr != {CLIENT} drop")),
             "B L",
+            hindrance=others,
         ),
         Situation(
             "all but a friend dropped, then all",
             _nft(_chain(f"{_ESTABLISHED}ip saddr != {CLIENT} drop\ndrop")),
             "C B L",
             "C",
+            hindrance=others,
         ),
         Situation(
             "all but the LAN dropped",

@@ -50,6 +50,11 @@ _UFWS: Final = (
 )
 _EST: Final = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
 _SEEN: Final = "-A FORWARD -p udp -m comment --comment udp_seen\n"
+_SYN: Final = (
+    "-A FORWARD -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
+    " -j REJECT --reject-with tcp-reset\n"
+)
+_UDP: Final = "-A FORWARD -p udp -j REJECT\n"
 _TCPMSS: Final = (
     "-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1360\n"
 )
@@ -117,6 +122,26 @@ def _bans_by_iptables() -> list[Situation]:
             "L",
         ),
         Situation(
+            "iptables: banned, as all others return, and a policy",
+            _iptables(
+                f"-A FORWARD -j BANS\n{_EST}-A BANS ! -s {BANNED} -j RETURN\n"
+                "-A BANS -j DROP",
+                "DROP",
+                "BANS",
+            ),
+            "C B L",
+            "C L",
+        ),
+        Situation(
+            "iptables: banned by a goto, and a last rule for what opens a connection",
+            _iptables(
+                f"-A FORWARD -s {BANNED} -g NO\n{_EST}{_SYN}{_UDP}-A NO -j DROP",
+                chains="NO",
+            ),
+            "C B L",
+            "C L",
+        ),
+        Situation(
             "iptables: banned, and a policy",
             _iptables(fail2ban + _EST, "DROP", "f2b-web"),
             "C B L",
@@ -180,6 +205,7 @@ def _others_work_by_iptables() -> list[Situation]:
             _iptables(f"{_EST}-A FORWARD ! -s {CLIENT} -j DROP\n-A FORWARD -j DROP"),
             "C B L",
             "C",
+            hindrance=listed,
         ),
         Situation(
             "iptables: all but the LAN dropped",

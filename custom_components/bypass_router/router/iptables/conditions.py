@@ -16,6 +16,7 @@ _BITS = 32
 _ALL_BITS = 2**_BITS - 1
 _LAST_PORT = 65535
 _MOST_DIGITS = len(str(_LAST_PORT))
+_TWO = 2
 # An option, and the one word behind it.
 _NAMED_ALONE = 2
 # More than any rule has that is meant for a packet to meet.
@@ -52,6 +53,14 @@ _TAKING_NOTE = frozenset({"recent", "set", "quota", "nfacct", "rateest"})
 
 _BY_CLIENT = Condition(Key.UNKNOWN, by_client=True)
 _OTHER = Condition(Key.UNKNOWN)
+_LISTED = Condition(Key.SOURCE, by_client=True)
+# Whatever stands there.
+_BY_ADDRESS = {
+    "-s": _LISTED,
+    "-d": _BY_CLIENT,
+    "--source-country": _LISTED,
+    "--src-cc": _LISTED,
+}
 
 
 def chain_rule(rule: Rule, chain: str, chains: Collection[str]) -> ChainRule:
@@ -121,7 +130,7 @@ def _alternatives(options: Sequence[Option]) -> list[tuple[Condition, ...]]:
 
 # Whatever they ask stands in their options.
 _ELSEWHERE = frozenset(
-    {"comment", "addrtype", "pkttype", "iprange", "set", "recent", "mac"}
+    {"comment", "addrtype", "pkttype", "iprange", "set", "recent", "mac", "geoip"}
 )
 
 
@@ -139,11 +148,18 @@ def _asked(option: Option, module: str) -> list[tuple[Condition, ...]] | None:
         return None
     if name == "--ports" and module == "multiport" and (ports := _ports(value)):
         return _either_port(ports, negated=negated)
-    found = _READERS[name](value) if name in _READERS else None
+    found = _read(name, values)
     if found is None:
-        by_client = name in ("-s", "-d") or module == "recent"
-        return [(_BY_CLIENT if by_client else _unknown(module),)]
+        found = _LISTED if module == "recent" else _unknown(module)
+        found = _BY_ADDRESS.get(name, found)
     return [(_negated(found) if negated else found,)]
+
+
+def _read(name: str, values: Sequence[str]) -> Condition | None:
+    """Return the condition that an option and its words are; None if not known."""
+    if name in _READERS_OF_TWO:
+        return _READERS_OF_TWO[name](*values) if len(values) == _TWO else None
+    return _READERS[name](values[0] if values else "") if name in _READERS else None
 
 
 def _is_idle(name: str, value: str, module: str, *, negated: bool) -> bool:
@@ -226,6 +242,12 @@ def _kind(text: str) -> Condition | None:
     return Condition(Key.KIND, words=words) if words <= _KINDS else None
 
 
+def _flags(looked_at: str, are_set: str) -> Condition:
+    """Read which flags of TCP are looked at, and which of them are to be set."""
+    opens = are_set == ("SYN" if "SYN" in looked_at.split(",") else "NONE")
+    return Condition(Key.FLAGS, words=frozenset({"opening" if opens else "other"}))
+
+
 def _ports(text: str) -> tuple[Interval, ...]:
     """Read ports and ranges of them; nothing if that is not what it is."""
     found = []
@@ -270,13 +292,14 @@ def _range(text: str) -> tuple[Interval, ...]:
     return ((ends[0][0], ends[1][0]),) if ends[0] and ends[1] else ()
 
 
-def _set(name: str) -> Condition:
+def _set(name: str, flags: str) -> Condition:
     """Read whether an address is in a set."""
-    return _OTHER if name.startswith(_OWN_NETWORKS) else _BY_CLIENT
+    if name.startswith(_OWN_NETWORKS):
+        return _OTHER
+    return _LISTED if flags.startswith("src") else _BY_CLIENT
 
 
 _READERS: dict[str, Callable[[str], Condition | None]] = {
-    "--match-set": _set,
     "-s": _numbers(Key.SOURCE, _networks),
     "-d": _numbers(Key.DESTINATION, _networks),
     "-i": _interface(Key.INPUT),
@@ -301,4 +324,8 @@ _READERS: dict[str, Callable[[str], Condition | None]] = {
     "--pkt-type": _kind,
     "--src-range": _numbers(Key.SOURCE, _range),
     "--dst-range": _numbers(Key.DESTINATION, _range),
+}
+_READERS_OF_TWO: dict[str, Callable[[str, str], Condition]] = {
+    "--match-set": _set,
+    "--tcp-flags": _flags,
 }

@@ -60,7 +60,7 @@ class ForwardPlaces:
         """Yield what keeps its packets out, and is not ours to take away."""
         all_packets = packets(forward, self.context, self.interface)
         for packet in all_packets:
-            refused = self._passage(packet).refused
+            refused = self._passage(packet).keeping_out
             if refused and packet.clients == all_packets[0].clients:
                 yield obstacle_of(refused.kind, refused.chain, refused.rule)
 

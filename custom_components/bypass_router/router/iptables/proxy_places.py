@@ -98,8 +98,7 @@ class ProxyPlaces:
         found = self._walks[_FORWARD].passage(packet)
         if found == Passage():
             return
-        if found.refused:
-            refused = found.refused
+        if refused := found.keeping_out:
             yield obstacle_of(refused.kind, refused.chain, refused.rule)
         elif spot := found.spot:
             rules = chains[spot.chain].rules[spot.last : spot.last + 1]

@@ -100,7 +100,8 @@ class Selector:
     def condition(self, comparison: Comparison) -> Condition:
         """Return what is asked of it."""
         marked = tuple(marks(comparison)) if self.key is Key.MARK else ()
-        unknown = Condition(self.key, marked, by_client=self.by_client)
+        negated = comparison.negated and self.key in _BY_ADDRESS
+        unknown = Condition(self.key, marked, negated=negated, by_client=self.by_client)
         if not comparison.items or self.key in (Key.UNKNOWN, Key.MARK, Key.LABEL):
             return unknown
         if self.key in _BY_NUMBER:

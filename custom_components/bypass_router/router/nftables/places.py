@@ -224,8 +224,8 @@ def _place(table: ForeignTable, spot: Spot) -> Place:
 
 def _obstacles(table: ForeignTable, base: str, found: Passage) -> Iterator[Obstacle]:
     """Yield what is in the way of packets in a chain that the kernel enters."""
-    if found.refused:
-        yield _obstacle(table, base, found.refused)
+    if found.keeping_out:
+        yield _obstacle(table, base, found.keeping_out)
     elif found.spot and table.owned:
         seen = {"table": table.name, "program": printable(table.program, 40)}
         yield Obstacle(Hindrance.OWNED, seen)

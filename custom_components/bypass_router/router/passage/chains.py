@@ -49,11 +49,21 @@ class Branch:
         )
 
     def is_for_most(self, packet: Packet) -> bool:
-        """Return whether it is for all clients but some: but those who are banned."""
-        open_ones = [it for it in self.conditions if it.match(packet) is Match.MAYBE]
+        """Return whether it is for all clients but some."""
+        open_ones = self._open(packet)
         return bool(open_ones) and all(
             it.negated and it.asks_who(packet) for it in open_ones
         )
+
+    def is_for_most_addresses(self, packet: Packet) -> bool:
+        """Return whether it is for all clients but those of some addresses."""
+        return self.is_for_most(packet) and all(
+            it.names_address(packet) for it in self._open(packet)
+        )
+
+    def _open(self, packet: Packet) -> list[Condition]:
+        """Return the conditions that a packet may meet or not."""
+        return [it for it in self.conditions if it.match(packet) is Match.MAYBE]
 
     def names_clients(self, packet: Packet) -> bool:
         """Return whether it is for some addresses of clients, and not for others."""

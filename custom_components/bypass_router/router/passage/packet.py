@@ -59,6 +59,8 @@ class Key(StrEnum):
     which marks are meant: any if there are none."""
     LABEL = "label"
     """Its connection's; likewise."""
+    FLAGS = "flags"
+    """Those of TCP that open a connection, or others."""
     UNKNOWN = "unknown"
     """None of these; so it may be true or not."""
 
@@ -115,6 +117,9 @@ class Packet:
                 found = "ipv4"
             case Key.KIND:
                 found = "unicast"
+            case Key.FLAGS if not self.answer:
+                # A request is the first one here, as it is a new one.
+                found = "opening"
             case Key.STATE:
                 status = {"dnat"} if self.translated else set()
                 return status | _STATES[self.answer]
@@ -171,8 +176,12 @@ class Condition:
 
     def asks_who(self, packet: Packet) -> bool:
         """Return whether it depends on who the client is, or how often one comes."""
+        return self.by_client or self.names_address(packet)
+
+    def names_address(self, packet: Packet) -> bool:
+        """Return whether it is about the client's address."""
         client = Key.DESTINATION if packet.answer else Key.SOURCE
-        return self.by_client or self.key in (client, Key.ORIGINAL_SOURCE)
+        return self.key in (client, Key.ORIGINAL_SOURCE)
 
     def singles_out(self, packet: Packet) -> bool:
         """Return whether it names just this target, or ports."""

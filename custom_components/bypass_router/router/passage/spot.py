@@ -63,6 +63,13 @@ class Passage:
 
     spot: Spot | None = None
     refused: Refused | None = None
+    listed: Refused | None = None
+    """A rule that keeps out whoever is not on a list; the others may need a place."""
+
+    @property
+    def keeping_out(self) -> Refused | None:
+        """Return what is to be named."""
+        return self.refused or self.listed
 
 
 @dataclass(frozen=True, slots=True)

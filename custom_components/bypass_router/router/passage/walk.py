@@ -50,6 +50,7 @@ class _Walk:
         self._lets_in: tuple[str, ChainRule] | None = None
         """A rule by which some clients have been accepted before."""
         self._refused: Refused | None = None
+        self._listed: Refused | None = None
         self._spot: Spot | None = None
         self._left: set[str] = set()
         """The chains out of which it has come again."""
@@ -61,7 +62,7 @@ class _Walk:
         base = self._base
         if base in self._chains and self._chain(base, ()) is _Exit.RETURNED:
             self._at_policy()
-        return Passage(self._spot, self._refused)
+        return Passage(self._spot, self._refused, self._listed)
 
     def _at_policy(self) -> None:
         """Take note of what the policy does."""
@@ -93,11 +94,9 @@ class _Walk:
             spared: ChainRule | None = None
             decides = False
             for branch in rule.branches:
-                match = branch.match(self._packet)
+                match = self._met(name, index, branch)
                 if match is Match.NO:
                     continue
-                if match is Match.MAYBE and self._is_taken(name, branch):
-                    return self._taken(name, index, branch)
                 if match is Match.MAYBE:
                     by_client = branch.asks_who(self._packet)
                     left = self._maybe(name, rule, branch) or left
@@ -118,25 +117,24 @@ class _Walk:
                 break
         return _Exit.RETURNED
 
-    def _is_taken(self, name: str, branch: Branch) -> bool:
-        """Return whether all but those who are banned leave the chain there unharmed.
+    def _met(self, name: str, index: int, branch: Branch) -> Match:
+        """Return whether a packet goes this way.
 
-        Then no place is behind it: there, those would be let in.
+        So it does where all but some leave the chain unharmed: those are banned, and
+        behind that is no place for ours.
         """
+        match = branch.match(self._packet)
         to_policy = name == self._end and self._chains[self._base].drops
         leaves = branch.action is Action.ACCEPT or (
             branch.action is Action.RETURN and not to_policy
         )
-        return leaves and branch.is_for_most(self._packet)
-
-    def _taken(self, name: str, index: int, branch: Branch) -> _Exit:
-        """Return how most packets leave the chain, of which some may be accepted."""
-        if branch.action is Action.ACCEPT:
-            return _Exit.OVER
-        if self._may_accept(name, set(), by_client=True, start=index + 1):
-            rule = self._chains[name].rules[index]
-            self._lets_in = self._lets_in or (name, rule)
-        return _Exit.RETURNED
+        if not (match is Match.MAYBE and leaves and branch.is_for_most(self._packet)):
+            return match
+        if branch.action is Action.RETURN and self._may_accept(
+            name, set(), by_client=True, start=index + 1
+        ):
+            self._lets_in = self._lets_in or (name, self._chains[name].rules[index])
+        return Match.YES
 
     def _maybe(self, name: str, rule: ChainRule, branch: Branch) -> ChainRule | None:
         """Take note of a rule that some packets meet.
@@ -144,6 +142,9 @@ class _Walk:
         Returns it if some clients leave the chain by it, and go on.
         """
         by_client = branch.asks_who(self._packet)
+        if branch.is_for_most_addresses(self._packet) and self._drops(name, branch):
+            found = Refused(Hindrance.ALLOW_LIST, name, rule.text)
+            self._listed = self._listed or found
         returns = branch.action is Action.RETURN
         if branch.action is Action.ACCEPT or (
             returns and name == self._base and not self._chains[name].drops
@@ -187,6 +188,20 @@ class _Walk:
                     return True
                 if match is Match.YES and branch.action in (Action.DROP, Action.RETURN):
                     return False
+        return False
+
+    def _drops(self, name: str, branch: Branch) -> bool:
+        """Return whether whoever goes this way is dropped for sure."""
+        match branch.action:
+            case Action.DROP:
+                return True
+            case Action.RETURN:
+                return name == self._end and self._chains[self._base].drops
+            case Action.JUMP | Action.GOTO:
+                return not (
+                    self._may_return(branch.chain)
+                    or self._may_accept(branch.chain, {name}, by_client=True)
+                )
         return False
 
     def _may_return(self, name: str, depth: int = 0) -> bool:
