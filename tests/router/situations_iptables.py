@@ -218,6 +218,16 @@ def _others_work_by_iptables() -> list[Situation]:
             hindrance=listed,
         ),
         Situation(
+            "iptables: let in by a mark that tells friends",
+            _iptables(
+                f"{_EST}-A FORWARD -m mark --mark 0x5 -j ACCEPT",
+                "DROP",
+                mangle=f"-A FORWARD -s {CLIENT} -j MARK --set-mark 0x5\n",
+            ),
+            "B L",
+            hindrance=listed,
+        ),
+        Situation(
             "iptables: let go on by a list",
             _iptables(
                 f"{_EST}-A FORWARD -j LISTED\n-A LISTED -s {CLIENT} -j RETURN\n"

@@ -7,7 +7,7 @@ or count them, is held to decide by who asks.
 from collections.abc import Callable, Collection, Sequence
 from ipaddress import AddressValueError, IPv4Address
 
-from ..passage.chains import Action, Branch, ChainRule
+from ..passage.chains import Action, Branch, ChainRule, Marking
 from ..passage.packet import Condition, Interval, Key
 from .rule import Option, Rule
 
@@ -47,6 +47,7 @@ _VERDICTS = {
     "QUEUE": Action.QUEUE,
     "NFQUEUE": Action.QUEUE,
 }
+_MARKING = frozenset({"MARK", "CONNMARK"})
 _LOGS = frozenset({"LOG", "NFLOG", "ULOG", "AUDIT", "TRACE"})
 # They take note of who came, so what stands before them is not counted by them.
 _TAKING_NOTE = frozenset({"recent", "set", "quota", "nfacct", "rateest"})
@@ -91,7 +92,14 @@ def chain_rule(rule: Rule, chain: str, chains: Collection[str]) -> ChainRule:
         takes=any(target[1] == "TPROXY" for target in targets),
         untracks=any(target[1] == "NOTRACK" for target in targets)
         or ("--notrack",) in rule.words,
+        marks=tuple(_marking(rule) for target in targets if target[1] in _MARKING),
     )
+
+
+def _marking(rule: Rule) -> Marking:
+    """Return the mark that a rule sets."""
+    text = rule.value("--set-xmark") or rule.value("--set-mark") or ""
+    return Marking(Key.MARK, *(_mark(text) or ((0, 0),))[0])
 
 
 def _what_is_done(
@@ -130,8 +138,8 @@ def _alternatives(options: Sequence[Option]) -> list[tuple[Condition, ...]]:
 
 # Whatever they ask stands in their options.
 _ELSEWHERE = frozenset(
-    {"comment", "addrtype", "pkttype", "iprange", "set", "recent", "mac", "geoip"}
-)
+    ("comment", "addrtype", "pkttype", "iprange", "set", "recent", "mac", "geoip")
+) | frozenset({"mark", "connmark"})
 
 
 def _unknown(module: str) -> Condition:
@@ -248,6 +256,23 @@ def _flags(looked_at: str, are_set: str) -> Condition:
     return Condition(Key.FLAGS, words=frozenset({"opening" if opens else "other"}))
 
 
+def _mark(text: str) -> tuple[Interval, ...]:
+    """Read a mark and its mask; nothing if it is none."""
+    bits, _, mask = text.partition("/")
+    try:
+        return ((int(bits, 0), int(mask, 0) if mask else _ALL_BITS),)
+    except ValueError:
+        # Saved and restored, or computed.
+        return ()
+
+
+def _marked(text: str) -> Condition:
+    """Read which mark is asked for; the contrary of one is no mark at all."""
+    found = _mark(text)
+    unmarked = any(not value & mask for value, mask in found)
+    return Condition(Key.MARK, found, negated=unmarked)
+
+
 def _ports(text: str) -> tuple[Interval, ...]:
     """Read ports and ranges of them; nothing if that is not what it is."""
     found = []
@@ -319,6 +344,7 @@ _READERS: dict[str, Callable[[str], Condition | None]] = {
     "--ctorigdstport": _numbers(Key.ORIGINAL_PORT, _ports),
     # Of a reply: where it goes to is the client, most often.
     "--ctrepldst": lambda _: _BY_CLIENT,
+    "--mark": _marked,
     "--src-type": _kind,
     "--dst-type": _kind,
     "--pkt-type": _kind,

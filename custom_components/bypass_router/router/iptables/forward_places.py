@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ..forward import Forward, Transport
-from ..passage.chains import Action, Branch, Chain, ChainRule
+from ..passage.chains import Action, Branch, Chain, ChainRule, Marking
+from ..passage.marks import asking_who
 from ..passage.packet import Packet, interval_of, packets_of
 from ..passage.spot import Passage, Refused, Spot
 from ..passage.walks import Walks
@@ -34,6 +35,8 @@ class ForwardPlaces:
     table: Table
     context: RouterContext
     interface: str
+    marks: frozenset[Marking] = frozenset()
+    """Those by which rules of others tell clients."""
     _walks: dict[object, Walks] = field(default_factory=dict, compare=False, repr=False)
     _found: dict[Forward, list[Item]] = field(
         default_factory=dict, compare=False, repr=False
@@ -103,8 +106,8 @@ class ForwardPlaces:
     def _chains(self, where: object) -> Mapping[str, Chain]:
         """Return the chains to walk."""
         if where == "with ours":
-            return self.table.with_ours(FWD)
-        chains = self.table.others(FWD)
+            return asking_who(self.table.with_ours(FWD), self.marks)
+        chains = asking_who(self.table.others(FWD), self.marks)
         if not isinstance(where, Spot):
             return chains
         chain = chains[where.chain]

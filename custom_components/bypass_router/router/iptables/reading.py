@@ -13,6 +13,7 @@ from .created_chains import LISTING, Traces
 from .forward_places import ForwardPlaces, OpaquePlaces
 from .guards import guard_of
 from .legacy import NO_TABLE
+from .marks import marks_of
 from .places import Places
 from .proxy_places import ProxyPlaces
 from .rule import Rule
@@ -147,14 +148,16 @@ class Reader:
         """Return how a whole table leads to our chain."""
         result = sections[self._label(hook)]
         if hook is MANGLE:
-            return _gate(hook, result.output if result.ok else "", *self._where)
+            return _gate(hook, result.output if result.ok else "", "", *self._where)
+        marking = sections.get(self._label(MANGLE))
+        beside = marking.output if marking and marking.ok else ""
         if result.output == NO_TABLE:
-            return _gate(hook, "", *self._where)
+            return _gate(hook, "", beside, *self._where)
         if result.ok:
             if f"-P {hook.builtin} " not in result.output:
                 # Taken for an empty table, it would show as off what may be open.
                 raise BadOutput(output=result.message)
-            gate = _gate(hook, result.output, *self._where)
+            gate = _gate(hook, result.output, beside, *self._where)
             if not self._is_misread(hook, sections):
                 return gate
             places = OpaquePlaces(left_to_nft=True, entered=bool(gate.jumps))
@@ -230,9 +233,18 @@ def _entrance_at(hook: Hook, gate: Gate) -> Entrance:
 
 
 @lru_cache(_KEPT)
-def _gate(hook: Hook, listing: str, context: RouterContext, interface: str) -> Gate:
-    """Return how a table leads to our chain, of which this is printed."""
+def _gate(
+    hook: Hook, listing: str, beside: str, context: RouterContext, interface: str
+) -> Gate:
+    """Return how a table leads to our chain, of which this is printed.
+
+    And beside it one whose rules may mark packets before they come there.
+    """
     table: Table = read_table(listing)
-    kind = ProxyPlaces if hook is MANGLE else ForwardPlaces
-    places: Places = kind(table, context, interface)
+    places: Places
+    if hook is MANGLE:
+        places = ProxyPlaces(table, context, interface)
+    else:
+        marks = marks_of((table, read_table(beside)), context, interface)
+        places = ForwardPlaces(table, context, interface, marks)
     return Gate(places, table, table.jumps(hook), table.is_held(hook))

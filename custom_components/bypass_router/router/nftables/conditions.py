@@ -83,6 +83,8 @@ _HASHED = frozenset({"mod", "seed", "offset"})
 _BY_ADDRESS = frozenset(
     {Key.SOURCE, Key.DESTINATION, Key.ORIGINAL_SOURCE, Key.ORIGINAL_DESTINATION}
 )
+# By which one client may be told from another.
+_TELLING = _BY_ADDRESS | {Key.LABEL}
 _BY_NUMBER = _BY_ADDRESS | {Key.SOURCE_PORT, Key.DESTINATION_PORT, Key.ORIGINAL_PORT}
 
 
@@ -99,10 +101,16 @@ class Selector:
 
     def condition(self, comparison: Comparison) -> Condition:
         """Return what is asked of it."""
-        marked = tuple(marks(comparison)) if self.key is Key.MARK else ()
-        negated = comparison.negated and self.key in _BY_ADDRESS
-        unknown = Condition(self.key, marked, negated=negated, by_client=self.by_client)
-        if not comparison.items or self.key in (Key.UNKNOWN, Key.MARK, Key.LABEL):
+        if self.key is not Key.MARK:
+            return self._condition(comparison)
+        found, unmarked = marks(comparison)
+        return Condition(self.key, found, negated=unmarked)
+
+    def _condition(self, comparison: Comparison) -> Condition:
+        """Return what is asked of anything but a mark."""
+        negated = comparison.negated and self.key in _TELLING
+        unknown = Condition(self.key, negated=negated, by_client=self.by_client)
+        if not comparison.items or self.key in (Key.UNKNOWN, Key.LABEL):
             return unknown
         if self.key in _BY_NUMBER:
             parse = addresses if self.key in _BY_ADDRESS else numbers

@@ -61,7 +61,7 @@ class ForeignTable:
     @cached_property
     def walkable(self) -> Chains:
         """The chains without our rules, as far as what becomes of a packet."""
-        return asking_who(self._read, self.marks) if self.marks else self._read
+        return asking_who(self._read, self.marks)
 
     @cached_property
     def _read(self) -> Chains:

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 import re
 
-from ..forward import MAX_PORT, Forward, PortRange, Protocol
 from ..passage.chains import Marking
-from ..passage.hooks import hook_packets_of
+from ..passage.hooks import packets_of_any
 from ..passage.marks import Marked
-from ..passage.packet import Packet, interval_of, packets_of
+from ..passage.packet import Packet
 from ..rules.base import RouterContext
 from .foreign_tables import ForeignTable, read_foreign_tables
 from .listing import Base
@@ -44,21 +43,7 @@ def _packets(
     """Yield what comes to a chain of any forward's packets."""
     if base is None or base.hook not in {*_EARLY, "forward"}:
         return
-    ports = PortRange(1, MAX_PORT)
-    anything = Forward(
-        "any",
-        Protocol.BOTH,
-        ports,
-        context.address.ip,
-        ports,
-        keep_client_address=True,
-    )
-    found: Iterator[Packet]
-    if base.hook == "forward":
-        found = packets_of(anything, context, interface)
-    else:
-        at = base.number if base.hook == "prerouting" else None
-        found = hook_packets_of(anything, context, interface, "prerouting", at)
-    lan = interval_of(context.address.network)
-    for packet in found:
-        yield replace(packet, target=lan)
+    early = base.hook != "forward"
+    at = base.number if base.hook == "prerouting" else None
+    hook = "prerouting" if early else "forward"
+    yield from packets_of_any(context, interface, hook, at)

@@ -68,17 +68,24 @@ def compared(
         yield found
 
 
-def marks(comparison: Comparison) -> Iterable[Interval]:
-    """Return with which marks one is compared, each with its mask; none for any."""
+def marks(comparison: Comparison) -> tuple[tuple[Interval, ...], bool]:
+    """Return with which marks one is compared, and whether no mark meets that.
+
+    Each has its mask; there are none for any.
+    """
     mask, items = comparison.bits or (str(_MOST), comparison.items)
     try:
         bits, _ = numbers(mask)
-        found = [(numbers(item), bits) for item in items]
+        found = [numbers(item) for item in items]
     except ValueError:
-        return []
-    if comparison.operator != "==" or any(first != last for (first, last), _ in found):
-        return []
-    return [(first, bits) for (first, _), bits in found]
+        return (), comparison.negated
+    unmarked = comparison.negated != any(first <= 0 <= last for first, last in found)
+    of_none = comparison.negated and set(found) == {(0, 0)}
+    if not of_none and comparison.operator != "==":
+        return (), unmarked and comparison.negated
+    if any(first != last for first, last in found):
+        return (), unmarked
+    return tuple((first, bits) for first, _ in found), unmarked
 
 
 def bits_set(expression: Sequence[str]) -> Interval:

@@ -6,12 +6,12 @@ are as at `forward`.
 """
 
 from collections.abc import Iterator, Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import override
 
-from ..forward import Forward
+from ..forward import MAX_PORT, Forward, PortRange, Protocol
 from ..rules.base import RouterContext
-from .packet import Interval, Key, Packet, packets_of
+from .packet import Interval, Key, Packet, interval_of, packets_of
 
 _TRANSLATED_AT = -100
 """All chains of the type `nat` at `prerouting`, as the others see them."""
@@ -44,6 +44,32 @@ class HookPacket(Packet):
     def words(self, key: Key) -> AbstractSet[str] | None:
         """Return the words that describe it; None where it is not known."""
         return None if key in self.unknown else Packet.words(self, key)
+
+
+def packets_of_any(
+    context: RouterContext, interface: str, hook: str, at: int | None
+) -> Iterator[Packet]:
+    """Yield the packets of any forward, to any device of the LAN, as a hook sees them.
+
+    At `forward`, or before: then by the priority of the chain.
+    """
+    ports = PortRange(1, MAX_PORT)
+    anything = Forward(
+        "any",
+        Protocol.BOTH,
+        ports,
+        context.address.ip,
+        ports,
+        keep_client_address=True,
+    )
+    found: Iterator[Packet]
+    if hook == "forward":
+        found = packets_of(anything, context, interface)
+    else:
+        found = hook_packets_of(anything, context, interface, hook, at)
+    lan = interval_of(context.address.network)
+    for packet in found:
+        yield replace(packet, target=lan)
 
 
 def hook_packets_of(

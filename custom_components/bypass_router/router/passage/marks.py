@@ -6,7 +6,7 @@ Who goes by such a mark asks who the client is, as if by its address.
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from .chains import Action, Branch, Chain, ChainRule, Chains, Marking
+from .chains import Action, Branch, ChainRule, Chains, Marking
 from .packet import Condition, Key, Match, Packet
 
 _MARKS = frozenset({Key.MARK, Key.LABEL})
@@ -56,8 +56,10 @@ class Marked:
                     break
 
 
-def asking_who(chains: Chains, marks: Collection[Marking]) -> dict[str, Chain]:
+def asking_who(chains: Chains, marks: Collection[Marking]) -> Chains:
     """Return the same chains, where a condition on such a mark asks for the client."""
+    if not marks:
+        return chains
 
     def asking(condition: Condition) -> Condition:
         """Return a condition, as one that asks if it does."""
@@ -89,7 +91,17 @@ def _may_be(condition: Condition, marks: Collection[Marking]) -> Iterator[bool]:
         yield mark.key is condition.key and (
             not condition.intervals
             or any(
-                not (value ^ mark.value) & mask & mark.mask
-                for value, mask in condition.intervals
+                _may_decide(mark, value, mask) for value, mask in condition.intervals
             )
         )
+
+
+def _may_decide(mark: Marking, value: int, mask: int) -> bool:
+    """Return whether a packet's mark may be this value, or not, by a mark it gets."""
+    if not (mask and mark.mask):
+        return True
+    if not value & mask:
+        # Whoever has none.
+        return bool(mark.value & mask)
+    common = mask & mark.mask
+    return bool(common) and not (value ^ mark.value) & common

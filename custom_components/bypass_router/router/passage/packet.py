@@ -56,7 +56,7 @@ class Key(StrEnum):
     """Of its addresses, and of the frame: unicast, broadcast, multicast, local."""
     MARK = "mark"
     """Its own or its connection's. Intervals are a value and its mask, and tell only
-    which marks are meant: any if there are none."""
+    which marks are meant: any if there are none. Negated is what no mark meets."""
     LABEL = "label"
     """Its connection's; likewise."""
     FLAGS = "flags"
@@ -179,9 +179,11 @@ class Condition:
         return self.by_client or self.names_address(packet)
 
     def names_address(self, packet: Packet) -> bool:
-        """Return whether it is about the client's address."""
+        """Return whether it is about the client's address, or a mark that tells it."""
         client = Key.DESTINATION if packet.answer else Key.SOURCE
-        return self.key in (client, Key.ORIGINAL_SOURCE)
+        return self.key in (client, Key.ORIGINAL_SOURCE) or (
+            self.key in (Key.MARK, Key.LABEL) and self.by_client
+        )
 
     def singles_out(self, packet: Packet) -> bool:
         """Return whether it names just this target, or ports."""

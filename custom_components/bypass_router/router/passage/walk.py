@@ -16,6 +16,7 @@ from enum import Enum, auto
 
 from ..rules.obstacles import Hindrance
 from .chains import Action, Branch, ChainRule, Chains
+from .outlook import Outlook
 from .packet import Match, Packet
 from .spot import DEEPEST, Passage, Refused, Spot, SpotFinder, Step, Steps
 
@@ -55,6 +56,7 @@ class _Walk:
         self._left: set[str] = set()
         """The chains out of which it has come again."""
         self._steps = Steps()
+        self._outlook = Outlook(chains, packet, self._steps)
         self._spots = SpotFinder(base, chains, packet, self._steps)
 
     def run(self) -> Passage:
@@ -99,23 +101,47 @@ class _Walk:
                     continue
                 if match is Match.MAYBE:
                     by_client = branch.asks_who(self._packet)
-                    left = self._maybe(name, rule, branch) or left
-                    if by_client and branch.action is Action.CONTINUE:
-                        spared = rule
+                    left = self._maybe(name, rule, branch, left) or left
+                    if by_client and self._outlook.goes_on(branch):
+                        spared = self._spared(name, index)
                     decides |= by_client or branch.action is not Action.ACCEPT
                     continue
-                singled_out = branch.singles_out(self._packet) or any(
-                    step.singled_out for step in way
-                )
-                named = branch.names_clients(self._packet)
-                here = (*way, Step(name, index, singled_out, decides, named))
+                here = self._step(way, name, index, branch, decides=decides)
                 found = self._surely(rule, branch, here, spared or left or let_go)
-                if found is _Exit.REFUSED and left and not spared:
-                    return _Exit.RETURNED
-                if found and not (found is _Exit.REFUSED and spared):
+                if found is _Exit.REFUSED and (spared or left):
+                    found = None if spared else _Exit.RETURNED
+                if found:
                     return found
                 break
         return _Exit.RETURNED
+
+    def _step(
+        self,
+        way: tuple[Step, ...],
+        name: str,
+        index: int,
+        branch: Branch,
+        *,
+        decides: bool,
+    ) -> tuple[Step, ...]:
+        """Return the steps that lead to what a rule does."""
+        singled_out = branch.singles_out(self._packet) or any(
+            step.singled_out for step in way
+        )
+        named = branch.names_clients(self._packet)
+        return (*way, Step(name, index, singled_out, decides, named))
+
+    def _spared(self, name: str, index: int) -> ChainRule:
+        """Return a rule behind which some clients go on, where others may not."""
+        rule = self._chains[name].rules[index]
+        if any(branch.action is Action.GOTO for branch in rule.branches):
+            self._note_spared(name, index)
+        return rule
+
+    def _note_spared(self, name: str, index: int) -> None:
+        """Take note of clients who go on where all others leave the chain."""
+        if self._outlook.may_accept(name, by_client=True, start=index + 1):
+            self._lets_in = self._lets_in or (name, self._chains[name].rules[index])
 
     def _met(self, name: str, index: int, branch: Branch) -> Match:
         """Return whether a packet goes this way.
@@ -124,71 +150,49 @@ class _Walk:
         behind that is no place for ours.
         """
         match = branch.match(self._packet)
-        to_policy = name == self._end and self._chains[self._base].drops
         leaves = branch.action is Action.ACCEPT or (
-            branch.action is Action.RETURN and not to_policy
+            branch.action is Action.RETURN and not self._is_dropping_end(name)
         )
         if not (match is Match.MAYBE and leaves and branch.is_for_most(self._packet)):
             return match
-        if branch.action is Action.RETURN and self._may_accept(
-            name, set(), by_client=True, start=index + 1
-        ):
-            self._lets_in = self._lets_in or (name, self._chains[name].rules[index])
+        if branch.action is Action.RETURN:
+            self._note_spared(name, index)
         return Match.YES
 
-    def _maybe(self, name: str, rule: ChainRule, branch: Branch) -> ChainRule | None:
+    def _maybe(
+        self, name: str, rule: ChainRule, branch: Branch, left: ChainRule | None
+    ) -> ChainRule | None:
         """Take note of a rule that some packets meet.
 
-        Returns it if some clients leave the chain by it, and go on.
+        Some clients have left the chain before, perhaps. Returns the rule if some do by
+        it, and go on.
         """
-        by_client = branch.asks_who(self._packet)
+        by_client = branch.asks_who(self._packet) or bool(
+            left and branch.action is Action.ACCEPT
+        )
+        to_policy = self._is_dropping_end(name)
         if branch.is_for_most_addresses(self._packet) and self._drops(name, branch):
             found = Refused(Hindrance.ALLOW_LIST, name, rule.text)
             self._listed = self._listed or found
         returns = branch.action is Action.RETURN
         if branch.action is Action.ACCEPT or (
-            returns and name == self._base and not self._chains[name].drops
+            returns and name == self._end and not to_policy
         ):
             if by_client:
                 self._lets_in = self._lets_in or (name, rule)
         elif branch.action in (Action.JUMP, Action.GOTO):
-            if self._may_accept(branch.chain, {name}, by_client=by_client):
+            if self._outlook.may_accept(branch.chain, by_client=by_client):
                 self._lets_in = self._lets_in or (name, rule)
-            returns = branch.action is Action.GOTO and self._may_return(branch.chain)
+            returns = branch.action is Action.GOTO and self._outlook.may_return(
+                branch.chain
+            )
         # Where the kernel has entered and the policy drops, to return is to be dropped.
-        goes_on = returns and not (name == self._base and self._chains[name].drops)
+        goes_on = returns and not to_policy
         return rule if goes_on and by_client else None
 
-    def _may_accept(
-        self,
-        name: str,
-        seen: set[str],
-        *,
-        by_client: bool,
-        depth: int = 0,
-        start: int = 0,
-    ) -> bool:
-        """Return whether some clients may be accepted in a chain, from a rule on."""
-        if name in seen or name not in self._chains:
-            return False
-        if depth > DEEPEST:
-            return True
-        seen.add(name)
-        for rule in self._chains[name].rules[start:]:
-            for branch in rule.branches:
-                match = branch.match(self._packet)
-                if match is Match.NO:
-                    continue
-                asks = by_client or branch.asks_who(self._packet)
-                if branch.action is Action.ACCEPT and asks:
-                    return True
-                if branch.action in (Action.JUMP, Action.GOTO) and self._may_accept(
-                    branch.chain, seen, by_client=asks, depth=depth + 1
-                ):
-                    return True
-                if match is Match.YES and branch.action in (Action.DROP, Action.RETURN):
-                    return False
-        return False
+    def _is_dropping_end(self, name: str) -> bool:
+        """Return whether whoever returns from a chain is dropped by a policy."""
+        return name == self._end and self._chains[self._base].drops
 
     def _drops(self, name: str, branch: Branch) -> bool:
         """Return whether whoever goes this way is dropped for sure."""
@@ -196,37 +200,13 @@ class _Walk:
             case Action.DROP:
                 return True
             case Action.RETURN:
-                return name == self._end and self._chains[self._base].drops
+                return self._is_dropping_end(name)
             case Action.JUMP | Action.GOTO:
                 return not (
-                    self._may_return(branch.chain)
-                    or self._may_accept(branch.chain, {name}, by_client=True)
+                    self._outlook.may_return(branch.chain)
+                    or self._outlook.may_accept(branch.chain, by_client=True)
                 )
         return False
-
-    def _may_return(self, name: str, depth: int = 0) -> bool:
-        """Return whether a packet may come out of a chain again, as far as it tells."""
-        if name not in self._chains or depth > DEEPEST:
-            return True
-        for rule in self._chains[name].rules:
-            if not self._steps.more():
-                return True
-            for branch in rule.branches:
-                match = branch.match(self._packet)
-                if match is Match.NO:
-                    continue
-                action = branch.action
-                returns = action is Action.RETURN or (
-                    action in (Action.JUMP, Action.GOTO)
-                    and self._may_return(branch.chain, depth + 1)
-                )
-                if returns and action is not Action.JUMP:
-                    return True
-                if match is Match.YES:
-                    if not returns and action is not Action.CONTINUE:
-                        return False
-                    break
-        return True
 
     def _surely(
         self,
@@ -241,9 +221,7 @@ class _Walk:
             return None
         if action is Action.DROP or (
             # Back to where the policy drops.
-            action is Action.RETURN
-            and name == self._end
-            and self._chains[self._base].drops
+            action is Action.RETURN and self._is_dropping_end(name)
         ):
             return self._dropped(rule, way, let_go)
         if action in (Action.JUMP, Action.GOTO):
