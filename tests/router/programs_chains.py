@@ -188,12 +188,20 @@ PROGRAMS: Final[dict[str, tuple[dict[str, str], Place | Hindrance | None]]] = {
         ("forward", 2, 2),
     ),
     "2 fw3, REJECT": (_FW3, ("zone_lan_forward", 1, 1)),
+    "2 fw3, REJECT, no rule of the owner's": (
+        {**_FW3, "forwarding_lan_rule": ""},
+        ("zone_lan_forward", 1, 1),
+    ),
     "2 fw3, ACCEPT": ({**_FW3, "zone_lan_dest_REJECT": "out:lan accept"}, None),
     "2 fw3, no zone": (
         {**_FW3, "FORWARD!": "jump:forwarding_rule; est accept; jump:reject"},
         ("FORWARD", 2, 2),
     ),
     "3 ufw, deny": (_UFW, ("FORWARD", 3, 6)),
+    "3 ufw, deny, no rule of the owner's": (
+        {**_UFW, "user": "", "after": ""},
+        ("FORWARD", 3, 6),
+    ),
     "4 ufw, reject": ({**_UFW, "reject": "drop"}, ("FORWARD", 3, 4)),
     "5 ufw, allow": (_accepting({**_UFW, "track": "new accept"}), None),
     "6 firewalld 1": (_FIREWALLD, None),
@@ -341,6 +349,10 @@ PROGRAMS: Final[dict[str, tuple[dict[str, str], Place | Hindrance | None]]] = {
     "this port": ({"forward!": "tcp port:443 return; mark"}, Hindrance.DENIED),
     "a program": ({"forward": "queue"}, Hindrance.QUEUED),
     "a return for all": ({"forward!": "mark; return; accept"}, ("forward", 1, 1)),
+    "chains for the owner's rules, without any": (
+        {"forward": "jump:outer; jump:inner; drop", "outer": "jump:inner", "inner": ""},
+        ("forward", 2, 2),
+    ),
     "a goto for all": (
         {"forward!": "mark; goto:last; accept", "last": "mark; who drop"},
         ("last", 2, 2),

@@ -262,10 +262,10 @@ WIREGUARD = "-A FORWARD -i wg0 -j ACCEPT\n-A FORWARD -o wg0 -j ACCEPT\n"
 LISTINGS = {
     "accept, nothing": (ACCEPTS, []),
     "drop, nothing": (DROPS, ["FORWARD: at its end"]),
-    "ufw, deny": (UFW, ["FORWARD: before -j ufw-after-forward"]),
+    "ufw, deny": (UFW, ["FORWARD: before -j ufw-after-logging-forward"]),
     "ufw, reject": (
         UFW + "-A ufw-reject-forward -j REJECT --reject-with icmp-port-unreachable\n",
-        ["FORWARD: before -j ufw-after-forward"],
+        ["FORWARD: before -j ufw-after-logging-forward"],
     ),
     "ufw, allow": (
         UFW.replace("-P FORWARD DROP", "-P FORWARD ACCEPT")

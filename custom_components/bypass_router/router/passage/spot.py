@@ -126,7 +126,9 @@ class SpotFinder:
                 or self._is_shared(spot.chain)
             )
             rules = self._chains[spot.chain].rules[: spot.first]
-            only_refuses = not led.decides and self.only_refuse(rules)
+            only_refuses = not (
+                led.decides or any(map(self._is_vacant, rules))
+            ) and self.only_refuse(rules)
             if not (to_leave or only_refuses):
                 break
             if led.decides or not (only_refuses or self._lets_all_go(rules)):
@@ -177,16 +179,34 @@ class SpotFinder:
 
     def _raised(self, chain: str, index: int) -> Spot:
         """Return the place before a rule, or before what only logs its refusal."""
-        first = index
+        first = at = index
         rules = self._chains[chain].rules
-        while first and self._is_idle(rules[first - 1]):
-            first -= 1
+        while at and self._is_idle(rules[at - 1]):
+            at -= 1
+            if not self._is_vacant(rules[at]):
+                first = at
         return Spot(chain, first, index)
 
-    def _is_idle(self, rule: ChainRule, seen: frozenset[str] = frozenset()) -> bool:
-        """Return whether a rule only logs or counts, or leads to what does no more."""
+    def _is_vacant(self, rule: ChainRule) -> bool:
+        """Return whether a rule leads to chains without rules, and does no more.
+
+        Such are there for the owner's bans to come, which are to be in front of ours.
+        """
+        return self._is_idle(rule, logging=False)
+
+    def _is_idle(
+        self,
+        rule: ChainRule,
+        seen: frozenset[str] = frozenset(),
+        *,
+        logging: bool = True,
+    ) -> bool:
+        """Return whether a rule only logs or counts, or leads to what does no more.
+
+        Or to what does not even that.
+        """
         if rule.only_logs:
-            return True
+            return logging
         if not self._steps.more() or len(seen) > DEEPEST:
             return False
         jumps = [it.chain for it in rule.branches if it.action is Action.JUMP]
@@ -194,7 +214,7 @@ class SpotFinder:
             name in self._chains
             and name not in seen
             and all(
-                self._is_idle(inner, seen | {name})
+                self._is_idle(inner, seen | {name}, logging=logging)
                 for inner in self._chains[name].rules
             )
             for name in jumps
