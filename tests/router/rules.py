@@ -122,7 +122,11 @@ CALM = EMPTY.with_policy("filter", "FORWARD", drops=False)
 PROXIED = EMPTY.with_rules(
     "mangle",
     "PREROUTING",
-    ["-s 192.0.2.7/32 -j DROP", "-p tcp -j TPROXY --on-port 7893 --on-ip 127.0.0.1"],
+    [
+        "-s 192.0.2.7/32 -j DROP",
+        "-p tcp -j TPROXY --on-port 7893 --on-ip 127.0.0.1",
+        "-p udp -j TPROXY --on-port 7893 --on-ip 127.0.0.1",
+    ],
 )
 """One with a proxy as well, and a ban in front of it."""
 

@@ -96,6 +96,7 @@ def test_nft(listing: str, found: list[Hindrance]) -> None:
         ("raw", "-m set --match-set bad src -j DROP", []),
         ("raw", "! -i wan ! -s 192.168.50.0/24 -j DROP", DROPPED),
         ("raw", "-i lan -s 192.168.50.0/24 -j DROP", []),
+        ("raw", "-m addrtype --dst-type LOCAL -p tcp -j DROP", DROPPED),
         ("mangle", "-m conntrack --ctstate NEW -j DROP", DROPPED),
         ("mangle", "-m conntrack --ctstate DNAT -j ACCEPT\n-j DROP", DROPPED),
         # What no one tracks yet has no state.

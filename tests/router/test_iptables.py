@@ -320,11 +320,21 @@ def test_a_chain_that_may_keep_packets_carries_what_has_all_its_rules(
     )
 
 
+SPARING = ("-A PREROUTING -s 192.0.2.7/32 -j DROP", "-A PREROUTING -j clash")
+TAKING = "-A clash -p tcp -j TPROXY --on-port 1"
+
+
 @pytest.mark.parametrize(
     ("rules", "place"),
     [
         (["-A PREROUTING -j clash", "-A clash -p tcp -j TPROXY --on-port 1"], 0),
-        (["-A PREROUTING -p udp -j TPROXY --on-port 1"], 0),
+        (["-A PREROUTING -p tcp -m set --match-set a src -j TPROXY --on-port 1"], 0),
+        (["-A PREROUTING -p udp -j TPROXY --on-port 1"], None),
+        ([*SPARING, "-A clash -d 192.168.0.0/16 -j RETURN", TAKING], None),
+        ([*SPARING, "-A clash -d 192.168.0.0/16 -j ACCEPT", TAKING], None),
+        ([*SPARING, "-A clash -m addrtype --dst-type LOCAL -j RETURN", TAKING], None),
+        ([*SPARING, "-A clash -m set --match-set a dst -j RETURN", TAKING], 1),
+        ([*SPARING, "-A clash ! -d 192.168.0.0/16 -j RETURN", TAKING], 1),
         (
             [
                 *("-A PREROUTING -s 192.0.2.7/32 -j DROP", "-A PREROUTING -j marks"),
@@ -351,6 +361,30 @@ def test_right_before_a_tproxy_in_mangle_a_rule_is_needed(
     jumps = [line for line in lines if line.startswith("-I ")]
     wanted = [] if place is None else [f"-I PREROUTING {place + 1} -j {MANGLE.chain}"]
     assert jumps == wanted
+
+
+def test_what_a_proxy_spares_of_a_forward_comes_by_what_stands_behind() -> None:
+    """Where the target sees the real sender, answers alone are of the internet."""
+    kept = replace(WEB, id="02KEPT", keep_client_address=True)
+    rules = [*SPARING, "-A clash -d 192.168.0.0/16 -j RETURN", TAKING]
+    mangle = "\n".join(["-P PREROUTING ACCEPT", "-N clash", *rules])
+    state = ADMITTING.read({"filter": CALLS, "mangle": Result(mangle, 0)})
+    lines = [it for step in ADMITTING.steps([WEB, kept], state) for it in step.lines]
+    (jump,) = (line for line in lines if line.startswith("-I "))
+    assert jump == (
+        "-I PREROUTING 2 -m conntrack ! --ctorigsrc 192.168.50.0/24"
+        f" --ctdir REPLY -j {MANGLE.chain}"
+    )
+    after = "\n".join(
+        [
+            *("-P PREROUTING ACCEPT", "-N clash", f"-N {MANGLE.chain}", rules[0]),
+            *(line for line in lines if line.startswith("-A ")),
+            *(jump.replace("-I PREROUTING 2", "-A PREROUTING"), *rules[1:]),
+        ]
+    )
+    state = ADMITTING.read({"filter": CALLS, "mangle": Result(after, 0)})
+    assert ADMITTING.carries(kept, state)
+    assert not ADMITTING.steps([WEB, kept], state)
 
 
 CALLS = Result("-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT", 0)

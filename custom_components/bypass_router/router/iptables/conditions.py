@@ -5,6 +5,7 @@ or count them, is held to decide by who asks.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address
 
 from ..passage.chains import Action, Branch, ChainRule, Marking
@@ -161,6 +162,12 @@ def _asked(option: Option, module: str) -> list[tuple[Condition, ...]] | None:
         found = _LISTED if module == "recent" else _unknown(module)
         found = _BY_ADDRESS.get(name, found)
     return [(_negated(found) if negated else found,)]
+
+
+def _kind_of_destination(text: str) -> Condition | None:
+    """Read what kind of address it goes to."""
+    found = _kind(text)
+    return found and replace(found, key=Key.DESTINATION_KIND)
 
 
 def _read(name: str, values: Sequence[str]) -> Condition | None:
@@ -346,7 +353,7 @@ _READERS: dict[str, Callable[[str], Condition | None]] = {
     "--ctrepldst": lambda _: _BY_CLIENT,
     "--mark": _marked,
     "--src-type": _kind,
-    "--dst-type": _kind,
+    "--dst-type": _kind_of_destination,
     "--pkt-type": _kind,
     "--src-range": _numbers(Key.SOURCE, _range),
     "--dst-range": _numbers(Key.DESTINATION, _range),

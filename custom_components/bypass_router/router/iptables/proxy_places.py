@@ -4,19 +4,21 @@ And what the same table drops of what is forwarded, which is no place for ours.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..forward import Forward, Transport
-from ..passage.packet import Packet
-from ..passage.spot import Passage
+from ..passage.packet import Match, Packet, interval_of
+from ..passage.spot import Passage, Spot
+from ..passage.takings import Takings
 from ..passage.walks import Walks
 from ..rules.base import RouterContext
 from ..rules.obstacles import Hindrance, Obstacle
+from .conditions import chain_rule
 from .forward_places import packets
-from .places import Place, obstacle_of
+from .places import Item, Place, obstacle_of, places_of
 from .rules import MANGLE
-from .table import Table
+from .table import Jump, Table
 
 _FORWARD = "FORWARD"
 
@@ -29,16 +31,9 @@ class ProxyPlaces:
     context: RouterContext
     interface: str
     _walks: dict[str, Walks] = field(default_factory=dict, compare=False, repr=False)
-
-    @cached_property
-    def _place(self) -> int | None:
-        """How many rules of others stand before the first that may take packets."""
-        taking = self._taking
-        others = self.table.others(MANGLE).get(MANGLE.builtin)
-        for number, rule in enumerate(others.rules if others else ()):
-            if rule.takes or any(branch.chain in taking for branch in rule.branches):
-                return number
-        return None
+    _found: dict[Forward, list[Item]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @cached_property
     def _taking(self) -> frozenset[str]:
@@ -65,23 +60,67 @@ class ProxyPlaces:
 
     def transports(self, forward: Forward) -> frozenset[Transport]:
         """Return of which transports a forward has to have rules."""
-        needed = self._place is not None
-        return frozenset(forward.protocol.transports if needed else ())
+        return frozenset(item.packet.transport for item in self._items(forward))
 
-    def opens(self, _: Forward, __: Transport) -> bool:
+    def opens(self, forward: Forward, transport: Transport) -> bool:
         """Return whether packets come to our chain before they can be taken."""
-        return any(
-            jump.chain == MANGLE.builtin
-            and jump.rule == MANGLE.jump
-            and jump.before <= (self._place or 0)
-            for jump in self.table.jumps(MANGLE)
+        return all(
+            any(jump.before <= item.passage.spot.last for jump in self._leading(item))
+            for item in self._items(forward)
+            if item.packet.transport == transport and item.passage.spot
         )
 
+    def _leading(self, item: Item) -> Iterator[Jump]:
+        """Yield what leads a packet to our chain."""
+        for jump in self.table.jumps(MANGLE):
+            (branch,) = chain_rule(jump.rule, jump.chain, ()).branches
+            if jump.chain == MANGLE.builtin and branch.match(item.packet) is Match.YES:
+                yield jump
+
     def places(self, forwards: Collection[Forward]) -> list[Place]:
-        """Return what has to lead to our chain."""
-        if not forwards or self._place is None:
-            return []
-        return [Place(MANGLE.builtin, self._place, self._place, MANGLE.jump)]
+        """Return what has to lead to our chain: what can be taken, and no more."""
+        items = [item for forward in forwards for item in self._items(forward)]
+        first = min(
+            (it.passage.spot.first for it in items if it.passage.spot), default=0
+        )
+        at = Passage(Spot(MANGLE.builtin, first, first))
+        those = [replace(it, passage=at) if it.passage.spot else it for it in items]
+        lan = self.context.address.network
+        return places_of(those, lambda _, __: True, MANGLE, lan)
+
+    def _items(self, forward: Forward) -> list[Item]:
+        """Return its packets of those transports of which any can be taken."""
+        if forward not in self._found:
+            items = list(self._arriving(forward) if self._taking else ())
+            taken = {it.packet.transport for it in items if it.passage.spot}
+            self._found[forward] = [it for it in items if it.packet.transport in taken]
+        return self._found[forward]
+
+    def _arriving(self, forward: Forward) -> Iterator[Item]:
+        """Yield its packets as they come in, before they are translated."""
+        lan = interval_of(self.context.address.network)
+        for packet in packets(forward, self.context, self.interface):
+            inside = lan[0] <= packet.clients[0][0] <= lan[1]
+            to_router = inside or not forward.keep_client_address
+            found = (
+                replace(
+                    packet,
+                    answered=packet.router if to_router else None,
+                    local=to_router,
+                )
+                if packet.answer
+                else replace(
+                    packet, target=packet.router, ports=packet.external, local=True
+                )
+            )
+            at = self._taken_at(found)
+            passage = Passage() if at is None else Passage(Spot(MANGLE.builtin, at, at))
+            yield Item(forward, found, inside, passage)
+
+    def _taken_at(self, packet: Packet) -> int | None:
+        """Return the rule by which it may come to a TPROXY; None if there is none."""
+        ways = Takings(self.table.others(MANGLE), self._taking)
+        return ways.taken_at(MANGLE.builtin, packet)
 
     def obstacles(self, forward: Forward) -> Iterator[Obstacle]:
         """Yield what drops its packets behind that, whatever they are."""

@@ -68,7 +68,9 @@ def stops_of(
         if packet.clients != requests[0].clients:
             # Whoever else may come, those of the internet do.
             break
-        early = replace(packet, out=None, target=packet.router, translated=False)
+        early = replace(
+            packet, out=None, target=packet.router, translated=False, local=True
+        )
         for port in _ports(forward.external, chains):
             way = _Way(chains, replace(early, ports=(port, port)), steps, tracked)
             found = way.through(base)

@@ -59,6 +59,7 @@ class Key(StrEnum):
     which marks are meant: any if there are none. Negated is what no mark meets."""
     LABEL = "label"
     """Its connection's; likewise."""
+    DESTINATION_KIND = "destination kind"
     FLAGS = "flags"
     """Those of TCP that open a connection, or others."""
     UNKNOWN = "unknown"
@@ -83,10 +84,16 @@ class Packet:
     answer: bool = False
     translated: bool = True
     """Whether it has been, before it comes there."""
+    answered: Interval | None = None
+    """Where an answer goes to, while it is not yet the client."""
+    local: bool = False
+    """Whether it is addressed to the router, as far as is known where it is."""
 
     def numbers(self, key: Key) -> Sequence[Interval] | None:
         """Return the numbers that it may have there; None where it has none."""
         found: Interval | None = None
+        if self.answered and key is Key.DESTINATION:
+            return (self.answered,)
         match _ANSWERED.get(key, key) if self.answer else key:
             case Key.SOURCE | Key.ORIGINAL_SOURCE:
                 return self.clients
@@ -117,6 +124,8 @@ class Packet:
                 found = "ipv4"
             case Key.KIND:
                 found = "unicast"
+            case Key.DESTINATION_KIND:
+                found = "local" if self.local else "unicast"
             case Key.FLAGS if not self.answer:
                 # A request is the first one here, as it is a new one.
                 found = "opening"
