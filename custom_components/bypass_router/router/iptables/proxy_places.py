@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..forward import Forward, Transport
+from ..passage.chains import Branch, Chains
 from ..passage.packet import Match, Packet, interval_of
 from ..passage.spot import Passage, Spot
 from ..passage.takings import Takings
@@ -18,7 +19,7 @@ from .conditions import chain_rule
 from .forward_places import packets
 from .places import Item, Place, obstacle_of, places_of
 from .rules import MANGLE
-from .table import Jump, Table
+from .table import Table
 
 _FORWARD = "FORWARD"
 
@@ -65,17 +66,22 @@ class ProxyPlaces:
     def opens(self, forward: Forward, transport: Transport) -> bool:
         """Return whether packets come to our chain before they can be taken."""
         return all(
-            any(jump.before <= item.passage.spot.last for jump in self._leading(item))
+            any(
+                before <= spot.last and branch.match(item.packet) is Match.YES
+                for before, branch in self._leading
+            )
             for item in self._items(forward)
-            if item.packet.transport == transport and item.passage.spot
+            if item.packet.transport == transport and (spot := item.passage.spot)
         )
 
-    def _leading(self, item: Item) -> Iterator[Jump]:
-        """Yield what leads a packet to our chain."""
-        for jump in self.table.jumps(MANGLE):
-            (branch,) = chain_rule(jump.rule, jump.chain, ()).branches
-            if jump.chain == MANGLE.builtin and branch.match(item.packet) is Match.YES:
-                yield jump
+    @cached_property
+    def _leading(self) -> list[tuple[int, Branch]]:
+        """What leads packets to our chain, and behind how many rules of others."""
+        return [
+            (jump.before, chain_rule(jump.rule, jump.chain, ()).branches[0])
+            for jump in self.table.jumps(MANGLE)
+            if jump.chain == MANGLE.builtin
+        ]
 
     def places(self, forwards: Collection[Forward]) -> list[Place]:
         """Return what has to lead to our chain: what can be taken, and no more."""
@@ -113,14 +119,17 @@ class ProxyPlaces:
                     packet, target=packet.router, ports=packet.external, local=True
                 )
             )
-            at = self._taken_at(found)
-            passage = Passage() if at is None else Passage(Spot(MANGLE.builtin, at, at))
-            yield Item(forward, found, inside, passage)
+            yield Item(forward, found, inside, self._arrivals.passage(found))
 
-    def _taken_at(self, packet: Packet) -> int | None:
-        """Return the rule by which it may come to a TPROXY; None if there is none."""
-        ways = Takings(self.table.others(MANGLE), self._taking)
-        return ways.taken_at(MANGLE.builtin, packet)
+    @cached_property
+    def _arrivals(self) -> Walks:
+        """The walks to where a packet may come to a TPROXY, if it may."""
+
+        def walk(base: str, chains: Chains, packet: Packet) -> Passage:
+            at = Takings(chains, self._taking).taken_at(base, packet)
+            return Passage() if at is None else Passage(Spot(base, at, at))
+
+        return Walks(MANGLE.builtin, self.table.others(MANGLE), walk)
 
     def obstacles(self, forward: Forward) -> Iterator[Obstacle]:
         """Yield what drops its packets behind that, whatever they are."""

@@ -5,7 +5,7 @@ kinds: those that the same rules tell apart.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -23,15 +23,18 @@ _ANY = (0, 2**32 - 1)
 _PORTS = (0, 65535)
 
 type _Kind = tuple[object, ...]
+type Walk = Callable[[str, Chains, Packet], Passage]
+"""What becomes of one packet."""
 
 
 class Walks:
     """Walks from one chain of the kernel's, of any packets."""
 
-    def __init__(self, base: str, chains: Chains) -> None:
+    def __init__(self, base: str, chains: Chains, walk: Walk = passage) -> None:
         """Take the chain that the kernel enters, and all chains of its table."""
         self._base = base
         self._chains = chains
+        self._walk = walk
         self._kinds: dict[_Kind, _WalksOfKind] = {}
 
     def passage(self, packet: Packet) -> Passage:
@@ -43,9 +46,11 @@ class Walks:
             packet.answer,
             packet.router,
             packet.clients,
+            packet.answered,
+            packet.local,
         )
         if not (walks := self._kinds.get(kind)):
-            walks = _WalksOfKind(self._base, self._chains, packet)
+            walks = _WalksOfKind(self._base, self._chains, packet, self._walk)
             self._kinds[kind] = walks
         return walks.passage(packet)
 
@@ -53,9 +58,10 @@ class Walks:
 class _WalksOfKind:
     """Walks of packets that have no more than a target, and ports, of their own."""
 
-    def __init__(self, base: str, chains: Chains, packet: Packet) -> None:
+    def __init__(self, base: str, chains: Chains, packet: Packet, walk: Walk) -> None:
         """Take one of them."""
         self._base = base
+        self._walk = walk
         self._all = chains
         self._any = replace(packet, target=_ANY, ports=_PORTS, external=_PORTS)
         self._by_place: dict[tuple[int, ...], Passage] = {}
@@ -72,7 +78,7 @@ class _WalksOfKind:
         if place not in self._by_place:
             told = tuple(it.match(packet) for it in self._telling)
             if told not in self._by_match:
-                self._by_match[told] = passage(self._base, self._all, packet)
+                self._by_match[told] = self._walk(self._base, self._all, packet)
             self._by_place[place] = self._by_match[told]
         return self._by_place[place]
 
@@ -102,15 +108,18 @@ class _WalksOfKind:
 
     def _reached(self) -> list[Chain]:
         """Return the chains that any of them may come to."""
-        names = [self._base] if self._base in self._all else []
-        for name in names:
-            for rule in self._all[name].rules:
-                names += (
-                    branch.chain
-                    for branch in rule.branches
-                    if branch.action in (Action.JUMP, Action.GOTO)
-                    and branch.chain in self._all
-                    and branch.chain not in names
-                    and branch.match(self._any) is not Match.NO
-                )
-        return [self._all[name] for name in dict.fromkeys(names)]
+        waiting = [self._base] if self._base in self._all else []
+        found: dict[str, Chain] = {}
+        while waiting:
+            if (name := waiting.pop()) in found:
+                continue
+            found[name] = self._all[name]
+            waiting += (
+                branch.chain
+                for rule in found[name].rules
+                for branch in rule.branches
+                if branch.action in (Action.JUMP, Action.GOTO)
+                and branch.chain in self._all
+                and branch.match(self._any) is not Match.NO
+            )
+        return list(found.values())
