@@ -5,20 +5,28 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from hypothesis import given, strategies as st
 import pytest
 
+from custom_components.bypass_router.router.forward import Forward, PortRange
+from custom_components.bypass_router.router.routing.judge import Service
+from custom_components.bypass_router.router.routing.others import EVERY_PORT
 from custom_components.bypass_router.router.routing.questions import question
+from custom_components.bypass_router.router.routing.reading import read_ways
 from custom_components.bypass_router.router.routing.ways import (
     OurRoute,
     OurRule,
     Ways,
-    read_ways,
 )
 from tests.lab.led_away import AWAY
 from tests.lab.network import Lab
 from tests.lab.proxies import Proxy
 
+from .client import WEB
+
+SERVED = Forward.parse(
+    "01SERVED", protocol="both", external_port="9000", target="192.168.50.10"
+)
 LAN = IPv4Interface("192.168.50.2/24")
 MAIN = IPv4Address("192.168.50.1")
-ANYWHERE = frozenset({IPv4Network("0.0.0.0/0")})
+ANYWHERE = frozenset({Service(IPv4Network("0.0.0.0/0"), EVERY_PORT)})
 KERNELS = """\
 0:	from all lookup local
 32766:	from all lookup main
@@ -57,7 +65,7 @@ def ways(text: str, chosen: IPv4Address | None = None) -> Ways:
 
 def test_a_plain_router_is_asked_nothing() -> None:
     """Its main router is the one of its default route."""
-    assert ways(PLAIN) == Ways(gateway=MAIN)
+    assert ways(PLAIN) == Ways(gateway=MAIN, found=MAIN)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,7 @@ def test_one_device_may_be_led_away_and_no_other() -> None:
     text = printed(
         (ASKED, STRAIGHT), (device, AWAY_BY_TUN.replace(".254", ".10")), rules=rule
     )
-    assert ways(text).diverted == {IPv4Network("192.168.50.10/32")}
+    assert ways(text).diverted == {Service(IPv4Network("192.168.50.10/32"), EVERY_PORT)}
 
 
 @pytest.mark.parametrize(
@@ -157,10 +165,11 @@ def test_requests_are_told_from_answers() -> None:
     away = "192.168.50.254 from 1.1.1.1 dev tun0"
     here = "192.168.50.254 from 1.1.1.1 dev lan"
     dns = f"{back} ipproto udp dport 53"
-    found = ways(printed((ASKED, STRAIGHT), (back, away), (dns, here)))
-    assert (found.requests, found.names) == (True, False)
-    found = ways(printed((ASKED, STRAIGHT), (back, here), (dns, away)))
-    assert (found.requests, found.names) == (False, True)
+    rules = "9002:	not from all dport 53 lookup main suppress_prefixlength 0\n"
+    found = ways(printed((ASKED, STRAIGHT), (back, away), (dns, here), rules=rules))
+    assert found.requests == {EVERY_PORT}
+    found = ways(printed((ASKED, STRAIGHT), (back, here), (dns, away), rules=rules))
+    assert found.requests == {PortRange(53, 53)}
 
 
 def test_our_rule_is_to_stand_before_all_others() -> None:
@@ -177,6 +186,73 @@ def test_our_rule_is_to_stand_before_all_others() -> None:
     for first in (0, 1):
         rules = f"{first}:	from all lookup 7\n"
         assert ways(printed(rules=rules)).preference == 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "found", "preference", "diverted"),
+    [
+        ("300:	from all to 203.0.113.7 prohibit\n", "", 8999, True),
+        ("300:	from all lookup 99\n", "refusing 99\n", 8999, True),
+        ("300:	from all lookup 99\n", "", 299, True),
+        ("300:	from 192.168.50.254 unreachable\n", "", 8999, False),
+    ],
+)
+def test_rules_that_only_refuse_stay_before_ours(
+    rules: str, found: str, preference: int, *, diverted: bool
+) -> None:
+    """They ban clients, or keep a device from the internet; that is named."""
+    answer = AWAY_BY_TUN if diverted else ""
+    failed = "" if diverted else "Command failed -:1"
+    rules += "9000:	from all lookup 2022\n"
+    seen = ways(printed((ASKED, answer), rules=rules, found=found + WAY, failed=failed))
+    assert seen.preference == preference
+    assert seen.diverted == (ANYWHERE if diverted else frozenset())
+    assert seen.refused == (
+        frozenset()
+        if diverted
+        else {
+            (IPv4Network("192.168.50.254/32"), "from 192.168.50.254 unreachable"),
+        }
+    )
+
+
+def test_a_route_with_several_hops_leads_away_by_any_of_them() -> None:
+    """Whichever the kernel would take for the clients that were asked for."""
+    several = f"split 192.168.50.1,lan ,tun0\n{WAY}"
+    assert ways(printed((ASKED, STRAIGHT), found=several)).diverted == ANYWHERE
+    others = f"split 192.168.50.3,lan ,tun0\n{WAY}"
+    assert not ways(printed((ASKED, STRAIGHT), found=others)).diverted
+
+
+def test_a_rule_for_some_ports_leads_away_what_is_served_there() -> None:
+    """And nothing else."""
+    rules = "500:	from all ipproto tcp sport 9000-9010 lookup 201\n"
+    asked = (f"{ASKED} ipproto tcp sport 9010", AWAY_BY_TUN)
+    found = ways(printed((ASKED, STRAIGHT), asked, rules=rules))
+    assert found.divert(SERVED)
+    assert not found.divert(WEB)
+    assert not found.divert_all(SERVED.target)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "standing", "gateway", "disputed"),
+    [
+        (None, "192.168.50.9", "192.168.50.9", False),
+        ("192.168.50.8", "192.168.50.9", "192.168.50.9", True),
+        ("192.168.50.9", "192.168.50.9", "192.168.50.9", False),
+        ("192.168.50.9", "192.168.50.1", "192.168.50.9", False),
+        ("192.168.50.9", "", "192.168.50.9", False),
+        (None, "", "192.168.50.1", False),
+    ],
+)
+def test_two_home_assistants_agree_on_a_main_router(
+    chosen: str | None, standing: str, gateway: str, *, disputed: bool
+) -> None:
+    """Neither puts back its own for ever: there is one table for both."""
+    own = f"own default via {standing} dev lan table 7077 proto 217\n" * bool(standing)
+    text = printed((ASKED, AWAY_BY_TUN), found=own + WAY)
+    found = ways(text, IPv4Address(chosen) if chosen else None).beside_others()
+    assert (str(found.gateway), found.disputed) == (gateway, disputed)
 
 
 def test_our_table_is_read() -> None:
@@ -201,6 +277,11 @@ def test_bans_by_routes_are_told_from_a_default_that_leads_nowhere() -> None:
     """Which is a kill switch, and would keep all out."""
     assert ways(printed(found="ban")).bans
     assert not ways(printed(found="ban\nshut")).bans
+    # Where anything leads somewhere, that one is not what counts.
+    assert ways(printed((ASKED, AWAY_BY_TUN), found="ban\nshut")).bans
+    rules = "9000:	from all lookup 2022\n"
+    found = ways(printed((ASKED, AWAY_BY_TUN), found="ban\nshut", rules=rules))
+    assert not found.bans
 
 
 @given(st.lists(st.sampled_from([PLAIN, printed((ASKED, AWAY_BY_TUN))]) | st.text()))
@@ -258,12 +339,11 @@ def test_real_rules_that_lead_nothing_of_ours_away_are_none(
     def seen() -> Ways:
         return ways(bypass.run(*shell.split(), "-c", ask).stdout)
 
-    assert seen() == Ways(gateway=MAIN)
+    assert seen() == Ways(gateway=MAIN, found=MAIN)
     for name, commands in HARMLESS.items():
         bypass.run("sh", "-ec", commands)
         found = seen()
-        target = IPv4Address(lab.target.address)
-        assert not any(target in network for network in found.diverted), name
+        assert not found.divert(WEB), name
         assert found.gateway == MAIN, name
         assert not found.requests, name
 
@@ -290,3 +370,50 @@ def test_real_ways_that_lead_away_are_told(lab: Lab, ip: str) -> None:
             assert found.diverted, how
             assert found.by == "Meta", how
         assert found.gateway == MAIN, how
+
+
+RULES = {
+    "one port of a device": "from 192.168.50.10 ipproto tcp sport 9000",
+    "a range of ports": "ipproto udp sport 8999-9001",
+    "any port of a client": "iif lan ipproto tcp dport 1024-65000",
+    "requests to one port": "iif lan ipproto tcp dport 9000",
+    "a type of service": "tos 0x10",
+    "any bit of a mark": "not fwmark 0/0xff",
+    "all but some": "not from 192.168.50.128/25",
+    "all but the one that is asked for": "iif lan not from 192.168.50.254",
+}
+ROUTES = {
+    "one client in two hundred": "replace default nexthop via 192.168.50.1 dev lan"
+    " weight 200 nexthop dev tunnel weight 1",
+    "a tunnel that is down": "replace blackhole default",
+}
+
+
+def test_real_rules_that_lead_some_away_are_told(lab: Lab) -> None:
+    """They say of a packet what only another rule says."""
+    run = lab.bypass.run
+    run(
+        *["sh", "-ec"],
+        """
+ip link add tunnel type veth peer name far
+ip link set tunnel up
+ip route add default dev tunnel table 203
+ip route add 198.51.100.7 via 192.168.50.1
+""",
+    )
+
+    def told() -> bool:
+        found = ways(run("sh", "-c", question(LAN, "lan")).stdout)
+        assert found.gateway == MAIN
+        return found.divert(SERVED) or found.divert_requests(SERVED)
+
+    assert not told()
+    for name, rule in RULES.items():
+        run(*f"ip rule add pref 500 {rule} lookup 203".split())
+        assert told(), name
+        run(*["ip", "rule", "del", "pref", "500"])
+    for name, route in ROUTES.items():
+        run(*f"ip route {route}".split())
+        assert told(), name
+        run("sh", "-c", "while ip route del default; do :; done")
+    lab.bypass.ip("route add default via 192.168.50.1")

@@ -8,8 +8,6 @@ from ..forward import Forward, PortRange, Transport
 from ..rules.base import Tag
 from .ways import Ways
 
-_DNS = PortRange(53, 53)
-
 
 @dataclass(frozen=True, slots=True)
 class Marked:
@@ -49,9 +47,8 @@ def marked_of(
 ) -> Iterator[Marked]:
     """Yield what has to be marked of a forward."""
     tag = Tag(owner, forward.id)
-    answers = any(forward.target in network for network in ways.diverted)
-    names = ways.names and forward.target_ports.overlaps(_DNS)
-    requests = forward.target in lan and (ways.requests or names)
+    answers = ways.divert(forward)
+    requests = forward.target in lan and ways.divert_requests(forward)
     for transport in forward.protocol.transports:
         if answers:
             yield Marked(tag, transport, forward.external)

@@ -9,7 +9,6 @@ of ours is there.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from typing import Protocol
 from zlib import crc32
 
@@ -19,10 +18,13 @@ from ..rules.obstacles import Hindrance, Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
 from .ip_rule import RouteRule, route_rules
+from .judge import ANYWHERE, Service
 from .marks import Marked, MarksState, marked_of
+from .others import EVERY_PORT
 from .questions import question
+from .reading import read_ways
 from .shared import Shared
-from .ways import Ways, read_ways
+from .ways import Ways
 
 # Before what proxies, VPNs and the like take, from 1000 on.
 _FIRST_PREFERENCE = 200
@@ -105,6 +107,8 @@ class Routing:
             self._interface,
             self._context.main_router,
         )
+        if any(it.tag.owner != self._context.owner for it in marks.marked):
+            ways = ways.beside_others()
         return RoutingState(
             ways,
             marks,
@@ -147,13 +151,13 @@ class Routing:
     def _is_lost(self, forward: Forward, state: RoutingState) -> bool:
         """Return whether its answers are led away though all that can be done is."""
         ways = state.ways
-        if not any(forward.target in network for network in ways.diverted):
+        if not ways.divert(forward):
             return False
         if not ways.capable:
             return True
         if self._marks is None:
-            return not ways.by_rules
-        return ways.gateway is None or ways.misled
+            return not self._helps(forward, ways)
+        return ways.gateway is None or ways.misled or ways.disputed
 
     def steps(
         self, desired: Collection[Forward], state: RoutingState
@@ -190,14 +194,17 @@ class Routing:
         """Return the rules that a forward may have here, for people to read."""
         if self._marks is None:
             return [f"ip rule add {rule}" for rule in self._rules_of(forward)]
-        anywhere = Ways(frozenset({IPv4Network("0.0.0.0/0")}))
+        anywhere = Ways(frozenset({Service(ANYWHERE, EVERY_PORT)}))
         lan = self._context.address.network
         marked = list(marked_of(forward, self._context.owner, lan, anywhere))
         return [*self._marks.rules(marked), *self._shared.commands(anywhere)]
 
     def obstacles(self, forward: Forward, state: RoutingState) -> Iterable[Obstacle]:
-        """Yield that no one knows where its answers belong, if that is so."""
+        """Yield what stops its answers, or that no one knows where they belong."""
         ways = state.ways
+        for network, rule in sorted(ways.refused, key=str):
+            if forward.target in network:
+                yield Obstacle(Hindrance.DENIED, {"chain": "ip rule", "rule": rule})
         asks = self._marks is not None and ways.capable and ways.gateway is None
         if asks and self._is_lost(forward, state):
             seen = {"interface": ways.by or self._interface}
@@ -218,13 +225,15 @@ class Routing:
     def _flows_of(self, forward: Forward, state: RoutingState) -> Iterator[RouteRule]:
         """Yield the rules by the flow that a forward needs."""
         ways = state.ways
-        if (
-            self._marks is None
-            and ways.by_rules
-            and ways.capable
-            and any(forward.target in network for network in ways.diverted)
-        ):
+        if self._marks is None and self._helps(forward, ways):
             yield from self._rules_of(forward)
+
+    def _helps(self, forward: Forward, ways: Ways) -> bool:
+        """Return whether rules by the flow do.
+
+        What another rule says of just these ports is not told beside ours.
+        """
+        return ways.by_rules and ways.capable and ways.divert_all(forward.target)
 
     def _rules_of(self, forward: Forward) -> Iterator[RouteRule]:
         """Yield the rules by the flow that a forward may need."""

@@ -7,7 +7,8 @@ away: there, two commands are run, and nothing is asked.
 On any other, the script makes a list of questions for `ip route get`, which are asked
 at once: of several public addresses, among them some of each table's routes; with each
 mark that a rule of routing is for, and without; from a host of the LAN, and from each
-source that a rule is for. No packet is sent. busybox's `ip` takes no list, and knows no
+source that a rule is for; by each transport, port and type of service that one is for.
+No packet is sent. busybox's `ip` takes no list, and knows no
 marks: there, they are asked one by one, without.
 
 The answer has parts, each behind a line of `#` and its name.
@@ -33,7 +34,7 @@ _LOCAL: Final = (
     "|198.1[89].*|22[4-9].*|23?.*|24?.*|25?.*"
 )
 # Somewhere in each quarter of the internet: a VPN takes it by halves, say.
-_ADDRESSES: Final = "1.1.1.1 8.8.8.8 64.6.64.6 129.0.0.1 193.0.0.1"
+ADDRESSES: Final = ("1.1.1.1", "8.8.8.8", "64.6.64.6", "129.0.0.1", "193.0.0.1")
 _MOST: Final = 600
 
 _AWK: Final = r"""
@@ -63,31 +64,60 @@ function after(word, i) {
   for (i = 1; i < NF; i++) if ($i == word) return $(i + 1)
   return ""
 }
-function ask(text, i, j) {
-  for (i = 1; i <= count["how"]; i++)
-    if (asked++ < most) print "route get " text items["how", i]
+function ask(text, how, i) {
+  for (i = 1; i <= count[how]; i++)
+    if (asked++ < most) print "route get " text items[how, i]
+}
+function last_of(ports) { sub(/.*-/, "", ports); return ports }
+function what(line, p, s, d, t, i, n, kinds) {
+  p = after("ipproto"); s = after("sport"); d = after("dport"); t = after("tos")
+  if (p s d t == "" || t ~ /[^A-Za-z0-9_-]/ || s d ~ /[^0-9-]/) return
+  if (p != "" && items["answers", 1] == "") {
+    count["answers"] = count["requests"] = 0
+    for (i = 1; i <= 2; i++) {
+      line = " ipproto " (i == 1 ? "tcp" : "udp")
+      put("answers", line); put("requests", line)
+    }
+  }
+  n = split(p == "" ? "udp tcp" : p, kinds, " ")
+  for (i = 1; i <= n; i++) if (kinds[i] ~ /^(tcp|udp)$/ && count["answers"] < 20) {
+    line = (t == "" ? "" : " tos " t) " ipproto " kinds[i]
+    if (s != "") line = line " sport " last_of(s)
+    if (d != "") line = line " dport " last_of(d)
+    # A client takes any port: one that is named alone is hardly ever its own.
+    if (d == "" || d ~ /-/) put("answers", line)
+    if (s == "" || s ~ /-/) put("requests", line)
+  }
+}
+function hops(i, j, line) {
+  for (i = 1; i < NF; i++) if ($i == "nexthop") {
+    j = $(i + 1) != "via" ? i + 1 : $(i + 2) ~ /^inet6?$/ ? i + 4 : i + 3
+    line = line " " (j > i + 1 ? $(j - 1) : "") "," $(j + 1)
+  }
+  return line
 }
 BEGIN {
-  own = ENVIRON["own"]; lan = ENVIRON["lan"]; most = ENVIRON["most"] + 0
+  own = ENVIRON["own"]; net = ENVIRON["net"]; lan = ENVIRON["lan"]
+  most = ENVIRON["most"] + 0
   ours = ENVIRON["ours"]; mark = ENVIRON["mark"]
   n = split(ENVIRON["addresses"], list, " ")
   for (i = 1; i <= n; i++) put("to", list[i])
   put("from", ENVIRON["host"])
-  put("mark", "0"); put("how", "")
-  items["how", 1] = ""; count["how"] = 1
+  put("mark", "0")
+  items["answers", 1] = items["requests", 1] = ""
+  count["answers"] = count["requests"] = 1
 }
 /^#/ { part = $1; next }
 part == "#rules" {
-  m = after("fwmark"); sub(/\/.*/, "", m); if (m !~ /^(0x)?[0-9a-f]+$/) m = ""
+  m = after("fwmark"); k = m; sub(/\/.*/, "", m); sub(/.*\//, "", k)
+  if (m !~ /^(0x)?[0-9a-f]+$/) m = ""
   if (m == mark) { placed = 1; next }
   put("mark", m)
-  s = after("from"); if (is_net(s)) put("from", host(s))
+  # "not fwmark 0/0xff" is for all that has any of these bits.
+  if ($2 == "not" && m ~ /^(0x)?0+$/ && k ~ /^0x[0-9a-f]+$/) put("mark", k)
+  s = after("from"); if (is_net(s)) { put("from", host(s)); put("from", host(net)) }
   d = after("to"); if (is_net(d) && public(host(d))) put("to", host(d))
-  if (after("ipproto") != "" && count["how"] < 2) {
-    items["how", 1] = " ipproto tcp"; items["how", 2] = " ipproto udp"
-    count["how"] = 2
-  }
-  if (after("dport") != "") ports = 1
+  what()
   next
 }
 {
@@ -99,9 +129,14 @@ part == "#rules" {
       put("way", ($1 != "default" ? "host" : t == "" ? "main" : "table") " " \
         $(i + 1) " " after("metric") + 0)
   if ($1 ~ /^(unreachable|blackhole|prohibit)$/) {
-    if (t == "") put("stop", $2 == "default" || $2 ~ /\/[1-8]$/ ? "shut" : "ban")
+    all = $2 == "default" || $2 ~ /\/[1-8]$/
+    if (t == "") put("stop", all ? "shut" : "ban")
+    else if (all) leads[t] = 1
+    else put("stops", t)
     next
   }
+  leads[t] = 1
+  put("split", hops())
   if (!is_net($1) || after("proto") == "kernel") next
   a = host($1); hop = t " " after("via") " " d
   if (public(a)) { if (!(hop in last)) put("hop", hop " " a); last[hop] = a }
@@ -109,6 +144,9 @@ part == "#rules" {
 END {
   for (i = 1; i <= count["way"]; i++) print "way " items["way", i]
   for (i = 1; i <= count["stop"]; i++) print items["stop", i]
+  for (i = 1; i <= count["split"]; i++) print "split" items["split", i]
+  for (i = 1; i <= count["stops"]; i++)
+    if (!(items["stops", i] in leads)) print "refusing " items["stops", i]
   for (i = 1; i <= count["hop"]; i++) {
     hop = items["hop", i]; a = hop
     sub(/.* /, "", a); put("to", a); sub(/ [^ ]*$/, "", hop); put("to", last[hop])
@@ -117,19 +155,13 @@ END {
     for (m = 1; m <= count["mark"]; m++) {
       with = items["mark", m] == "0" ? "" : " mark " items["mark", m]
       for (t = 1; t <= count["to"]; t++)
-        ask(items["to", t] " from " items["from", s] " iif " lan with)
-      if (s == 1) for (t = 1; t <= 2; t++) {
-        back = items["from", 1] " from " items["to", t] " iif " lan with
-        ask(back)
-        if (ports) {
-          print "route get " back " ipproto udp dport 53"
-          print "route get " back " ipproto tcp dport 53"
-        }
-      }
+        ask(items["to", t] " from " items["from", s] " iif " lan with, "answers")
+      if (s == 1) for (t = 1; t <= 2; t++)
+        ask(items["from", 1] " from " items["to", t] " iif " lan with, "requests")
     }
   if (placed) for (s = 1; s <= count["from"]; s++)
     for (t = 1; t <= count["to"] && t < 8; t++)
-      ask(items["to", t] " from " items["from", s] " iif " lan " mark " mark)
+      ask(items["to", t] " from " items["from", s] " iif " lan " mark " mark, "answers")
 }
 """
 
@@ -159,8 +191,8 @@ esac; done
 set +f; unset IFS
 if [ "$odd" ]; then
   found=$(
-    export own={own} host={host} lan={lan} most={most} ours={table} mark={mark}
-    export addresses={addresses}
+    export own={own} net={net} host={host} lan={lan} most={most} ours={table}
+    export mark={mark} addresses={addresses}
     {{ printf '#rules\n%s\n#routes\n' "$rules"; ip -4 -o route show table all; }} |
       awk {awk})
   asks=$(printf '%s\n' "$found" | sed -n '/^route get /p')
@@ -174,7 +206,8 @@ if [ "$odd" ]; then
   else
     set -f
     printf '#plain\n'
-    printf '%s\n' "$asks" | grep -v ' mark ' | sed 's/ ipproto .*//' | sort -u |
+    printf '%s\n' "$asks" | grep -v ' mark ' | sed 's/ tos .*//; s/ ipproto .*//' |
+      sort -u |
       while read -r ask; do ip -4 $ask </dev/null 2>&1; done
     set +f
   fi
@@ -198,9 +231,10 @@ def question(address: IPv4Interface, interface: str) -> str:
         lan=quote(interface),
         local=_LOCAL,
         own=address.ip,
+        net=hosts,
         host=host,
         most=_MOST,
-        addresses=quote(_ADDRESSES),
+        addresses=quote(" ".join(ADDRESSES)),
         awk=quote(_AWK),
     )
     # The shell itself runs it: nothing more is started.

@@ -1,18 +1,13 @@
-"""Which way answers take, as the kernel has said; what `questions` ask is read here.
+"""Which way answers take, and what of ours leads them."""
 
-All of it is what a router has printed: none of it becomes part of a command but numbers
-and addresses.
-"""
-
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from itertools import count
-import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from .judge import ANYWHERE, Answer, Hop, Judge, network_of
-from .questions import MARK, TABLE
+from ..forward import Forward, PortRange
+from .judge import ANYWHERE, Service
+from .others import EVERY_PORT
 
 TAG: Final = 217
 """The protocol by which rules of routing and routes say whose they are; 0 to 255."""
@@ -22,37 +17,6 @@ LAST_PREFERENCE: Final = 32765
 No lower than need be: whoever adds a rule without a preference, as wg-quick does, gets
 the one before the lowest that is there.
 """
-
-_PART = re.compile(r"^#(\w+)$", re.MULTILINE)
-_TAGGED = rf"(?: proto(?:col)? {TAG})?\s*"
-_RULE = re.compile(r"([0-9]{1,10}):\s+(.*)")
-_KERNELS = re.compile(
-    r"(?:0:\s+from all lookup local|32766:\s+from all lookup main"
-    r"|32767:\s+from all lookup default)\s*"
-)
-_OLD = re.compile(rf".* lookup main proto(?:col)? {TAG}\s*")
-_OURS = {
-    "mark": re.compile(rf"from all fwmark {MARK} lookup {TABLE}{_TAGGED}"),
-    "bans": re.compile(
-        rf"from all fwmark {MARK} lookup main suppress_prefixlength 32{_TAGGED}"
-    ),
-}
-_ROUTE = re.compile(
-    r"own (default|[0-9./]{7,18})(?: via ([0-9.]{7,15}))? dev (\S{1,64})"
-    rf" table {TABLE} proto {TAG}(?: .*)?"
-)
-_WAY = re.compile(r"way (main|table|host) ([0-9.]{7,15}) ([0-9]{1,10})")
-_DEFAULT = re.compile(r"default via ([0-9.]{7,15}) dev ")
-_KIND = re.compile(r"/sys/class/net/([^/\s]{1,64})/type:([0-9]{1,5})")
-_ASK = re.compile(
-    r"route get ([0-9.]{7,15}) from ([0-9.]{7,15}) iif \S{1,64}"
-    r"(?: mark (\S{1,10}))?(?: ipproto \w{3}( dport 53)?)?"
-)
-_ANSWER = re.compile(
-    r"(local )?([0-9.]{7,15}) from ([0-9.]{7,15})"
-    r"(?: via (?:inet6? )?(\S{1,64}))? dev (\S{1,64})(?: .*)?"
-)
-_FAILED = re.compile(r"Command failed -:([0-9]{1,6})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +39,23 @@ class OurRoute:
 class Ways:
     """Which way answers take, and what of ours leads them."""
 
-    diverted: frozenset[IPv4Network] = frozenset()
-    """Where targets are whose answers are led away."""
+    diverted: frozenset[Service] = frozenset()
+    """Of which targets, and from which of their ports, answers are led away."""
     by: str = ""
     """The interface that takes them."""
-    requests: bool = False
-    """Whether what goes to the LAN is led away as well."""
-    names: bool = False
-    """Whether only that to port 53 is: proxies have rules of their own for it."""
+    requests: frozenset[PortRange] = frozenset()
+    """The ports in the LAN to which requests are led away as well.
+
+    Proxies have rules of their own for port 53, say.
+    """
+    refused: frozenset[tuple[IPv4Network, str]] = frozenset()
+    """Where targets are whose packets a rule of routing stops, and the rule."""
     gateway: IPv4Address | None = None
     """The main router; None where nothing tells it."""
+    found: IPv4Address | None = None
+    """The one that the router itself tells."""
+    disputed: bool = False
+    """Whether another Home Assistant has been told of another main router."""
     preference: int = LAST_PREFERENCE
     """Where our rule is to stand: before all others'."""
     bans: bool = False
@@ -98,151 +69,38 @@ class Ways:
     by_rules: bool = False
     """Whether other rules of routing are there, and not main alone leads away."""
 
+    def beside_others(self) -> Ways:
+        """Return the same where another Home Assistant has answers led by our table.
 
-def read_ways(
-    text: str, lan: IPv4Interface, interface: str, chosen: IPv4Address | None
-) -> Ways:
-    """Return what the script has printed; `chosen` is the main router, if one said."""
-    parts = _parts(text)
-    rules = [
-        (int(found[1]), found[2])
-        for line in parts.get("rules", ())
-        if not _KERNELS.fullmatch(line.strip())
-        and (found := _RULE.fullmatch(line.strip()))
-    ]
-    ours = frozenset(
-        OurRule(preference, kind)
-        for preference, rule in rules
-        for kind, shape in _OURS.items()
-        if shape.fullmatch(rule)
-    )
-    others = [
-        (preference, rule)
-        for preference, rule in rules
-        if not _OLD.fullmatch(rule)
-        and not any(shape.fullmatch(rule) for shape in _OURS.values())
-    ]
-    told = parts.get("found", [])
-    gateway, sure = _gateway(parts, lan, chosen)
-    lowest = min((preference for preference, _ in others), default=LAST_PREFERENCE + 1)
-    routes = frozenset(_routes(told, interface))
-    judge = Judge(
-        lan,
-        interface,
-        gateway,
-        sure,
-        dict(_KIND.findall("\n".join(parts.get("kinds", ())))),
-    )
-    answers = list(_answers(parts))
-    texts = [rule for _, rule in others]
-    diverted, by = judge.diverted([one for one in answers if one.mark != MARK], texts)
-    requests = [one for one in answers if one.to in lan.network and judge.leaves(one)]
-    default = next((it.gateway for it in routes if it.network == ANYWHERE), None)
-    return Ways(
-        diverted=diverted,
-        by=by,
-        requests=any(not one.dns for one in requests),
-        names=any(one.dns for one in requests),
-        gateway=gateway,
-        preference=max(2, min(LAST_PREFERENCE, lowest - 1)),
-        bans="ban" in told and "shut" not in told,
-        rules=ours,
-        routes=routes,
-        misled=any(
-            judge.misled(one, default, bans="ban" in told)
-            for one in answers
-            if default and one.mark == MARK
-        ),
-        capable="plain" not in parts,
-        by_rules=bool(others),
-    )
+        Its default is theirs as well. Who was told of a main router goes before who has
+        found it out; of two that were told, the first one does.
+        """
+        standing = default_of(self.routes)
+        told = self.gateway != self.found
+        if standing in (None, self.gateway) or (told and standing == self.found):
+            return self
+        return replace(self, gateway=standing, disputed=told)
+
+    def divert(self, forward: Forward) -> bool:
+        """Return whether a forward's answers are led away."""
+        return any(
+            forward.target in service.network
+            and forward.target_ports.overlaps(service.ports)
+            for service in self.diverted
+        )
+
+    def divert_all(self, target: IPv4Address) -> bool:
+        """Return whether whatever a target answers is led away."""
+        return any(
+            target in service.network and service.ports == EVERY_PORT
+            for service in self.diverted
+        )
+
+    def divert_requests(self, forward: Forward) -> bool:
+        """Return whether what a forward sends to the LAN is led away."""
+        return any(map(forward.target_ports.overlaps, self.requests))
 
 
-def _parts(text: str) -> dict[str, list[str]]:
-    """Return the lines of each part of the answer."""
-    _, *rest = _PART.split(text)
-    return {
-        name: [line for line in body.split("\n") if line.strip()]
-        for name, body in zip(rest[::2], rest[1::2], strict=True)
-    }
-
-
-def _address(text: str) -> IPv4Address | None:
-    """Return the address of a text, or None if it is none."""
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        return None
-
-
-def _gateway(
-    parts: Mapping[str, list[str]], lan: IPv4Interface, chosen: IPv4Address | None
-) -> tuple[IPv4Address | None, bool]:
-    """Return the main router, and whether that is sure.
-
-    What main has by the LAN, or else the one that any route leads to.
-    """
-    if chosen and chosen in lan.network and chosen != lan.ip:
-        return chosen, True
-    for line in parts.get("default", ()):
-        if (found := _DEFAULT.match(line)) and (address := _address(found[1])):
-            return address, True
-    ways = [
-        (found[1], address, int(found[3]))
-        for line in parts.get("found", ())
-        if (found := _WAY.fullmatch(line))
-        and (address := _address(found[2]))
-        and address in lan.network
-        and address != lan.ip
-    ]
-    if main := [(metric, way) for kind, way, metric in ways if kind == "main"]:
-        return min(main)[1], True
-    for wanted in ("table", "host"):
-        by_kind = {address for kind, address, _ in ways if kind == wanted}
-        if len(by_kind) == 1:
-            return by_kind.pop(), False
-        if by_kind:
-            break
-    return None, False
-
-
-def _routes(lines: list[str], interface: str) -> Iterator[OurRoute]:
-    """Yield our routes in our table; one by another interface is none of them."""
-    for line in lines:
-        if (
-            (found := _ROUTE.fullmatch(line))
-            and found[3] == interface
-            and (network := network_of(found[1]))
-        ):
-            yield OurRoute(network, _address(found[2] or ""))
-
-
-def _answers(parts: Mapping[str, list[str]]) -> Iterator[Answer]:
-    """Yield what was asked, with what was answered."""
-    if "plain" in parts:
-        for line in parts["plain"]:
-            if (found := _ANSWER.fullmatch(line)) and (
-                question := _ASK.match(f"route get {found[2]} from {found[3]} iif x")
-            ):
-                yield from _answered(question, found)
-        return
-    asked = [_ASK.fullmatch(line) for line in parts.get("found", ()) if "get" in line]
-    failed = {
-        int(number) for number in _FAILED.findall("\n".join(parts.get("failed", ())))
-    }
-    lines = iter(parts.get("answers", ()))
-    for number, question in zip(count(1), asked, strict=False):
-        if question is None:
-            continue
-        if number in failed:
-            yield from _answered(question, None)
-        elif found := _ANSWER.fullmatch(next(lines, "")):
-            yield from _answered(question, found)
-
-
-def _answered(question: re.Match[str], found: re.Match[str] | None) -> Iterator[Answer]:
-    """Yield one answer, if its addresses are any."""
-    to, source = _address(question[1]), _address(question[2])
-    if to and source:
-        hop = Hop(found[5], found[4] or "", bool(found[1])) if found else None
-        yield Answer(to, source, question[3] or "", bool(question[4]), hop)
+def default_of(routes: Iterable[OurRoute]) -> IPv4Address | None:
+    """Return the gateway of all that has no other route."""
+    return next((it.gateway for it in routes if it.network == ANYWHERE), None)
