@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+import re
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from custom_components.bypass_router.router import watch, watch_script
 from custom_components.bypass_router.router.errors import ConnectionLost
 from custom_components.bypass_router.router.forward import Forward
-from custom_components.bypass_router.router.monitor import Change
+from custom_components.bypass_router.router.monitor import Change, Monitor
 from custom_components.bypass_router.router.router import Router
 from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
@@ -345,3 +346,37 @@ async def test_a_lost_connection_is_an_error_to_who_listens(
     assert await listener.next() is None
     with pytest.raises(ConnectionLost):
         await listener.task
+
+
+UP = "9: tun0: <POINTOPOINT,MULTICAST,NOARP,UP,LOWER_UP> mtu 1500 qdisc noqueue state"
+DOWN = UP.replace("NOARP,UP,LOWER_UP", "NOARP")
+
+
+@pytest.mark.parametrize(
+    ("line", "heard"),
+    [
+        ("default dev tun0 scope link ", True),
+        ("default ", True),
+        ("Deleted 203.0.113.0/24 via 10.8.0.1 dev tun0 ", True),
+        ("0.0.0.0/1 dev tun0 scope link ", True),
+        ("blackhole 198.51.100.7 ", True),
+        ("10.8.0.0/24 dev tun0 scope link ", False),
+        ("192.0.2.0/24 dev tun0 proto kernel scope link src 192.0.2.1 ", False),
+        ("local 192.0.2.1 dev tun0 table local proto kernel scope host ", False),
+        ("10.0.0.0/8 dev lan table 7077 proto 217 ", True),
+        (f"{DOWN} DOWN group default ", True),
+        (DOWN.replace("tun0", "veth1@if2") + " DOWN group default ", True),
+        (f"{UP} UP group default ", False),
+        (UP.replace("NOARP,", "").replace(",LOWER_UP", "") + " DOWN ", False),
+        (DOWN.replace("noqueue", "noop") + " DOWN group default ", False),
+        ("    link/ether aa:cd:f0:3b:ab:7a brd ff:ff:ff:ff:ff:ff", False),
+        ("999.0.0.0/8 dev tun0 ", False),
+    ],
+)
+def test_what_may_lead_answers_elsewhere_is_heard(line: str, *, heard: bool) -> None:
+    """Of an interface that goes down as well: the kernel names no route of its own."""
+    monitor = Monitor([], sudo=False, by_report=True)
+    word = re.search(r"bypass-router-[0-9a-f]+", monitor.text)
+    assert word
+    assert list(monitor.heard(f"{word[0]} ready")) == [Change()]
+    assert list(monitor.heard(line)) == [Change()] * heard

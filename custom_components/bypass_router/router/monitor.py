@@ -7,7 +7,8 @@ prints is taken for a hint alone: whoever hears it reads the rules.
   that did it. It starts no process while nothing happens.
 - Changes by `iptables-legacy` reach no one. There, a loop looks at our chains and the
   kernel's that enter them once a second, beside `nft monitor` or alone.
-- `ip monitor` hears of rules of routing, and of routes, beside `nft monitor`.
+- `ip monitor` hears of rules of routing, of routes, and of interfaces that go down,
+  beside `nft monitor`. Of the routes that go with an interface the kernel says nothing.
 - `conntrack -E` hears of each connection that was translated.
 
 A part that has ended is told by the others, and whoever hears of it begins them anew.
@@ -20,6 +21,8 @@ import re
 import secrets
 
 from .forward import Transport
+from .network.private import PRIVATE
+from .routing.others import network_of
 from .routing.questions import TABLE
 from .watch_script import watch_script
 
@@ -30,10 +33,15 @@ _CONNECTION = re.compile(r"\s*\[NEW\]\s+(tcp|udp)\s.*? dport=([0-9]{1,5})\s")
 # Routes to the internet, and those of ours.
 _ROUTE = re.compile(
     r"(?:Deleted )?(?:(?:unreachable|blackhole|prohibit) )?"
-    r"(default|[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?:/[0-9]{1,2})? (.{0,400})"
+    r"(default|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?) (.{0,400})"
+)
+# Not one that is new, which has no queue yet.
+_DOWN = re.compile(
+    r"[0-9]+: \S{1,64} <(?!(?:[^>]*,)?UP[,>])[^>]{0,400}> (?!.* qdisc noop )"
 )
 # Of `nft monitor` and `ip monitor`: more happened than the kernel keeps for them.
 _OVERRUN = re.compile(r"# ERROR: |netlink receive error ")
+_OF_ROUTING = (_ROUTE_RULE, _DOWN, _OVERRUN)
 # A process may call itself anything; this is shown, where links can be made.
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.:+/@-]")
 # Chains and rules may hold ours, or decide over them; elements are ours in one table.
@@ -151,7 +159,7 @@ class Monitor:
         elif connection := _CONNECTION.match(line):
             port = int(connection[2])
             yield NewConnection("tcp" if connection[1] == "tcp" else "udp", port)
-        elif _ROUTE_RULE.match(line) or _OVERRUN.match(line) or _leads_away(line):
+        elif any(it.match(line) for it in _OF_ROUTING) or _leads_away(line):
             yield Change()
         elif not line.startswith("#"):
             self._listed = True
@@ -185,7 +193,10 @@ def _leads_away(line: str) -> bool:
     to, rest = found.groups()
     if to == "default" or f" table {TABLE}" in rest:
         return True
-    try:
-        return IPv4Address(to).is_global and " proto kernel" not in rest
-    except ValueError:
-        return False
+    network = network_of(to)
+    return (
+        network is not None
+        and " proto kernel" not in rest
+        and not network.is_multicast
+        and not any(map(network.subnet_of, PRIVATE))
+    )

@@ -180,7 +180,7 @@ def watch_script(
         parts.append(_BEFORE.format(tries=tries, pause=LISTEN_PAUSE, **kernels))
         parts.append(_part("nft", "watcher", as_root("nft monitor", sudo=sudo)))
         if routes:
-            part = _part("routes", "routes", "ip -4 monitor rule route")
+            part = _part("routes", "routes", "ip -4 monitor rule route link")
             parts.append(_ROUTES.format(part=part))
     if looks:
         commands = looks if sudo else map(without_sudo, looks)
