@@ -19,7 +19,7 @@ from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Problem
 from custom_components.bypass_router.router.rules.obstacles import Hindrance, Obstacle
 from tests.lab.by_hand import all_rules
-from tests.lab.exchange import Exchange, Transport
+from tests.lab.exchange import Exchange, Outcome, Transport
 from tests.lab.led_away import (
     AWAY,
     NO_GATEWAY,
@@ -320,6 +320,9 @@ async def test_two_home_assistants_share_what_leads_back(
         await other.rules.apply([KEPT])
         await one.rules.apply([PLAIN])
         assert not await asyncio.to_thread(lost, lab)
+        # Nothing serves there, and ICMP tells the client.
+        closed = lab.internet.exchange("udp", lab.main.wan_address, 9001, timeout=2.0)
+        assert closed.outcome is Outcome.REFUSED
         await one.rules.apply([])
         assert (await other.rules.read()).forwards == {KEPT.id: KEPT}
         assert "7077" in everything(lab)

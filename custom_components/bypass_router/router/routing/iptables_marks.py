@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Set as AbstractSet
 from ..forward import Transport
 from ..iptables.commands import Commands
 from ..iptables.rule import Rule
-from ..iptables.rules import ports_text, read_ports
+from ..iptables.rules import NUMBERS, ports_text, read_ports
 from ..iptables.state import tag_of
 from ..iptables.table import read_table
 from ..network.private import PRIVATE
@@ -68,7 +68,8 @@ class IptablesMarks:
         """Return what a rule marks, if it is one of ours."""
         if (tag := tag_of(rule)) is None:
             return None
-        transport: Transport = "tcp" if rule.value("-p") == "tcp" else "udp"
+        tcp = rule.value("--ctproto") == NUMBERS["tcp"]
+        transport: Transport = "tcp" if tcp else "udp"
         try:
             ports = read_ports(rule.value("--ctorigdstport"))
         except ValueError:
@@ -79,10 +80,11 @@ class IptablesMarks:
 
     def _text(self, marked: Marked) -> str:
         """Return a rule as iptables prints it."""
-        # The first request is not translated yet.
+        # The first request is not translated yet. Of the connection, not of the packet:
+        # errors that ICMP tells of it go along.
         state = "--ctstate DNAT " if marked.answers else ""
         return (
-            f"-p {marked.transport} -m conntrack {state}--ctorigdst"
+            f"-m conntrack {state}--ctproto {NUMBERS[marked.transport]} --ctorigdst"
             f" {self._context.address.ip} --ctorigdstport {ports_text(marked.ports)}"
             f" --ctdir {'REPLY' if marked.answers else 'ORIGINAL'}"
             f' -m comment --comment "{marked.tag}"'

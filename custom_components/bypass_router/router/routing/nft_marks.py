@@ -139,7 +139,8 @@ def _rules(context: RouterContext) -> Iterator[str]:
     flow = f"ct status dnat ct original ip daddr {context.address.ip}"
     clients = f"ct original ip saddr {lan}", f"ct original ip saddr != {{ {_LOCAL} }}"
     for transport in ("tcp", "udp"):
-        port = f"meta l4proto {transport} ct original proto-dst"
+        # Of the connection, not of the packet: errors that ICMP tells of it go along.
+        port = f"ct protocol {transport} ct original proto-dst"
         for client in clients:
             yield (
                 f"ct direction reply {flow} {client} {port} @answers_{transport}"
