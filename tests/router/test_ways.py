@@ -1,5 +1,6 @@
 """Which way answers take is told from what a router prints."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from hypothesis import given, strategies as st
@@ -412,6 +413,22 @@ ip route add 198.51.100.7 via 192.168.50.1
         run(*f"ip rule add pref 500 {rule} lookup 203".split())
         assert told(), name
         run(*["ip", "rule", "del", "pref", "500"])
+    run(
+        *["sh", "-ec"],
+        """
+ip link add second type veth peer name devices
+ip address add 192.168.60.1/24 dev second
+ip link set second up
+sysctl -w net.ipv4.conf.all.rp_filter=1
+""",
+    )
+    for rule in ("iif second", "from 192.168.60.10"):
+        run(*f"ip rule add pref 500 {rule} lookup 203".split())
+        found = ways(run("sh", "-c", question(LAN, "lan")).stdout)
+        assert found.divert(replace(SERVED, target=IPv4Address("192.168.60.10"))), rule
+        assert not found.divert(SERVED), rule
+        run(*["ip", "rule", "del", "pref", "500"])
+    run(*["sysctl", "-w", "net.ipv4.conf.all.rp_filter=0"])
     for name, route in ROUTES.items():
         run(*f"ip route {route}".split())
         assert told(), name

@@ -59,6 +59,8 @@ class Judge:
     rules: OtherRules
     splits: Collection[frozenset[Hop]] = ()
     """Hops among which the kernel chooses for each client."""
+    beside: Collection[IPv4Network] = ()
+    """The router's other networks with devices."""
     shut: bool = False
     """Whether main has a way for all that leads nowhere."""
 
@@ -85,9 +87,9 @@ class Judge:
                 )
             if not away:
                 continue
-            network = ANYWHERE if one.source == anyone else self.rules.named(one.source)
+            network = ANYWHERE if one.source == anyone else self._around(one.source)
             for ports in self._ports("sport", one.from_port, one.to_port):
-                found.add(Service(network or ANYWHERE, ports))
+                found.add(Service(network, ports))
                 by = by or (one.hop.interface if one.hop else "")
         return frozenset(found), by
 
@@ -133,10 +135,20 @@ class Judge:
         else:
             yield from self.rules.ports_at(word, device)
 
+    def _around(self, source: IPv4Address) -> IPv4Network:
+        """Return for which network a host stands."""
+        known = (*self.rules.named(source), *self._networks(source))
+        return max(known, key=lambda it: it.prefixlen, default=ANYWHERE)
+
+    def _networks(self, source: IPv4Address) -> list[IPv4Network]:
+        """Return the router's other networks with this host."""
+        return [network for network in self.beside if source in network]
+
     def _is_stopped(self, one: Answer, anyone: IPv4Address) -> bool:
         """Return whether what leads nowhere is led there by a rule of routing."""
         return self.rules.looks_up(one.mark) or (
-            one.source != anyone and one.source in self.lan.network
+            one.source != anyone
+            and (one.source in self.lan.network or bool(self._networks(one.source)))
         )
 
     def _is_away(self, hop: Hop, mark: str) -> bool:

@@ -72,10 +72,9 @@ class OtherRules:
             ),
         )
 
-    def named(self, source: IPv4Address) -> IPv4Network | None:
-        """Return the narrowest network with this host that a rule is for."""
-        found = [network for network in self.sources if source in network]
-        return max(found, key=lambda it: it.prefixlen, default=None)
+    def named(self, source: IPv4Address) -> list[IPv4Network]:
+        """Return the networks with this host that rules are for."""
+        return [network for network in self.sources if source in network]
 
     def refuses(self, source: IPv4Address) -> frozenset[tuple[IPv4Network, str]]:
         """Return the rules that refuse what comes from a host."""

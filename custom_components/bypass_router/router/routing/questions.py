@@ -6,8 +6,9 @@ away: there, two commands are run, and nothing is asked.
 
 On any other, the script makes a list of questions for `ip route get`, which are asked
 at once: of several public addresses, among them some of each table's routes; with each
-mark that a rule of routing is for, and without; from a host of the LAN, and from each
-source that a rule is for; by each transport, port and type of service that one is for.
+mark that a rule of routing is for, and without; from a host of the LAN, of each other
+network of the router's, and from each source that a rule is for; by each transport,
+port and type of service that one is for.
 No packet is sent. busybox's `ip` takes no list, and knows no
 marks: there, they are asked one by one, without.
 
@@ -67,6 +68,23 @@ function after(word, i) {
 function ask(text, how, i) {
   for (i = 1; i <= count[how]; i++)
     if (asked++ < most) print "route get " text items[how, i]
+}
+function number(a, b) {
+  split(a, b, ".")
+  return ((b[1] * 256 + b[2]) * 256 + b[3]) * 256 + b[4]
+}
+function is_in(a, net, p) {
+  split(net, p, "/")
+  p[3] = 2 ^ (32 - p[2])
+  return int(number(a) / p[3]) == int(number(p[1]) / p[3])
+}
+function whence(a, i, p) {
+  if (is_in(a, net)) return lan
+  for (i = 1; i <= count["beside"]; i++) {
+    split(items["beside", i], p, " ")
+    if (is_in(a, p[1])) return p[2]
+  }
+  return lan
 }
 function last_of(ports) { sub(/.*-/, "", ports); return ports }
 function what(line, p, s, d, t, i, n, kinds) {
@@ -137,7 +155,14 @@ part == "#rules" {
   }
   leads[t] = 1
   put("split", hops())
-  if (!is_net($1) || after("proto") == "kernel") next
+  if (after("proto") == "kernel") {
+    # Where other devices are, which have answers as well.
+    if (t == "" && d != lan && d ~ /^[A-Za-z0-9_.-]+$/ && $1 ~ /\/[12]/ &&
+        is_net($1) && !public(host($1)) && count["beside"] < 8)
+      put("beside", $1 " " d)
+    next
+  }
+  if (!is_net($1)) next
   a = host($1); hop = t " " after("via") " " d
   if (public(a)) { if (!(hop in last)) put("hop", hop " " a); last[hop] = a }
 }
@@ -151,17 +176,25 @@ END {
     hop = items["hop", i]; a = hop
     sub(/.* /, "", a); put("to", a); sub(/ [^ ]*$/, "", hop); put("to", last[hop])
   }
-  for (s = 1; s <= count["from"]; s++)
+  for (i = 1; i <= count["beside"]; i++) {
+    split(items["beside", i], p, " ")
+    print "beside " p[1]; put("from", host(p[1]))
+  }
+  for (s = 1; s <= count["from"]; s++) {
+    by = whence(items["from", s])
     for (m = 1; m <= count["mark"]; m++) {
       with = items["mark", m] == "0" ? "" : " mark " items["mark", m]
       for (t = 1; t <= count["to"]; t++)
-        ask(items["to", t] " from " items["from", s] " iif " lan with, "answers")
+        ask(items["to", t] " from " items["from", s] " iif " by with, "answers")
       if (s == 1) for (t = 1; t <= 2; t++)
         ask(items["from", 1] " from " items["to", t] " iif " lan with, "requests")
     }
+  }
   if (placed) for (s = 1; s <= count["from"]; s++)
-    for (t = 1; t <= count["to"] && t < 8; t++)
-      ask(items["to", t] " from " items["from", s] " iif " lan " mark " mark, "answers")
+    if (whence(items["from", s]) == lan)
+      for (t = 1; t <= count["to"] && t < 8; t++)
+        ask(items["to", t] " from " items["from", s] " iif " lan " mark " mark, \
+          "answers")
 }
 """
 

@@ -88,6 +88,11 @@ def read_ways(
         dict(_KIND.findall("\n".join(parts.get("kinds", ())))),
         rules_of_others,
         [_split(line) for line in told if line.startswith("split ")],
+        [
+            network
+            for line in told
+            if line.startswith("beside ") and (network := network_of(line[7:]))
+        ],
         "shut" in told,
     )
     answers = list(_answers(parts))
