@@ -27,6 +27,7 @@ SERVED = Forward.parse(
 )
 LAN = IPv4Interface("192.168.50.2/24")
 MAIN = IPv4Address("192.168.50.1")
+OTHER = IPv4Address("192.168.50.9")
 ANYWHERE = frozenset({Service(IPv4Network("0.0.0.0/0"), EVERY_PORT)})
 KERNELS = """\
 0:	from all lookup local
@@ -409,6 +410,8 @@ ip route add 198.51.100.7 via 192.168.50.1
         return found.divert(SERVED) or found.divert_requests(SERVED)
 
     assert not told()
+    found = ways(run("sh", "-c", question(LAN, "lan", OTHER)).stdout, OTHER)
+    assert found.divert(SERVED)
     for name, rule in RULES.items():
         run(*f"ip rule add pref 500 {rule} lookup 203".split())
         assert told(), name

@@ -48,7 +48,9 @@ class Watch:
         self._rules = rules
         self._probe = probe
         self._address = context.address.ip
-        self._routes_look = question(context.address, probe.interface)
+        self._routes_look = question(
+            context.address, probe.interface, context.main_router
+        )
         self._without: set[str] = set() if probe.tools.listens else {_NFT}
         self._ends: defaultdict[str, list[float]] = defaultdict(list)
         self._begun = False

@@ -81,7 +81,7 @@ class Routing:
         self._marks = marks
         self._ip = as_root("ip", sudo=sudo)
         self._shared = Shared(context, interface, sudo=sudo)
-        self._question = question(context.address, interface)
+        self._question = question(context.address, interface, context.main_router)
         self._preference = (
             _FIRST_PREFERENCE + crc32(context.owner.encode()) % _PREFERENCES
         )

@@ -15,7 +15,7 @@ marks: there, they are asked one by one, without.
 The answer has parts, each behind a line of `#` and its name.
 """
 
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from shlex import quote
 from typing import Final
 
@@ -212,7 +212,7 @@ for line in $rules; do printf ' %s\n' "$line"; case $line in
   *) odd=1 ;;
 esac; done
 for line in $main; do case $line in
-  'default via '*' dev '{lan}|'default via '*' dev '{lan}' '*)
+  'default via '{main}' dev '{lan}|'default via '{main}' dev '{lan}' '*)
     default=$line defaults=$((defaults + 1)) ;;
   default*) odd=1; break ;;
   {local}) ;;
@@ -249,10 +249,18 @@ fi
 else false; fi"""
 
 
-def question(address: IPv4Interface, interface: str) -> str:
+def usable(chosen: IPv4Address | None, lan: IPv4Interface) -> IPv4Address | None:
+    """Return the main router that someone has told, if it can be one."""
+    return chosen if chosen and chosen in lan.network and chosen != lan.ip else None
+
+
+def question(
+    address: IPv4Interface, interface: str, chosen: IPv4Address | None = None
+) -> str:
     """Return the command that prints the rules, and what the kernel says.
 
-    The router's LAN address stands on the interface.
+    The router's LAN address stands on the interface. A default by another gateway than
+    the main router, where one was `chosen`, leads answers away.
     """
     hosts = address.network
     # Any host of the LAN but the router; what it is routed by goes for all.
@@ -262,6 +270,7 @@ def question(address: IPv4Interface, interface: str) -> str:
         mark=MARK,
         table=TABLE,
         lan=quote(interface),
+        main=usable(chosen, address) or "*",
         local=_LOCAL,
         own=address.ip,
         net=hosts,

@@ -11,7 +11,7 @@ import re
 
 from .judge import Answer, Hop, Judge
 from .others import OtherRules, network_of
-from .questions import MARK, TABLE
+from .questions import MARK, TABLE, usable
 from .ways import LAST_PREFERENCE, TAG, OurRoute, OurRule, Ways, default_of
 
 _PART = re.compile(r"^#(\w+)$", re.MULTILINE)
@@ -74,7 +74,7 @@ def read_ways(
     told = parts.get("found", [])
     by_itself, sure = _gateway(parts, lan)
     gateway = by_itself
-    if chosen and chosen in lan.network and chosen != lan.ip:
+    if chosen := usable(chosen, lan):
         gateway, sure = chosen, True
     routes = frozenset(_routes(told, interface))
     rules_of_others = OtherRules.of(
