@@ -36,7 +36,7 @@ _LOCAL: Final = (
 )
 # Somewhere in each quarter of the internet: a VPN takes it by halves, say.
 ADDRESSES: Final = ("1.1.1.1", "8.8.8.8", "64.6.64.6", "129.0.0.1", "193.0.0.1")
-_MOST: Final = 600
+_MOST: Final = 1200
 
 _AWK: Final = r"""
 function host(prefix, p, b, n) {
@@ -65,8 +65,8 @@ function after(word, i) {
   for (i = 1; i < NF; i++) if ($i == word) return $(i + 1)
   return ""
 }
-function ask(text, how, i) {
-  for (i = 1; i <= count[how]; i++)
+function ask(text, how, few, i) {
+  for (i = 1; i <= (few ? plain : count[how]); i++)
     if (asked++ < most) print "route get " text items[how, i]
 }
 function number(a, b) {
@@ -90,8 +90,8 @@ function last_of(ports) { sub(/.*-/, "", ports); return ports }
 function what(line, p, s, d, t, i, n, kinds) {
   p = after("ipproto"); s = after("sport"); d = after("dport"); t = after("tos")
   if (p s d t == "" || t ~ /[^A-Za-z0-9_-]/ || s d ~ /[^0-9-]/) return
-  if (p != "" && items["answers", 1] == "") {
-    count["answers"] = count["requests"] = 0
+  if (items["answers", 1] == "") {
+    count["answers"] = count["requests"] = 0; plain = 2
     for (i = 1; i <= 2; i++) {
       line = " ipproto " (i == 1 ? "tcp" : "udp")
       put("answers", line); put("requests", line)
@@ -123,7 +123,7 @@ BEGIN {
   put("from", ENVIRON["host"])
   put("mark", "0")
   items["answers", 1] = items["requests", 1] = ""
-  count["answers"] = count["requests"] = 1
+  count["answers"] = count["requests"] = plain = 1
 }
 /^#/ { part = $1; next }
 part == "#rules" {
@@ -185,7 +185,7 @@ END {
     for (m = 1; m <= count["mark"]; m++) {
       with = items["mark", m] == "0" ? "" : " mark " items["mark", m]
       for (t = 1; t <= count["to"]; t++)
-        ask(items["to", t] " from " items["from", s] " iif " by with, "answers")
+        ask(items["to", t] " from " items["from", s] " iif " by with, "answers", t > 2)
       if (s == 1) for (t = 1; t <= 2; t++)
         ask(items["from", 1] " from " items["to", t] " iif " lan with, "requests")
     }
@@ -194,7 +194,7 @@ END {
     if (whence(items["from", s]) == lan)
       for (t = 1; t <= count["to"] && t < 8; t++)
         ask(items["to", t] " from " items["from", s] " iif " lan " mark " mark, \
-          "answers")
+          "answers", t > 2)
 }
 """
 
