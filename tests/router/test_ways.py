@@ -1,14 +1,19 @@
 """Which way answers take is told from what a router prints."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import override
 
 from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.bypass_router.router.forward import Forward, PortRange
 from custom_components.bypass_router.router.routing.judge import Service
+from custom_components.bypass_router.router.routing.marks import Marked, MarksState
+from custom_components.bypass_router.router.routing.nft_marks import NftMarks
 from custom_components.bypass_router.router.routing.others import EVERY_PORT
+from custom_components.bypass_router.router.routing.part import Routing
 from custom_components.bypass_router.router.routing.questions import question
 from custom_components.bypass_router.router.routing.reading import read_ways
 from custom_components.bypass_router.router.routing.ways import (
@@ -16,6 +21,13 @@ from custom_components.bypass_router.router.routing.ways import (
     OurRule,
     Ways,
 )
+from custom_components.bypass_router.router.rules.base import (
+    Problem,
+    RouterContext,
+    Tag,
+)
+from custom_components.bypass_router.router.rules.obstacles import Hindrance, Obstacle
+from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.led_away import AWAY
 from tests.lab.network import Lab
 from tests.lab.proxies import Proxy
@@ -437,3 +449,38 @@ sysctl -w net.ipv4.conf.all.rp_filter=1
         assert told(), name
         run("sh", "-c", "while ip route del default; do :; done")
     lab.bypass.ip("route add default via 192.168.50.1")
+
+
+class OthersMarks(NftMarks):
+    """What another Home Assistant has marked."""
+
+    @override
+    def read(self, sections: Mapping[str, Result]) -> MarksState:
+        """Return one forward of its."""
+        other = Marked(Tag("cd34", "01OTHER"), "tcp", PortRange(443, 443))
+        return MarksState(present=True, sound=True, marked=frozenset({other}))
+
+
+def test_what_stops_answers_for_good_is_said() -> None:
+    """A rule that refuses the device; another main router than others were told."""
+    context = RouterContext("ab12", LAN, OTHER)
+    marks = OthersMarks(context, sudo=False)
+    routing = Routing(context, "lan", sudo=False, marks=marks)
+    own = "own default via 192.168.50.7 dev lan table 7077 proto 217\n"
+    device = ASKED.replace(".254", ".10")
+    refusal = "300:	from 192.168.50.10 prohibit\n"
+    text = printed(
+        (ASKED, AWAY_BY_TUN), (device, ""), rules=refusal, found=own + WAY, failed="-:2"
+    ).replace("-:2", "Command failed -:2")
+    state = routing.read({"routing": Result(text, 0)})
+    assert routing.problems(SERVED, state) == {Problem.MISROUTED}
+    assert list(routing.obstacles(SERVED, state)) == [
+        Obstacle(
+            Hindrance.DENIED,
+            {"chain": "ip rule", "rule": "from 192.168.50.10 prohibit"},
+        )
+    ]
+    # What stands is left to whom it is for.
+    assert not [
+        step for step in routing.steps([SERVED], state) if "default" in step.command
+    ]
