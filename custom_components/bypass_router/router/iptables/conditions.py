@@ -4,25 +4,17 @@ What is not known may be true or not. Of that, what may tell one client from ano
 or count them, is held to decide by who asks.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
-from ipaddress import AddressValueError, IPv4Address
+from collections.abc import Collection, Sequence
 
 from ..passage.chains import Action, Branch, ChainRule, Marking
 from ..passage.packet import Condition, Interval, Key
+from .options import BY_CLIENT, LISTED, OTHER, read_mark, read_option, read_ports
 from .rule import Option, Rule
 
-_BITS = 32
-"""Of an address."""
-_ALL_BITS = 2**_BITS - 1
-_LAST_PORT = 65535
-_MOST_DIGITS = len(str(_LAST_PORT))
-_TWO = 2
 # An option, and the one word behind it.
 _NAMED_ALONE = 2
 # More than any rule has that is meant for a packet to meet.
 _MOST_OPTIONS = 60
-_NUMBERS = {"6": "tcp", "17": "udp", "1": "icmp"}
 _ANY_PROTOCOL = frozenset({"all", "0"})
 # Modules by what they ask: nothing that other options do not tell, ...
 _SILENT = frozenset({"", "tcp", "udp", "multiport", "conntrack", "state", "nfacct"})
@@ -32,9 +24,6 @@ _OF_THE_PACKET = frozenset(
 ) | frozenset(
     ("physdev", "devgroup", "policy", "icmp", "connbytes", "connlabel", "cpu", "socket")
 )
-_KINDS = frozenset({"unicast", "local", "broadcast", "multicast", "anycast"})
-# Sets in which Docker keeps the networks of its own bridges.
-_OWN_NETWORKS = "docker-ext-bridges-"
 
 _VERDICTS = {
     "ACCEPT": Action.ACCEPT,
@@ -53,15 +42,12 @@ _LOGS = frozenset({"LOG", "NFLOG", "ULOG", "AUDIT", "TRACE"})
 # They take note of who came, so what stands before them is not counted by them.
 _TAKING_NOTE = frozenset({"recent", "set", "quota", "nfacct", "rateest"})
 
-_BY_CLIENT = Condition(Key.UNKNOWN, by_client=True)
-_OTHER = Condition(Key.UNKNOWN)
-_LISTED = Condition(Key.SOURCE, by_client=True)
 # Whatever stands there.
 _BY_ADDRESS = {
-    "-s": _LISTED,
-    "-d": _BY_CLIENT,
-    "--source-country": _LISTED,
-    "--src-cc": _LISTED,
+    "-s": LISTED,
+    "-d": BY_CLIENT,
+    "--source-country": LISTED,
+    "--src-cc": LISTED,
 }
 
 
@@ -83,7 +69,7 @@ def chain_rule(rule: Rule, chain: str, chains: Collection[str]) -> ChainRule:
     if several or len(conditions) > _MOST_OPTIONS:
         # A name that looks like options, most likely; it may mean anything.
         takes = "TPROXY" in rule.tokens
-        return ChainRule(text, (Branch((_BY_CLIENT,)),), takes=takes)
+        return ChainRule(text, (Branch((BY_CLIENT,)),), takes=takes)
     action, leads_to, logs = _what_is_done(targets, chains)
     modules = {option[1] for option in conditions if option[0] == "-m" and option[1:]}
     return ChainRule(
@@ -100,7 +86,7 @@ def chain_rule(rule: Rule, chain: str, chains: Collection[str]) -> ChainRule:
 def _marking(rule: Rule) -> Marking:
     """Return the mark that a rule sets."""
     text = rule.value("--set-xmark") or rule.value("--set-mark") or ""
-    return Marking(Key.MARK, *(_mark(text) or ((0, 0),))[0])
+    return Marking(Key.MARK, *(read_mark(text) or ((0, 0),))[0])
 
 
 def _what_is_done(
@@ -131,7 +117,7 @@ def _alternatives(options: Sequence[Option]) -> list[tuple[Condition, ...]]:
             continue
         either = _asked(option, module)
         if either and len(either) > 1 and len(found) > 1:
-            either = [(_OTHER,)]
+            either = [(OTHER,)]
         if either is not None:
             found = [(*one, *asked) for one in found for asked in either]
     return found
@@ -145,7 +131,7 @@ _ELSEWHERE = frozenset(
 
 def _unknown(module: str) -> Condition:
     """Return the condition of which no more is known than its module."""
-    return _OTHER if module in _OF_THE_PACKET or module in _SILENT else _BY_CLIENT
+    return OTHER if module in _OF_THE_PACKET or module in _SILENT else BY_CLIENT
 
 
 def _asked(option: Option, module: str) -> list[tuple[Condition, ...]] | None:
@@ -155,26 +141,13 @@ def _asked(option: Option, module: str) -> list[tuple[Condition, ...]] | None:
     value = values[0] if values else ""
     if _is_idle(name, value, module, negated=negated):
         return None
-    if name == "--ports" and module == "multiport" and (ports := _ports(value)):
+    if name == "--ports" and module == "multiport" and (ports := read_ports(value)):
         return _either_port(ports, negated=negated)
-    found = _read(name, values)
+    found = read_option(name, values)
     if found is None:
-        found = _LISTED if module == "recent" else _unknown(module)
+        found = LISTED if module == "recent" else _unknown(module)
         found = _BY_ADDRESS.get(name, found)
     return [(_negated(found) if negated else found,)]
-
-
-def _kind_of_destination(text: str) -> Condition | None:
-    """Read what kind of address it goes to."""
-    found = _kind(text)
-    return found and replace(found, key=Key.DESTINATION_KIND)
-
-
-def _read(name: str, values: Sequence[str]) -> Condition | None:
-    """Return the condition that an option and its words are; None if not known."""
-    if name in _READERS_OF_TWO:
-        return _READERS_OF_TWO[name](*values) if len(values) == _TWO else None
-    return _READERS[name](values[0] if values else "") if name in _READERS else None
 
 
 def _is_idle(name: str, value: str, module: str, *, negated: bool) -> bool:
@@ -209,156 +182,3 @@ def _negated(condition: Condition) -> Condition:
         negated=not condition.negated,
         by_client=condition.by_client,
     )
-
-
-def _numbers(
-    key: Key, read: Callable[[str], tuple[Interval, ...]]
-) -> Callable[[str], Condition | None]:
-    """Return a reader of conditions on numbers."""
-
-    def reader(text: str) -> Condition | None:
-        intervals = read(text)
-        return Condition(key, intervals) if intervals else None
-
-    return reader
-
-
-def _listed_words(key: Key) -> Callable[[str], Condition | None]:
-    """Return a reader of conditions on words, which are separated by commas."""
-
-    def reader(text: str) -> Condition | None:
-        words = text.lower().replace("_", "-").split(",")
-        return Condition(key, words=frozenset(filter(None, words)))
-
-    return reader
-
-
-def _interface(key: Key) -> Callable[[str], Condition | None]:
-    """Return a reader of conditions on an interface."""
-
-    def reader(name: str) -> Condition | None:
-        if not name or name.endswith("*"):
-            return None
-        words = frozenset({name[:-1] + "*" if name.endswith("+") else name})
-        return Condition(key, words=words)
-
-    return reader
-
-
-def _protocol(text: str) -> Condition | None:
-    """Read a protocol."""
-    return Condition(Key.TRANSPORT, words=frozenset({_NUMBERS.get(text, text)}))
-
-
-def _kind(text: str) -> Condition | None:
-    """Read what kind of address or frame it is."""
-    words = frozenset(text.lower().split(","))
-    # The others depend on how an address is routed.
-    return Condition(Key.KIND, words=words) if words <= _KINDS else None
-
-
-def _flags(looked_at: str, are_set: str) -> Condition:
-    """Read which flags of TCP are looked at, and which of them are to be set."""
-    opens = are_set == ("SYN" if "SYN" in looked_at.split(",") else "NONE")
-    return Condition(Key.FLAGS, words=frozenset({"opening" if opens else "other"}))
-
-
-def _mark(text: str) -> tuple[Interval, ...]:
-    """Read a mark and its mask; nothing if it is none."""
-    bits, _, mask = text.partition("/")
-    try:
-        return ((int(bits, 0), int(mask, 0) if mask else _ALL_BITS),)
-    except ValueError:
-        # Saved and restored, or computed.
-        return ()
-
-
-def _marked(text: str) -> Condition:
-    """Read which mark is asked for; the contrary of one is no mark at all."""
-    found = _mark(text)
-    unmarked = any(not value & mask for value, mask in found)
-    return Condition(Key.MARK, found, negated=unmarked)
-
-
-def _ports(text: str) -> tuple[Interval, ...]:
-    """Read ports and ranges of them; nothing if that is not what it is."""
-    found = []
-    for part in text.split(","):
-        first, is_range, last = part.partition(":")
-        bounds = (first or "0", (last or str(_LAST_PORT)) if is_range else first)
-        if not all(
-            it.isascii() and it.isdigit() and len(it) <= _MOST_DIGITS for it in bounds
-        ):
-            return ()
-        found.append((int(bounds[0]), int(bounds[1])))
-    return tuple(found)
-
-
-def _networks(text: str) -> tuple[Interval, ...]:
-    """Read networks; nothing if one of them is none."""
-    found = tuple(map(_network, text.split(",")))
-    return tuple(filter(None, found)) if all(found) else ()
-
-
-def _network(text: str) -> Interval | None:
-    """Read a network, if its addresses are neighbours."""
-    address, _, mask = text.partition("/")
-    try:
-        first = int(IPv4Address(address))
-        if "." in mask:
-            hosts = int(IPv4Address(mask)) ^ _ALL_BITS
-        else:
-            length = int(mask or _BITS) if mask.isascii() else -1
-            hosts = (1 << (_BITS - length)) - 1 if 0 <= length <= _BITS else -1
-    except AddressValueError, ValueError:
-        return None
-    if hosts < 0 or hosts & (hosts + 1):
-        return None
-    return first & ~hosts, first | hosts
-
-
-def _range(text: str) -> tuple[Interval, ...]:
-    """Read a range of addresses."""
-    first, _, last = text.partition("-")
-    ends = _network(first), _network(last or first)
-    return ((ends[0][0], ends[1][0]),) if ends[0] and ends[1] else ()
-
-
-def _set(name: str, flags: str) -> Condition:
-    """Read whether an address is in a set."""
-    if name.startswith(_OWN_NETWORKS):
-        return _OTHER
-    return _LISTED if flags.startswith("src") else _BY_CLIENT
-
-
-_READERS: dict[str, Callable[[str], Condition | None]] = {
-    "-s": _numbers(Key.SOURCE, _networks),
-    "-d": _numbers(Key.DESTINATION, _networks),
-    "-i": _interface(Key.INPUT),
-    "-o": _interface(Key.OUTPUT),
-    "-p": _protocol,
-    "--sport": _numbers(Key.SOURCE_PORT, _ports),
-    "--dport": _numbers(Key.DESTINATION_PORT, _ports),
-    "--sports": _numbers(Key.SOURCE_PORT, _ports),
-    "--dports": _numbers(Key.DESTINATION_PORT, _ports),
-    "--ctstate": _listed_words(Key.STATE),
-    "--state": _listed_words(Key.STATE),
-    "--ctstatus": _listed_words(Key.STATE),
-    "--ctproto": _protocol,
-    "--ctdir": _listed_words(Key.DIRECTION),
-    "--ctorigsrc": _numbers(Key.ORIGINAL_SOURCE, _networks),
-    "--ctorigdst": _numbers(Key.ORIGINAL_DESTINATION, _networks),
-    "--ctorigdstport": _numbers(Key.ORIGINAL_PORT, _ports),
-    # Of a reply: where it goes to is the client, most often.
-    "--ctrepldst": lambda _: _BY_CLIENT,
-    "--mark": _marked,
-    "--src-type": _kind,
-    "--dst-type": _kind_of_destination,
-    "--pkt-type": _kind,
-    "--src-range": _numbers(Key.SOURCE, _range),
-    "--dst-range": _numbers(Key.DESTINATION, _range),
-}
-_READERS_OF_TWO: dict[str, Callable[[str, str], Condition]] = {
-    "--match-set": _set,
-    "--tcp-flags": _flags,
-}
