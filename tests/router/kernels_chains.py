@@ -26,6 +26,8 @@ from .random_chains import (
     BY,
     FROM,
     NO,
+    NOT_FROM,
+    NOT_WHO,
     SINGLED_OUT,
     WHAT,
     YES,
@@ -37,6 +39,7 @@ from .situations import BANNED
 
 type Tool = Literal["nft", "iptables"]
 
+NOT_BY: Final = replace(BY, negated=True)
 _NFT: Final = {
     YES: "meta l4proto tcp",
     NO: "meta l4proto udp",
@@ -44,6 +47,8 @@ _NFT: Final = {
     FROM: f"ip saddr {BANNED}",
     BY: f"ct original ip saddr {BANNED}",
     WHAT: "meta mark 0x5",
+    NOT_FROM: f"ip saddr != {BANNED}",
+    NOT_BY: f"ct original ip saddr != {BANNED}",
 }
 _IPTABLES: Final = {
     YES: "-p tcp",
@@ -52,6 +57,8 @@ _IPTABLES: Final = {
     FROM: f"-s {BANNED}",
     BY: f"-m conntrack --ctorigsrc {BANNED}",
     WHAT: "-m mark --mark 0x5",
+    NOT_FROM: f"! -s {BANNED}",
+    NOT_BY: f"-m conntrack ! --ctorigsrc {BANNED}",
 }
 OURS: Final = ChainRule("ours", (Branch((), Action.ACCEPT),))
 
@@ -83,8 +90,8 @@ def _chain(chain: Chain, tool: Tool) -> Chain:
 
 def _known(branch: Branch) -> tuple[Condition, ...]:
     """Return its conditions, as such that can be said."""
-    unknown = Condition(Key.UNKNOWN, by_client=True)
-    return tuple(BY if it == unknown else it for it in branch.conditions)
+    said = {Condition(Key.UNKNOWN, by_client=True): BY, NOT_WHO: NOT_BY}
+    return tuple(said.get(it, it) for it in branch.conditions)
 
 
 def without_queues(chains: Chains) -> dict[str, Chain]:
@@ -125,7 +132,7 @@ def passes(chains: Chains, packets: tuple[Packet, Packet], *, banned: bool) -> b
 def fate_of(chains: Chains, packet: Packet, *, banned: bool) -> Fate:
     """Return what becomes of a client's packet."""
     truth = {
-        id(it): banned and it.key in (Key.SOURCE, Key.ORIGINAL_SOURCE)
+        id(it): it.key in (Key.SOURCE, Key.ORIGINAL_SOURCE) and banned != it.negated
         for it in conditions_of(chains)
         if it.match(packet) is Match.MAYBE
     }

@@ -103,7 +103,7 @@ def judge(lab: Lab, tool: Tool, chains: Chains) -> None:
             opened = with_ours(chains, spots)
             lab.bypass.run(*texts.load, input=texts.text(opened))
             assert kernels_answer(lab, opened) == models_answer(opened)
-            if not any(it.refused for it in expected):
+            if not any(it.keeping_out for it in expected):
                 assert models_answer(opened)[CLIENT]
     finally:
         lab.bypass.run(*texts.load, input=texts.unload)

@@ -73,9 +73,11 @@ function number(a, b) {
   split(a, b, ".")
   return ((b[1] * 256 + b[2]) * 256 + b[3]) * 256 + b[4]
 }
-function is_in(a, net, p) {
+function is_in(a, net, p, i) {
   split(net, p, "/")
-  p[3] = 2 ^ (32 - p[2])
+  # Not every busybox knows powers.
+  p[3] = 1
+  for (i = p[2]; i < 32; i++) p[3] *= 2
   return int(number(a) / p[3]) == int(number(p[1]) / p[3])
 }
 function whence(a, i, p) {
