@@ -93,7 +93,7 @@ async def test_what_alternates_faster_than_one_can_look_is_seen_in_the_end(
     async def is_shut() -> bool:
         return not await passes(at_home)
 
-    await until_told(is_shut, soon(3))
+    await until_told(is_shut)
 
 
 @VARIANTS

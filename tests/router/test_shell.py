@@ -191,7 +191,8 @@ async def test_a_shell_that_never_says_that_it_waits_is_given_up(
     at_home: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And holds no script for long."""
-    monkeypatch.setattr(shell, "CONNECT_TIMEOUT", 6)
+    seconds = soon(6)
+    monkeypatch.setattr(shell, "CONNECT_TIMEOUT", seconds)
     async with ready(at_home) as session:
         waiting = await standby(at_home, session)
         at_home.bypass.commands.replace(
@@ -202,7 +203,7 @@ async def test_a_shell_that_never_says_that_it_waits_is_given_up(
         at_home.bypass.commands.restore()
         await until(lambda: waiting not in shells(at_home))
         (mute,) = shells(at_home)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(seconds - 1):
             assert await who(session) != mute
         await until(lambda: mute not in shells(at_home))
 

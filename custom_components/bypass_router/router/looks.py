@@ -28,12 +28,15 @@ class Looks:
         self._asked = False
         self._odd: tuple[str, str] | None = None
         self._rounds = 0
+        self._left = 0
 
     def saw(self, seen: Seen) -> bool:
         """Take what the loop sees; return whether the rules are to be read."""
         asked, self._asked = self._asked, False
         self._digest = seen.digest
         if seen.digest is None or self._read is None:
+            if seen.changed:
+                self._left = _ROUNDS
             return asked or seen.changed
         self._rounds += 1
         return not self._agree(seen.digest, self._read)
@@ -45,8 +48,12 @@ class Looks:
         text = "\n\n".join(printed[command] for command in self.commands)
         before, self._read = self._read, _COUNTERS.sub("", text).rstrip("\n")
         if self._digest is None:
-            # All that can be done where the loop can make no digest.
-            self._asked = before != self._read
+            # Where the loop can make no digest, it is looked and read by turns until
+            # both have stayed as they are for a while: each may be what the other was.
+            if before != self._read:
+                self._left = _ROUNDS
+            self._asked = self._left > 0
+            self._left -= self._asked
         else:
             self._asked = not self._agree(self._digest, self._read)
         return self._asked

@@ -38,11 +38,7 @@ class ProxyPlaces:
 
     @cached_property
     def _taking(self) -> frozenset[str]:
-        """The chains from which a packet can come to a TPROXY.
-
-        What a rule matches is not looked at: a proxy that takes only some packets
-        counts as well.
-        """
+        """The chains that lead to a TPROXY, whichever packets they lead there."""
         chains = self.table.others(MANGLE)
         leading: dict[str, set[str]] = {}
         waiting = []
