@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ..passage.chains import Marking
 from ..passage.hooks import packets_of_any
-from ..passage.marks import Marked
+from ..passage.marks import marks_in
 from ..rules.base import RouterContext
 from .table import Table
 
@@ -22,8 +22,6 @@ def marks_of(
         if not any(rule.marks for chain in chains.values() for rule in chain.rules):
             continue
         for builtin, hook, at in _ENTERED:
-            for packet in packets_of_any(context, interface, hook, at):
-                marked = Marked(chains, packet)
-                marked.walk(builtin)
-                found |= marked.found
+            packets = packets_of_any(context, interface, hook, at)
+            found |= marks_in(chains, builtin, packets)
     return frozenset(found)

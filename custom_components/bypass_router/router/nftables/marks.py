@@ -6,7 +6,7 @@ import re
 
 from ..passage.chains import Marking
 from ..passage.hooks import packets_of_any
-from ..passage.marks import Marked
+from ..passage.marks import marks_in
 from ..passage.packet import Packet
 from ..rules.base import RouterContext
 from .foreign_tables import ForeignTable, read_foreign_tables
@@ -31,10 +31,8 @@ def _marks(text: str, context: RouterContext, interface: str) -> Iterator[Markin
     """Yield the marks that the packets of some forward get by who the client is."""
     for table in read_foreign_tables(text, context.owner, (), _FAMILIES):
         for chain in table.chains:
-            for packet in _packets(chain.base, context, interface):
-                marked = Marked(table.walkable, packet)
-                marked.walk(chain.name)
-                yield from marked.found
+            packets = _packets(chain.base, context, interface)
+            yield from marks_in(table.walkable, chain.name, packets)
 
 
 def _packets(

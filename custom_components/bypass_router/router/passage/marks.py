@@ -3,7 +3,7 @@
 Who goes by such a mark asks who the client is, as if by its address.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from .chains import Action, Branch, ChainRule, Chains, Marking
@@ -14,7 +14,20 @@ _LEAVING = frozenset({Action.ACCEPT, Action.RETURN, Action.GOTO})
 _ENDS = _LEAVING | {Action.DROP, Action.QUEUE}
 
 
-class Marked:
+def marks_in(chains: Chains, base: str, packets: Iterable[Packet]) -> set[Marking]:
+    """Return the marks that depend on the client, of those that packets may get.
+
+    In the chain `base`, which the kernel enters, and those to which it leads.
+    """
+    found: set[Marking] = set()
+    for packet in packets:
+        marked = _Marked(chains, packet)
+        marked.walk(base)
+        found |= marked.found
+    return found
+
+
+class _Marked:
     """Which marks depend on the client, of those that a packet may get in chains."""
 
     def __init__(self, chains: Chains, packet: Packet) -> None:
