@@ -86,3 +86,11 @@ def test_any_other_mark_is_none(rules: tuple[str, ...]) -> None:
     found = places(*rules)
     assert not list(found.obstacles(WEB))
     assert [it.first for it in found.places([WEB])] == [len(rules) - 1]
+
+
+def test_chains_of_any_depth_are_read() -> None:
+    """The kernel has none that are so deep, but a router may print anything."""
+    deep = "".join(f"-A C{number} -j C{number + 1}\n" for number in range(2000))
+    named = "".join(f"-N C{number}\n" for number in range(2001))
+    mangle = f"{named}-A PREROUTING {FRIEND} -j C0\n{deep}-A C2000 {GIVES}"
+    assert not list(places(mangle, ACCEPTS).obstacles(WEB))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from .chains import Action, Branch, ChainRule, Chains, Marking
 from .packet import Condition, Key, Match, Packet
+from .spot import DEEPEST
 
 _MARKS = frozenset({Key.MARK, Key.LABEL})
 _LEAVING = frozenset({Action.ACCEPT, Action.RETURN, Action.GOTO})
@@ -37,12 +38,13 @@ class _Marked:
         self._seen: dict[tuple[str, bool], bool] = {}
         self.found: set[Marking] = set()
 
-    def walk(self, name: str, *, asked: bool = False) -> bool:
+    def walk(self, name: str, *, asked: bool = False, depth: int = 0) -> bool:
         """Take note of those in a chain, to which it may depend on the client to come.
 
         Returns whether some clients may leave for good what the kernel has entered.
         """
-        if (name, asked) in self._seen or name not in self._chains:
+        known = (name, asked) in self._seen
+        if known or name not in self._chains or depth > DEEPEST:
             return self._seen.get((name, asked), False)
         key = name, asked
         self._seen[key] = gone = False
@@ -50,7 +52,7 @@ class _Marked:
             here = asked or branch.asks_who(self._packet)
             self.found.update(it for it in rule.marks if here or it.by_client)
             if branch.action in (Action.JUMP, Action.GOTO):
-                gone |= self.walk(branch.chain, asked=here)
+                gone |= self.walk(branch.chain, asked=here, depth=depth + 1)
             gone |= here and branch.action is Action.ACCEPT
             asked |= gone or (here and branch.action in _LEAVING)
         self._seen[key] = gone
