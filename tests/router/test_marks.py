@@ -6,6 +6,7 @@ import pytest
 
 from custom_components.bypass_router.router.iptables.forward_places import ForwardPlaces
 from custom_components.bypass_router.router.iptables.marks import marks_of
+from custom_components.bypass_router.router.iptables.rules import FWD, MANGLE
 from custom_components.bypass_router.router.iptables.table import read_table
 from custom_components.bypass_router.router.rules.base import RouterContext
 
@@ -68,9 +69,8 @@ def places(mangle: str, *rules: str) -> ForwardPlaces:
     """Return what forwards need beside these rules, and a policy that drops."""
     lines = "".join(f"-A FORWARD {rule}\n" for rule in rules)
     table = read_table(f"-P FORWARD DROP\n{lines}")
-    marks = marks_of(
-        (table, read_table(f"-P PREROUTING ACCEPT\n{mangle}")), SITE, "lan"
-    )
+    marking = read_table(f"-P PREROUTING ACCEPT\n{mangle}")
+    marks = marks_of({FWD: table, MANGLE: marking}, SITE, "lan")
     return ForwardPlaces(table, SITE, "lan", marks)
 
 
@@ -94,3 +94,13 @@ def test_chains_of_any_depth_are_read() -> None:
     named = "".join(f"-N C{number}\n" for number in range(2001))
     mangle = f"{named}-A PREROUTING {FRIEND} -j C0\n{deep}-A C2000 {GIVES}"
     assert not list(places(mangle, ACCEPTS).obstacles(WEB))
+
+
+def test_what_ours_accept_makes_no_mark_a_list() -> None:
+    """Of a forward for some sources: whoever else comes is marked behind that."""
+    ours = f"-A HA-BYPASS-FWD -m conntrack {FRIEND.replace('-s', '--ctorigsrc')}"
+    listing = (
+        f"-P FORWARD DROP\n-N HA-BYPASS-FWD\n-A FORWARD -j HA-BYPASS-FWD\n"
+        f"-A FORWARD {GIVES}\n-A FORWARD {ACCEPTS}\n{ours} -j ACCEPT\n"
+    )
+    assert not marks_of({FWD: read_table(listing)}, SITE, "lan")

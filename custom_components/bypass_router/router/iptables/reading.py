@@ -245,6 +245,7 @@ def _gate(
     if hook is MANGLE:
         places = ProxyPlaces(table, context, interface)
     else:
-        marks = marks_of((table, read_table(beside)), context, interface)
+        tables = {hook: table, MANGLE: read_table(beside)}
+        marks = marks_of(tables, context, interface)
         places = ForwardPlaces(table, context, interface, marks)
     return Gate(places, table, table.jumps(hook), table.is_held(hook))
