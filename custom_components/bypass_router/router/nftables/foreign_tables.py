@@ -14,6 +14,8 @@ from .chain_rules import read_chain_rule
 from .elements import TABLE
 from .listing import Base, NftChain, NftRule, NftTable, read_tables
 
+# What was read is kept: a router prints the same rules at each look.
+_KEPT = 32
 # Chains that iptables has for us, and what leads to them.
 _OURS = "HA-BYPASS-"
 _LOOKUP = re.compile(r"@|\bvmap\b")
@@ -61,27 +63,42 @@ class ForeignTable:
     @cached_property
     def walkable(self) -> Chains:
         """The chains without our rules, as far as what becomes of a packet."""
-        return asking_who(self._read, self.marks)
-
-    @cached_property
-    def _read(self) -> Chains:
-        """The same, as each rule is by itself."""
-        found: dict[str, Chain] = {}
-        for chain in self.chains:
-            rules = []
-            for number, rule in enumerate(chain.others):
-                name = f"{chain.name} {number}"
-                read, inner = read_chain_rule(rule.text, name, self.elements)
-                rules.append(read)
-                found |= inner
-            drops = chain.base is not None and chain.base.policy != "accept"
-            found[chain.name] = Chain(tuple(rules), drops)
-        return found
+        content = tuple(
+            (
+                chain.name,
+                chain.others,
+                chain.base is not None and chain.base.policy != "accept",
+            )
+            for chain in self.chains
+        )
+        read = _walkable(content, tuple(self.elements.items()))
+        return asking_who(read, self.marks)
 
     @cached_property
     def by_name(self) -> dict[str, ForeignChain]:
         """The chains by name."""
         return {chain.name: chain for chain in self.chains}
+
+
+type _Content = tuple[tuple[str, tuple[NftRule, ...], bool], ...]
+"""Of each chain the name, the rules, and whether its policy drops."""
+
+
+@lru_cache(_KEPT)
+def _walkable(
+    content: _Content, elements: tuple[tuple[str, tuple[str, ...]], ...]
+) -> Chains:
+    """Return chains as a packet meets them."""
+    found: dict[str, Chain] = {}
+    known = dict(elements)
+    for chain, others, drops in content:
+        rules = []
+        for number, rule in enumerate(others):
+            read, inner = read_chain_rule(rule.text, f"{chain} {number}", known)
+            rules.append(read)
+            found |= inner
+        found[chain] = Chain(tuple(rules), drops)
+    return found
 
 
 def read_foreign_tables(

@@ -1,6 +1,6 @@
 """Which marks of others tell one client from another, as far as nft shows it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 import re
 
@@ -23,13 +23,18 @@ def with_marks(
     """Return tables of a listing, with the marks that tell clients apart."""
     if not _SETS.search(text):
         return tables
-    marks = frozenset(_marks(text, context, interface))
+    # Those that are left to iptables set marks as well, and those that see frames.
+    names = [table.name for table in tables]
+    others = read_foreign_tables(text, context.owner, names, _FAMILIES)
+    marks = frozenset(_marks((*tables, *others), context, interface))
     return [replace(table, marks=marks) for table in tables] if marks else tables
 
 
-def _marks(text: str, context: RouterContext, interface: str) -> Iterator[Marking]:
+def _marks(
+    tables: Iterable[ForeignTable], context: RouterContext, interface: str
+) -> Iterator[Marking]:
     """Yield the marks that the packets of some forward get by who the client is."""
-    for table in read_foreign_tables(text, context.owner, (), _FAMILIES):
+    for table in tables:
         for chain in table.chains:
             packets = _packets(chain.base, context, interface)
             yield from marks_in(table.walkable, chain.name, packets)
