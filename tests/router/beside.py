@@ -281,6 +281,7 @@ def _mss(lab: Lab, patience: float) -> int | None:
     try:
         client.settimeout(soon(patience))
         client.connect((lab.main.wan_address, MEASURED.external.first))
+        # The class underneath has no other way to accept.
         descriptor, _ = server._accept()  # type: ignore[attr-defined]  # noqa: SLF001
         accepted = _socket.socket(fileno=descriptor)
         found = accepted.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_MAXSEG)

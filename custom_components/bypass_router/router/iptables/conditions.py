@@ -5,6 +5,7 @@ or count them, is held to decide by who asks.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from ..passage.chains import Action, Branch, ChainRule, Marking
 from ..passage.packet import Condition, Interval, Key
@@ -147,7 +148,9 @@ def _asked(option: Option, module: str) -> list[tuple[Condition, ...]] | None:
     if found is None:
         found = LISTED if module == "recent" else _unknown(module)
         found = _BY_ADDRESS.get(name, found)
-    return [(_negated(found) if negated else found,)]
+    if negated:
+        found = replace(found, negated=not found.negated)
+    return [(found,)]
 
 
 def _is_idle(name: str, value: str, module: str, *, negated: bool) -> bool:
@@ -171,14 +174,3 @@ def _either_port(
         for key in (Key.DESTINATION_PORT, Key.SOURCE_PORT)
     ]
     return [tuple(both)] if negated else [(one,) for one in both]
-
-
-def _negated(condition: Condition) -> Condition:
-    """Return the contrary."""
-    return Condition(
-        condition.key,
-        condition.intervals,
-        condition.words,
-        negated=not condition.negated,
-        by_client=condition.by_client,
-    )

@@ -14,7 +14,6 @@ _BITS = 32
 _ALL_BITS = 2**_BITS - 1
 _LAST_PORT = 65535
 _MOST_DIGITS = len(str(_LAST_PORT))
-_TWO = 2
 _NUMBERS = {"6": "tcp", "17": "udp", "1": "icmp"}
 _KINDS = frozenset({"unicast", "local", "broadcast", "multicast", "anycast"})
 # Sets in which Docker keeps the networks of its own bridges.
@@ -28,9 +27,13 @@ LISTED = Condition(Key.SOURCE, by_client=True)
 
 def read_option(name: str, values: Sequence[str]) -> Condition | None:
     """Return the condition that an option and its words are; None if not known."""
-    if name in _READERS_OF_TWO:
-        return _READERS_OF_TWO[name](*values) if len(values) == _TWO else None
-    return _READERS[name](values[0] if values else "") if name in _READERS else None
+    if name not in _READERS_OF_TWO:
+        read = _READERS.get(name)
+        return read(values[0] if values else "") if read else None
+    match values:
+        case [first, second]:
+            return _READERS_OF_TWO[name](first, second)
+    return None
 
 
 def _kind_of_destination(text: str) -> Condition | None:

@@ -64,6 +64,7 @@ def stops_of(
     """
     steps = Steps()
     requests = [it for it in packets_of(forward, context, interface) if not it.answer]
+    ports = _ports(forward.external, chains)
     for packet in requests:
         if packet.clients != requests[0].clients:
             # Whoever else may come, those of the internet do.
@@ -71,7 +72,7 @@ def stops_of(
         early = replace(
             packet, out=None, target=packet.router, translated=False, local=True
         )
-        for port in _ports(forward.external, chains):
+        for port in ports:
             way = _Way(chains, replace(early, ports=(port, port)), steps, tracked)
             found = way.through(base)
             if isinstance(found, Stop):
