@@ -7,7 +7,7 @@ from custom_components.bypass_router.counters.tally import Tally
 READ = "read"
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("connect"), st.integers(1, 5)),
+        st.tuples(st.sampled_from(["connect", "test"]), st.integers(1, 5)),
         st.tuples(
             st.sampled_from([READ, "flush", "reboot", "kill", "save"]), st.just(0)
         ),
@@ -21,7 +21,7 @@ class World:
 
     def __init__(self) -> None:
         """No one has come yet."""
-        self.came = self.counter = self.boot = 0
+        self.came = self.counter = self.boot = self.own = self.unsaved = 0
         self.tally = self.disk = Tally()
         self.clock = 0.0
 
@@ -30,12 +30,19 @@ class World:
         self.came += times
         self.counter += times
 
+    def test(self, times: int) -> None:
+        """Home Assistant itself comes, and knows it."""
+        self.counter += times
+        self.own += times
+        self.unsaved += times
+
     def read(self, _: int = 0) -> None:
         """Home Assistant reads the counter; a new life of it goes to the disk."""
         before, self.clock = self.tally, self.clock + 1
-        self.tally = before.counted(self.counter, str(self.boot), self.clock)
+        own, self.own = self.own, 0
+        self.tally = before.counted(self.counter, str(self.boot), self.clock, own)
         if not self.tally.continues(before):
-            self.disk = self.tally
+            self.save()
 
     def flush(self, _: int = 0) -> None:
         """The rules are set again."""
@@ -47,12 +54,15 @@ class World:
         self.boot += 1
 
     def kill(self, _: int = 0) -> None:
-        """Home Assistant starts again, with what is on disk."""
+        """Home Assistant starts again, with what is on disk; not whose they were."""
         self.tally = self.disk
+        self.came += self.unsaved
+        self.own = self.unsaved = 0
 
     def save(self, _: int = 0) -> None:
         """What is known goes to the disk."""
         self.disk = self.tally
+        self.unsaved = self.own
 
 
 @given(STEPS)
@@ -94,6 +104,14 @@ def test_a_kill_alone_loses_nothing(comings: list[int]) -> None:
         world.kill()
         world.read()
         assert world.tally.total == world.came
+
+
+def test_our_own_that_are_heard_of_early_are_taken_off_once_they_are_counted() -> None:
+    """Unless the rules have ended by then, and their counter with them."""
+    early = Tally().counted(1, "a", 1.0, own=2)
+    assert (early.total, early.last) == (0, None)
+    assert early.counted(3, "a", 2.0).total == 1
+    assert early.counted(3, "b", 2.0).total == 3
 
 
 def test_the_last_connection_is_the_last_that_was_gained() -> None:

@@ -75,7 +75,7 @@ FOR_NFT = BY_NFT + REST
 
 def lines_of(sudoers: str) -> list[str]:
     """Return the commands, each as sudoers has it."""
-    return re.findall(r"/usr/sbin/[^,\n]+", sudoers.replace("\\\n", ""))
+    return re.findall(r"/usr/sbin/(?:\\,|[^,\n])+", sudoers.replace("\\\n", ""))
 
 
 def allows(line: str, command: str) -> bool:
@@ -229,7 +229,8 @@ async def hears_who_comes(lab: Lab, router: Router) -> None:
         return heard.done()
 
     await until_told(comes)
-    assert await heard == NewConnection("tcp", 8443)
+    told = await heard
+    assert (told.transport, told.port) == ("tcp", 8443)
 
 
 async def closes(lab: Lab, router: Router) -> int:

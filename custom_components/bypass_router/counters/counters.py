@@ -5,11 +5,16 @@ after which the counters are read, every few seconds at the most; nothing is ask
 nothing comes. Where it can't be heard, they are read once a minute, which is one round
 trip and one process on the router: a forward's rules tell no one when they are used.
 That is done only while someone wants to know and a forward is on.
+
+It tells of those that were answered as well, which proves the way; the counters do not.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address
 import logging
 import time
 from typing import Any
@@ -19,18 +24,26 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.event import async_track_time_interval
 
 from ..router.errors import RouterError
-from ..router.forward import Forward
-from ..router.monitor import NewConnection, Unheard
+from ..router.forward import Forward, Transport
+from ..router.monitor import Answered, ConnectionEvent, Unheard
+from ..router.network.private import is_from_internet
 from ..router.router import Router
 from ..unforeseen import Surprises
 from .store import Totals
 from .tally import Tally
+from .visits import Visit, identity
 
 _LOGGER = logging.getLogger(__name__)
 
 # Seconds between two readings while connections come.
 _PAUSE = 3.0
 _POLL = timedelta(minutes=1)
+# Seconds after which it is worth telling that there was another visitor.
+_NEWS = 60.0
+# Seconds in which the router tells of a connection that its rules have counted.
+_LAG = 1.0
+# Connections of which it is kept in mind that they were answered.
+_REMEMBERED = 1000
 
 
 class Counters:
@@ -53,6 +66,7 @@ class Counters:
         self._tallies: dict[str, Tally] = {}
         self._listeners: list[Callable[[], None]] = []
         self._arrived: dict[str, float] = {}
+        self._answered: OrderedDict[Answered, None] = OrderedDict()
         self._asked = False
         self._reading: asyncio.Task[None] | None = None
         self._surprises = Surprises(entry.title)
@@ -85,19 +99,68 @@ class Counters:
         self.async_read_soon()
         return lambda: self._listeners.remove(update)
 
+    def visits(self, forward: Forward) -> Mapping[Transport, Visit]:
+        """Return who came from the internet and was answered, by transport."""
+        if (router := self._router()) is None:
+            return self.tally(forward.id).visits.by_transport
+        way = identity(forward, router.context.address.ip)
+        return self.tally(forward.id).visits.to(way)
+
     @callback
-    def async_connected(self, connection: NewConnection | Unheard) -> None:
+    def async_connected(self, connection: ConnectionEvent) -> None:
         """Take the hint that a connection came, perhaps by one of our forwards."""
         if isinstance(connection, Unheard):
             self.async_read_soon()
             return
+        if (router := self._router()) is None:
+            return
+        own = router.probe.is_own(connection.client)
         for forward in self._forwards().values():
-            if (
+            if not (
                 forward.external.first <= connection.port <= forward.external.last
                 and connection.transport in forward.protocol.transports
             ):
+                continue
+            if isinstance(connection, Answered):
+                if not own and connection.target == forward.target:
+                    self._take_answered(forward, connection, router)
+            elif own:
+                router.own_connections.heard(forward.id)
+                self.async_read_soon()
+            else:
                 self._arrived[forward.id] = time.time()
                 self.async_read_soon()
+
+    def _take_answered(
+        self, forward: Forward, connection: Answered, router: Router
+    ) -> None:
+        """Keep who was answered, once; tell it where that proves something new."""
+        if not is_from_internet(connection.client, router.context.address.network):
+            return
+        known = connection in self._answered
+        self._answered[connection] = None
+        self._answered.move_to_end(connection)
+        if not known:
+            while len(self._answered) > _REMEMBERED:
+                self._answered.popitem(last=False)
+            self.async_visited(forward, connection.transport, connection.client)
+
+    @callback
+    def async_visited(
+        self, forward: Forward, transport: Transport, client: IPv4Address
+    ) -> None:
+        """Keep that someone from the internet was answered just now."""
+        if (router := self._router()) is None:
+            return
+        way = identity(forward, router.context.address.ip)
+        tally, now = self.tally(forward.id), time.time()
+        former = tally.visits.to(way).get(transport)
+        visits = tally.visits.with_one(way, transport, client, now)
+        self._tallies[forward.id] = replace(tally, visits=visits)
+        self._totals.save_soon(self._tallies)
+        if former is None or former.when + _NEWS < now:
+            self._tell()
+        self.async_read_soon()
 
     @callback
     def async_read_soon(self) -> None:
@@ -110,6 +173,11 @@ class Counters:
                 f"{self._entry.title} counters",
                 eager_start=False,
             )
+
+    def _tell(self) -> None:
+        """Say that something is new."""
+        for update in list(self._listeners):
+            update()
 
     @callback
     def _poll(self, _: datetime) -> None:
@@ -139,11 +207,19 @@ class Counters:
             self._arrived = arrived | self._arrived
             return
         now, boot = time.time(), router.probe.boot_id
+        if router.hears_connections and any(
+            number != self.tally(key).seen for key, number in counts.items()
+        ):
+            # Until all is told that was counted, and whose it was.
+            await asyncio.sleep(_LAG)
         # What the router does not name may be off, or it did not answer; its rules
         # are not known to be gone.
+        own = router.own_connections
         tallies = {
-            key: self.tally(key).counted(counts[key], boot, arrived.get(key, now))
-            if key in counts
+            key: self.tally(key).counted(
+                counts[key], boot, arrived.get(key, now), own.take(key)
+            )
+            if key in counts and not own.is_tested(key)
             else self.tally(key)
             for key in self._entry.subentries
         }
@@ -151,8 +227,7 @@ class Counters:
         self.read, self._tallies = True, tallies
         if tallies == before and not first:
             return
-        for update in list(self._listeners):
-            update()
+        self._tell()
         if all(
             tally.continues(before.get(key, tally)) for key, tally in tallies.items()
         ):

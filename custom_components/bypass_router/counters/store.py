@@ -19,6 +19,7 @@ from homeassistant.helpers.event import async_call_later
 from ..const import DOMAIN
 from ..storage import CheckedStore, NotLoaded, NotSaved
 from .tally import Tally
+from .visits import StoredVisits, stored, visits_in
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class _StoredTally(TypedDict):
     seen: int
     boot: str
     last: float | None
+    visits: StoredVisits
 
 
 class Totals:
@@ -115,6 +117,7 @@ def _line_of(tally: Tally) -> _StoredTally:
         "seen": tally.seen,
         "boot": tally.boot,
         "last": tally.last,
+        "visits": stored(tally.visits),
     }
 
 
@@ -126,7 +129,9 @@ def _tally_of(line: object) -> Tally | None:
             "seen": int(seen),
             "boot": str(boot),
             "last": float() | int() | None as last,
+            **more,
         } if total >= 0 and seen >= 0:
-            return Tally(total, seen, boot, last)
+            visits = visits_in(more.get("visits"))
+            return Tally(total, seen, boot, last, visits=visits)
         case _:
             return None

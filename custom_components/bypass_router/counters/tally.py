@@ -3,12 +3,16 @@
 The router counts from nothing whenever the rules are set again: after it restarted,
 after someone removed them, after the switch was off. The total goes on.
 
-No connection is ever counted twice. Uncounted stay those that came between the last
-reading and the end of the rules, and as many as were seen before, if more than that
-come before the first reading of the new rules.
+No connection is ever counted twice, and none of Home Assistant's own that it knows of;
+who kills it makes it forget those of the last five minutes.
+Uncounted stay those that came between the last reading and the end of the rules, and as
+many as were seen before, if more than that come before the first reading of the new
+rules.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+from .visits import Visits
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +27,32 @@ class Tally:
     """On which boot of the router that was."""
     last: float | None = None
     """When the last one came, or was noticed, in Unix time."""
+    own: int = 0
+    """How many of our own are known that no reading has shown yet."""
+    visits: Visits = field(default_factory=Visits)
+    """Those from the internet that are known to have been answered."""
 
-    def counted(self, seen: int, boot: str, when: float) -> Tally:
+    def counted(self, seen: int, boot: str, when: float, own: int = 0) -> Tally:
         """Return the tally after another reading of the rules' counter.
 
-        `when` is the time of the last connection, if there was one in between.
+        `when` is the time of the last connection, if there was one in between. `own`
+        of them came from Home Assistant itself, as was heard since the last reading;
+        this one may have been too early to show them all.
         """
         begins_anew = seen < self.seen or boot != self.boot
         gained = seen if begins_anew else seen - self.seen
-        last = max(when, self.last or 0) if gained else self.last
-        return Tally(self.total + gained, seen, boot, last)
+        # What was not shown of rules that have ended is never shown.
+        own += 0 if begins_anew else self.own
+        visitors = max(0, gained - own)
+        last = max(when, self.last or 0) if visitors else self.last
+        return replace(
+            self,
+            total=self.total + visitors,
+            seen=seen,
+            boot=boot,
+            last=last,
+            own=max(0, own - gained),
+        )
 
     def continues(self, former: Tally) -> bool:
         """Return whether reading on from `former` could give a total that was lost."""

@@ -165,8 +165,11 @@ async def forget_untranslated(
 
 
 def hearing(address: IPv4Address) -> str:
-    """Return the command that tells of each new connection that was translated."""
-    return f"conntrack -E -e NEW -d {address} --dst-nat"
+    """Return the command that tells of each connection that was translated.
+
+    When it is new, and whenever its state changes, as when it is answered.
+    """
+    return f"conntrack -E -e NEW,UPDATES -d {address} --dst-nat"
 
 
 def uses(address: IPv4Address, target: IPv4Address) -> list[str]:

@@ -9,7 +9,8 @@ prints is taken for a hint alone: whoever hears it reads the rules.
   kernel's that enter them once a second, beside `nft monitor` or alone.
 - `ip monitor` hears of rules of routing, of routes, and of interfaces that go down,
   beside `nft monitor`. Of the routes that go with an interface the kernel says nothing.
-- `conntrack -E` hears of each connection that was translated.
+- `conntrack -E` hears of each connection that was translated, and whether it was
+  answered.
 
 A part that has ended is told by the others, and whoever hears of it begins them anew.
 """
@@ -29,7 +30,12 @@ from .watch_script import watch_script
 _TRAILER = re.compile(r"# new generation \d+ by process \d+ \((.+)\)")
 # Of `ip monitor`; no line of nft's begins so.
 _ROUTE_RULE = re.compile(r"(?:Deleted )?[0-9]+:\s+(?:not )?from ")
-_CONNECTION = re.compile(r"\s*\[NEW\]\s+(tcp|udp)\s.*? dport=([0-9]{1,5})\s")
+# The request's addresses first, then those of the answer that is waited for.
+_CONNECTION = re.compile(
+    r"\s*\[(NEW|UPDATE)\]\s+(tcp|udp)\s+[0-9]+\s+[0-9]+\s+(?:([A-Z_0-9]{3,12})\s+)?"
+    r"src=([0-9.]{7,15}) dst=[0-9.]{7,15} sport=([0-9]{1,5}) dport=([0-9]{1,5})\s+"
+    r"(?:packets=[0-9]+ bytes=[0-9]+ )?(\[UNREPLIED\] )?src=([0-9.]{7,15}) "
+)
 # Routes to the internet, and those of ours.
 _ROUTE = re.compile(
     r"(?:Deleted )?(?:(?:unreachable|blackhole|prohibit) )?"
@@ -65,6 +71,23 @@ class NewConnection:
     transport: Transport
     port: int
     """The external one."""
+    client: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A client was answered: over TCP, it has got the answer as well.
+
+    Whoever hears it may hear it more than once of a connection.
+    """
+
+    transport: Transport
+    port: int
+    """The external one."""
+    client: IPv4Address
+    client_port: int
+    target: IPv4Address
+    """Who has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +117,8 @@ class There:
     """The watcher answers."""
 
 
-type Told = Change | NewConnection | Seen | Ended | There
+type ConnectionEvent = NewConnection | Answered | Unheard
+type Told = Change | ConnectionEvent | Seen | Ended | There
 
 
 class Monitor:
@@ -157,8 +181,7 @@ class Monitor:
                 yield Change(_NO_NAME.sub("?", trailer[1])[:40])
             self._relevant = self._listed = False
         elif connection := _CONNECTION.match(line):
-            port = int(connection[2])
-            yield NewConnection("tcp" if connection[1] == "tcp" else "udp", port)
+            yield from _connection(*connection.groups())
         elif any(it.match(line) for it in _OF_ROUTING) or _leads_away(line):
             yield Change()
         elif not line.startswith("#"):
@@ -184,6 +207,28 @@ class Monitor:
             yield Ended(part, hears=end == "ended")
         elif sight:
             yield Seen(digest, changed=sight == "changed")
+
+
+def _connection(
+    event: str,
+    protocol: str,
+    state: str | None,
+    source: str,
+    source_port: str,
+    port: str,
+    waiting: str | None,
+    answerer: str,
+) -> Iterator[NewConnection | Answered]:
+    """Yield what an event of `conntrack` tells of a connection."""
+    transport: Transport = "tcp" if protocol == "tcp" else "udp"
+    try:
+        client, target = IPv4Address(source), IPv4Address(answerer)
+    except ValueError:
+        return
+    if event == "NEW":
+        yield NewConnection(transport, int(port), client)
+    elif not waiting and (transport == "udp" or state == "ESTABLISHED"):
+        yield Answered(transport, int(port), client, int(source_port), target)
 
 
 def _leads_away(line: str) -> bool:

@@ -14,9 +14,10 @@ from .conntrack import close_connections, forget_untranslated
 from .errors import ClosingRefused, ConnectionsStay, FewSessions, NotPrivileged
 from .forward import Forward, Transport
 from .live_rules import LiveRules
-from .monitor import Change, NewConnection, Unheard
+from .monitor import Change, ConnectionEvent
 from .network.listeners import Listener, listeners_script, read_listeners
 from .network.neighbours import Neighbour, neighbours_script, read_neighbours
+from .own_connections import OwnConnections
 from .probe.place import Place, place_script, read_place
 from .probe.probe import Probe, probe_script, read_probe
 from .rules.base import RouterContext
@@ -60,6 +61,8 @@ class Router:
         """The rules of ours on it."""
         self.visits = asyncio.Semaphore(_VISITS)
         """Held by whoever runs scripts beside those of this class, for a while."""
+        self.own_connections = OwnConnections()
+        """What came from Home Assistant itself, by our forwards."""
         self._watch = Watch(session, self.rules, probe, self.context)
 
     @classmethod
@@ -107,11 +110,11 @@ class Router:
         """Run a script that stays; see `Session.stream`."""
         return self._session.stream(text, heartbeat)
 
-    async def watch(self) -> AsyncGenerator[Change | NewConnection | Unheard]:
+    async def watch(self) -> AsyncGenerator[Change | ConnectionEvent]:
         """Yield whenever the rules may have changed, for others or through us.
 
-        And whenever a connection was translated, where the router has `conntrack`, or
-        may have been while no one listened.
+        And whenever a connection was translated or answered, where the router has
+        `conntrack`, or may have been while no one listened.
 
         The first change comes at once, as soon as no other can be missed:
         `read` then, and after each further one. Ends when the watcher on the router
@@ -135,7 +138,7 @@ class Router:
 
     @property
     def hears_connections(self) -> bool:
-        """Whether the router tells of each connection that is translated."""
+        """Whether the router tells of each connection, and whether it is answered."""
         return self._watch.hears_connections
 
     @property

@@ -13,7 +13,7 @@ import time
 from .errors import BadOutput, TimedOut
 from .live_rules import LiveRules
 from .looks import Looks
-from .monitor import Change, Ended, Monitor, NewConnection, Seen, There, Unheard
+from .monitor import Change, ConnectionEvent, Ended, Monitor, Seen, There, Unheard
 from .probe.probe import Probe
 from .routing.questions import question
 from .rules.base import RouterContext
@@ -64,10 +64,10 @@ class Watch:
 
     @property
     def hears_connections(self) -> bool:
-        """Whether the router tells of each connection that is translated."""
+        """Whether the router tells of each connection, and whether it is answered."""
         return self._probe.tools.conntrack and _CONNECTIONS not in self._without
 
-    async def events(self) -> AsyncGenerator[Change | NewConnection | Unheard]:
+    async def events(self) -> AsyncGenerator[Change | ConnectionEvent]:
         """Yield what the router tells; see `Router.watch`."""
         again = True
         while again:
@@ -90,7 +90,7 @@ class Watch:
 
     async def _watcher(
         self,
-    ) -> AsyncGenerator[Change | NewConnection | Unheard | Ended]:
+    ) -> AsyncGenerator[Change | ConnectionEvent | Ended]:
         """Begin a watcher, and yield what it tells until it ends, or a part of it."""
         # Root can end what it has started, whatever its sudo makes of signals.
         root = self._probe.sudo and self._probe.rights.all
@@ -162,7 +162,7 @@ class _Watcher:
         self._answered = self._seen = time.monotonic() + patience
         self._patience = patience
 
-    def heard(self, line: str) -> Iterator[Change | NewConnection | Ended]:
+    def heard(self, line: str) -> Iterator[Change | ConnectionEvent | Ended]:
         """Yield what a line tells, and what it tells nothing of any more."""
         now = time.monotonic()
         for told in self._monitor.heard(line):

@@ -27,7 +27,7 @@ from ..router.errors import (
     RouterError,
     TooManyAttempts,
 )
-from ..router.monitor import Change, NewConnection, Unheard
+from ..router.monitor import Change, ConnectionEvent
 from ..router.router import Router
 from ..router.ssh.credentials import Credentials, HostKey
 from ..unforeseen import Surprises
@@ -97,7 +97,7 @@ class RouterConnection:
         on_open: Callable[[Router], None],
         on_change: Callable[[Change], None],
         on_loss: Callable[[], None],
-        on_connection: Callable[[NewConnection | Unheard], None] = lambda _: None,
+        on_connection: Callable[[ConnectionEvent], None] = lambda _: None,
     ) -> None:
         """Take whom to tell; nothing is connected yet."""
         self._hass = hass

@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant, callback
 
 from ..issues import Issues
 from ..router.errors import ConnectionLost, TimedOut
-from ..router.monitor import Change, NewConnection, Unheard
+from ..router.monitor import Change, ConnectionEvent
 from ..router.router import Router
 from ..unforeseen import Surprises, Unforeseen
 from .closing import Closing
@@ -39,7 +39,7 @@ class Lifecycle:
         entry: ConfigEntry[Any],
         face: Face,
         issues: Issues,
-        on_connection: Callable[[NewConnection | Unheard], None],
+        on_connection: Callable[[ConnectionEvent], None],
     ) -> None:
         """Take whom to show what; nothing is connected yet."""
         self._hass = hass

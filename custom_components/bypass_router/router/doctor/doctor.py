@@ -42,6 +42,8 @@ from .report import (
 )
 from .verdict import evaluate
 
+# Packets at the most by which one probe asks for a connection until it gives up.
+_TRIES = 4
 # Seconds after which a router that had too many sessions has fewer.
 _PAUSES = (0.5, 2.0)
 
@@ -144,24 +146,40 @@ async def _try_it(router: Router, forward: Forward, facts: Facts) -> Facts:
     through: dict[Transport, Answer] = {}
     missed: Mapping[Transport, Answer] = {}
     counted: bool | None = None
-    for _ in range(2):
-        before = (await router.rules.count()).get(forward.id)
-        through |= await _probe_at(forward, address, port, missed or facts.service)
-        after = (await router.rules.count()).get(forward.id)
-        counted = None if before is None or after is None else after > before
-        missed = {
-            transport: facts.service[transport]
-            for transport, answer in through.items()
-            if not answer.is_service
-        }
-        if (counted and not missed) or not has_service(facts):
-            break
+    own = 0
+    with router.own_connections.testing(forward.id):
+        for _ in range(2):
+            before = (await router.rules.count()).get(forward.id)
+            answers = await _probe_at(forward, address, port, missed or facts.service)
+            after = (await router.rules.count()).get(forward.id)
+            counted = None if before is None or after is None else after > before
+            own += _own_among((after or 0) - (before or 0), answers, router)
+            through |= answers
+            missed = {
+                transport: facts.service[transport]
+                for transport, answer in through.items()
+                if not answer.is_service
+            }
+            if (counted and not missed) or not has_service(facts):
+                break
+        router.own_connections.tried(forward.id, own)
     other = None
     if counted is False:
         other = read_backends(
             await router.run(backends_script()), router.rules.firewall
         )
     return replace(facts, through=through, counted=counted, other_backend=other)
+
+
+def _own_among(gained: int, answers: Mapping[Transport, Answer], router: Router) -> int:
+    """Return how many of what the rules have counted are no one's but ours.
+
+    As far as the router does not tell of each itself. It tells of none that is dropped,
+    whose every packet is a connection that is new.
+    """
+    answered = sum(answer.is_host for answer in answers.values())
+    lost = min((len(answers) - answered) * _TRIES, max(0, gained - answered))
+    return lost + (0 if router.hears_connections else min(answered, max(0, gained)))
 
 
 async def _probe_at(

@@ -50,6 +50,12 @@ class Probe:
     """Whether the interface is a bridge."""
     rights: Rights = field(default_factory=Rights)
     """What sudo says of the account; nothing of root's."""
+    home: IPv4Address | None = None
+    """Home Assistant, as the router sees it; None on the router itself, or by IPv6."""
+
+    def is_own(self, client: IPv4Address) -> bool:
+        """Return whether a client is Home Assistant, or the router itself."""
+        return client == self.home or client in self.addresses
 
     @property
     def sudo(self) -> bool:
@@ -93,6 +99,7 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
     mac = dict(_MAC.findall(sections["hardware"].output)).get(interface)
     bridges = _BRIDGE.findall(sections["hardware"].output)
     boot_id = _BOOT_ID.fullmatch(sections["boot"].output)
+    addresses = frozenset(address.ip for _, address in _owned(sections))
     name = _NAME.search(sections["system"].output)
     return Probe(
         address=address,
@@ -108,8 +115,18 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
         system=(printable(name[1]) if name else "") or "Linux",
         kernel=printable(sections["kernel"].output) if sections["kernel"].ok else "",
         bridge=interface in bridges,
-        addresses=frozenset(address.ip for _, address in _owned(sections)),
+        addresses=addresses,
+        home=_home(sections["connection"], addresses),
     )
+
+
+def _home(connection: Result, owned: frozenset[IPv4Address]) -> IPv4Address | None:
+    """Return who has connected to the router, if that is not itself."""
+    try:
+        client = IPv4Address(connection.output.split()[0])
+    except IndexError, ValueError:
+        return None
+    return None if client in owned else client
 
 
 def _lan(sections: Mapping[str, Result]) -> tuple[str, IPv4Interface]:
