@@ -30,6 +30,7 @@ from .setup import (
     turn,
 )
 
+TOLD = ("protocol", "external_port", "target", "target_port", "sources")
 FAILING = "#!/bin/sh\ncat >/dev/null; echo 'no such luck' >&2; exit 2\n"
 
 
@@ -57,6 +58,8 @@ async def test_a_forward_is_a_device_of_its_own_behind_the_router(
     hass: HomeAssistant, at_home: Lab, firewall: str, named: Callable[[Lab], str]
 ) -> None:
     """Named by the user; its switch is the device's main entity."""
+    release = 'NAME="Debian GNU/Linux"\nVERSION="12 (bookworm)"\n'
+    at_home.bypass.disk.write("/etc/os-release", release, 0o644)
     entry = await set_up(hass, at_home, WEB, firewall=firewall)
     switch = er.async_get(hass).async_get(switch_of(hass, entry, "Web"))
     assert switch.entity_id == "switch.web"
@@ -66,15 +69,44 @@ async def test_a_forward_is_a_device_of_its_own_behind_the_router(
     assert device is not None
     router = devices.async_get(device.via_device_id or "")
     assert router is not None
-    assert device.name == "Web"
+    assert (device.name, device.model) == ("Web", "TCP 8443 → 192.168.50.10:443")
     assert router.name == "bypass"
-    assert router.sw_version == named(at_home)
+    assert (router.model, router.sw_version) == ("Debian GNU/Linux", "12 (bookworm)")
+    (connected,) = hass.states.async_all("binary_sensor")
+    assert connected.attributes["firewall"] == named(at_home)
     assert router.connections == {("mac", entry_mac(at_home))}
 
 
 def entry_mac(lab: Lab) -> str:
     """Return the MAC address of the router's LAN interface."""
     return lab.bypass.run("cat", "/sys/class/net/lan/address").stdout.strip()
+
+
+async def test_what_goes_where_is_told_and_kept_up_to_date(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """By the device, which is found by its model, and by the switch."""
+    entry = await set_up(hass, at_home, WEB)
+    switch = switch_of(hass, entry, "Web")
+    attributes = hass.states.get(switch).attributes
+    told = {name: attributes[name] for name in TOLD}
+    assert told == {**{name: WEB[name] for name in TOLD}, "target_port": "443"}
+    changed = {
+        **GAME,
+        "external_port": "6000-6002",
+        "target_port": "",
+        "sources": ["198.51.100.0/24"],
+    }
+    web = entry.subentries[forward_id(entry, "Web")]
+    hass.config_entries.async_update_subentry(entry, web, data=changed)
+    await hass.async_block_till_done()
+    entity = er.async_get(hass).async_get(switch)
+    device = dr.async_get(hass).async_get(entity.device_id or "")
+    assert device.model == "TCP/UDP 6000-6002 → 192.168.50.10:6000-6002"
+    attributes = hass.states.get(switch).attributes
+    told = {name: attributes[name] for name in TOLD}
+    expected = {name: changed[name] for name in TOLD}
+    assert told == {**expected, "target_port": "6000-6002"}
 
 
 async def test_the_state_is_what_is_read_back(

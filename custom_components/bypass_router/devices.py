@@ -10,8 +10,10 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 
 from .const import DOMAIN
 from .router.errors import RouterError, printable
+from .router.forward import Forward
 from .router.network.neighbours import Neighbour
 from .router.router import Router
+from .subentry import port_map_of
 
 
 @callback
@@ -32,7 +34,7 @@ def async_register_router(
         connections=connections,
         name=entry.title,
         model=probe.system,
-        sw_version=router.rules.firewall,
+        sw_version=probe.system_version,
     )
     # Without those of a network card that it had before.
     registry.async_update_device(device.id, new_connections=connections)
@@ -41,16 +43,18 @@ def async_register_router(
 
 @callback
 def async_name_forwards(
-    hass: HomeAssistant, entry: ConfigEntry[Any], forward_ids: Iterable[str]
+    hass: HomeAssistant, entry: ConfigEntry[Any], forwards: Mapping[str, Forward]
 ) -> None:
-    """Have the forwards' devices called as their forwards are now."""
+    """Have the forwards' devices called and described as their forwards are now."""
     registry = dr.async_get(hass)
-    for forward_id in forward_ids:
+    for forward_id, forward in forwards.items():
         if device := registry.async_get_device_by_identifier(
             (DOMAIN, forward_id), entry.entry_id
         ):
             title = entry.subentries[forward_id].title
-            registry.async_update_device(device.id, name=title)
+            registry.async_update_device(
+                device.id, name=title, model=port_map_of(forward)
+            )
 
 
 @callback

@@ -13,6 +13,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 from .const import DOMAIN
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .router.forward import Forward
+from .subentry import port_map_of
 
 
 @callback
@@ -75,6 +76,7 @@ class BypassRouterForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):
         self._attr_device_info = DeviceInfo(
             identifiers={(DOMAIN, forward_id)},
             name=subentry.title,
+            model=port_map_of(coordinator.forwards[forward_id]),
             entry_type=DeviceEntryType.SERVICE,
             via_device_id=coordinator.device_id,
         )

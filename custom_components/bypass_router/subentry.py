@@ -98,6 +98,23 @@ def fields_of(name: str, forward: Forward) -> dict[str, Any]:
     }
 
 
+def port_map_of(forward: Forward) -> str:
+    """Return what goes where, as people look for it: `TCP 8443 → 192.168.1.10:443`."""
+    transports = "/".join(forward.protocol.transports).upper()
+    return f"{transports} {forward.external} → {forward.target}:{forward.target_ports}"
+
+
+def attributes_of(forward: Forward) -> dict[str, Any]:
+    """Return what an entity tells of its forward, each as the form has it."""
+    return {
+        CONF_PROTOCOL: forward.protocol.value,
+        CONF_EXTERNAL_PORT: str(forward.external),
+        CONF_TARGET: str(forward.target),
+        CONF_TARGET_PORT: str(forward.target_ports),
+        CONF_SOURCES: [str(network) for network in forward.sources],
+    }
+
+
 def placeholders_of(forward: Forward) -> dict[str, str]:
     """Return the words for a sentence about a forward, in any language."""
     return {

@@ -12,6 +12,7 @@ from .attributes import fitting, parts_of
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import BypassRouterForwardEntity, async_add_to_forwards
 from .errors import reason_of
+from .subentry import attributes_of
 
 # The coordinator joins what is desired at once into one change.
 PARALLEL_UPDATES = 0
@@ -49,9 +50,11 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Return where it answers, and why it is refused or what is in its way."""
+        """Return what goes where, and why it is refused or what is in its way."""
         coordinator = self.coordinator
         told: dict[str, Any] = {}
+        if forward := self.forward:
+            told = attributes_of(forward)
         if address := coordinator.router_address:
             told["router_address"] = address
         if err := coordinator.refused.get(self._forward_id):

@@ -27,9 +27,16 @@ DEBIAN: dict[str, str | Result] = {
     "forward": "1",
     "boot": "7a3a9b3e-8f6f-4a53-9a1c-0d3e5c1c7a11",
     "hostname": "bypass",
-    "system": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian"',
+    "system": (
+        'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\n'
+        'VERSION_ID="12"\nVERSION="12 (bookworm)"\nVERSION_CODENAME=bookworm\nID=debian'
+    ),
     "kernel": "6.1.0-18-amd64",
 }
+
+
+ARCH = ("Arch Linux", "rolling")
+BUILDROOT = ("Buildroot 2024.02", "2024.02")
 
 
 def probe(**printed: str | Result) -> Probe:
@@ -48,12 +55,49 @@ def test_a_router_is_known_by_what_it_prints() -> None:
         ip_forward=True,
         boot_id="7a3a9b3e-8f6f-4a53-9a1c-0d3e5c1c7a11",
         hostname="bypass",
-        system="Debian GNU/Linux 12 (bookworm)",
+        system="Debian GNU/Linux",
+        system_version="12 (bookworm)",
         kernel="6.1.0-18-amd64",
         addresses=frozenset(
             map(IPv4Address, ("127.0.0.1", "192.168.50.2", "198.18.0.1"))
         ),
+        home=IPv4Address("192.168.50.5"),
     )
+
+
+@pytest.mark.parametrize(
+    ("release", "system", "version"),
+    [
+        ('NAME="Arch Linux"\nPRETTY_NAME="Arch Linux"\nBUILD_ID=rolling', *ARCH),
+        ("PRETTY_NAME='Buildroot 2024.02'\nVERSION_ID=2024.02", *BUILDROOT),
+        ('NAME=""\nPRETTY_NAME="Own"', "Own", ""),
+        ("NAME", "Linux", ""),
+    ],
+)
+def test_a_system_is_known_by_its_name_and_version(
+    release: str, system: str, version: str
+) -> None:
+    """Whatever it has of both, and however it is quoted."""
+    found = probe(system=release)
+    assert (found.system, found.system_version) == (system, version)
+
+
+@pytest.mark.parametrize(
+    ("connection", "home"),
+    [
+        ("192.168.50.5 51822 192.168.50.2 22", "192.168.50.5"),
+        ("fd00::5 51822 fd00::2 22", None),
+        ("192.168.50.2 51822 192.168.50.2 22", None),
+        ("127.0.0.1 51822 127.0.0.1 22", None),
+        ("", None),
+    ],
+)
+def test_home_assistant_is_known_by_the_address_that_it_comes_from(
+    connection: str, home: str | None
+) -> None:
+    """Not if that is the router itself."""
+    found = probe(connection=connection).home
+    assert found == (IPv4Address(home) if home else None)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,10 @@ _SOURCE = re.compile(r"\bsrc (\d+\.\d+\.\d+\.\d+)")
 _BOOT_ID = re.compile(r"[0-9a-f-]{36}")
 _SINGLE = 32
 """The prefix of one address alone."""
-_NAME = re.compile(r'^PRETTY_NAME="?([^"\n]{1,100})"?$', re.MULTILINE)
+# Of os-release: the name that is best, and the version.
+_NAMES = ("NAME", "PRETTY_NAME")
+_VERSIONS = ("VERSION", "VERSION_ID", "BUILD_ID")
+_RELEASE = re.compile(r"""^([A-Z_]{1,40})=["']?([^"'\n]{1,100})["']?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class Probe:
     """Changes with each boot of the router, and with nothing else."""
     hostname: str
     system: str
-    """The distribution's name and version."""
+    """The distribution's name."""
+    system_version: str = ""
+    """Empty where it tells none, as one without releases."""
     kernel: str = ""
     addresses: frozenset[IPv4Address] = frozenset()
     """Every IPv4 address of the router, on whatever interface."""
@@ -100,7 +105,7 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
     bridges = _BRIDGE.findall(sections["hardware"].output)
     boot_id = _BOOT_ID.fullmatch(sections["boot"].output)
     addresses = frozenset(address.ip for _, address in _owned(sections))
-    name = _NAME.search(sections["system"].output)
+    release = dict(_RELEASE.findall(sections["system"].output))
     return Probe(
         address=address,
         interface=printable(interface),
@@ -112,12 +117,18 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
         hostname=printable(sections["hostname"].output)
         if sections["hostname"].ok
         else "",
-        system=(printable(name[1]) if name else "") or "Linux",
+        system=_first(release, _NAMES) or "Linux",
+        system_version=_first(release, _VERSIONS),
         kernel=printable(sections["kernel"].output) if sections["kernel"].ok else "",
         bridge=interface in bridges,
         addresses=addresses,
         home=_home(sections["connection"], addresses),
     )
+
+
+def _first(release: Mapping[str, str], names: Iterable[str]) -> str:
+    """Return what os-release says under the first of these names that it has."""
+    return next((printable(release[name]) for name in names if name in release), "")
 
 
 def _home(connection: Result, owned: frozenset[IPv4Address]) -> IPv4Address | None:
