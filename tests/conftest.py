@@ -85,6 +85,21 @@ def enable_event_loop_debug() -> None:
     """
 
 
+@pytest.fixture
+def states_seldom() -> None:
+    """Let a busy forward's sensors write states as seldom as users have it."""
+
+
+@pytest.fixture(autouse=True)
+def _counted_at_once(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have what was counted told at once, unless a test is about when."""
+    if {"hass", "states_seldom"}.intersection(request.fixturenames) == {"hass"}:
+        sensor = import_module("custom_components.bypass_router.sensor")
+        monkeypatch.setattr(sensor, "STATE_INTERVAL", 0.0)
+
+
 @pytest.fixture(autouse=True)
 def _custom_integrations(request: pytest.FixtureRequest) -> None:
     """Let Home Assistant see the integration, in tests that have one."""

@@ -16,6 +16,7 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.bypass_router.const import DOMAIN
+from custom_components.bypass_router.counters import counters
 from tests.lab.network import Lab
 from tests.lab.waiting import soon, until
 
@@ -164,6 +165,41 @@ async def test_without_conntrack_it_is_looked_once_a_minute(
     assert total(hass, entry) == "0" or time.monotonic() > started + 50
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=61))
     await until(lambda: total(hass, entry) == "1")
+
+
+@pytest.mark.usefixtures("states_seldom")
+async def test_a_busy_forward_writes_a_state_a_minute(
+    hass: HomeAssistant, at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is told at once; nothing is lost of what comes then."""
+    entry = await set_up(hass, at_home, WEB)
+    coordinator, web = entry.runtime_data, forward_id(entry, "Web")
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    await until(lambda: total(hass, entry) == "0")
+    counts = {web: 0}
+
+    async def count() -> dict[str, int]:
+        return dict(counts)
+
+    monkeypatch.setattr(counters, "_PAUSE", 0.0)
+    monkeypatch.setattr(counters, "_LAG", 0.0)
+    monkeypatch.setattr(coordinator.connection.router.rules, "count", count)
+    written: list[str] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        if event.data["entity_id"].startswith("sensor.web_conn"):
+            written.append(str(event.data["new_state"].state))
+
+    hass.bus.async_listen("state_changed", note)
+    while counts[web] < 39:
+        counts[web] += 1
+        coordinator.counters.async_read_soon()
+        await until(lambda: coordinator.counters.tally(web).seen == counts[web])
+    await hass.async_block_till_done()
+    assert written == ["1"]
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=61))
+    await until(lambda: total(hass, entry) == "39")
 
 
 async def test_the_router_tells_how_many_are_on(

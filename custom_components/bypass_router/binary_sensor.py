@@ -41,6 +41,13 @@ class BypassRouterConnectivitySensor(BypassRouterEntity, BinarySensorEntity):
 
     @property
     @override
+    def extra_state_attributes(self) -> dict[str, str]:
+        """Return by which firewall its rules are set, once that is known."""
+        router = self.coordinator.history.router
+        return {"firewall": router.rules.firewall} if router else {}
+
+    @property
+    @override
     def is_on(self) -> bool:
         """Return whether the router is connected."""
         return self.coordinator.connection.router is not None

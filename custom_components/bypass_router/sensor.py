@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import override
+import math
+import time
+from typing import Final, override
 
 from homeassistant.components.sensor import SensorEntity
 from homeassistant.components.sensor.const import SensorDeviceClass, SensorStateClass
-from homeassistant.core import HomeAssistant
+from homeassistant.const import EntityCategory
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.event import async_call_later
+from homeassistant.helpers.typing import StateType
 from homeassistant.util.dt import utc_from_timestamp
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
@@ -15,6 +20,9 @@ from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0
+
+STATE_INTERVAL: Final = 60.0
+"""Seconds between two states at least that tell of a forward's connections."""
 
 
 async def async_setup_entry(
@@ -52,15 +60,52 @@ class BypassRouterActiveForwardsSensor(BypassRouterEntity, SensorEntity):
 
 
 class _CountingSensor(BypassRouterForwardEntity, SensorEntity):
-    """Tells of a forward's connections; as long as it is there, they are counted."""
+    """Tells of a forward's connections; as long as it is there, they are counted.
+
+    Of a busy forward, each state would be a line in the database every few seconds.
+    """
+
+    _told = -math.inf
+    """When it was told last what was counted."""
+    _waiting: CALLBACK_TYPE | None = None
 
     @override
     async def async_added_to_hass(self) -> None:
         """Hear of what is counted."""
         await super().async_added_to_hass()
-        self.async_on_remove(
-            self.coordinator.counters.async_listen(self.async_write_ha_state)
-        )
+        self._attr_native_value = self._counted()
+        self.async_on_remove(self.coordinator.counters.async_listen(self._heard))
+        self.async_on_remove(self._end_waiting)
+
+    def _counted(self) -> StateType | datetime:
+        """Return what is known by now."""
+        raise NotImplementedError
+
+    @callback
+    def _heard(self) -> None:
+        """Tell what was counted, now or when the last time is long enough ago."""
+        left = self._told + STATE_INTERVAL - time.monotonic()
+        if left <= 0:
+            self._tell()
+        elif self._waiting is None:
+            self._waiting = async_call_later(self.hass, left, self._tell)
+
+    @callback
+    def _tell(self, _: datetime | None = None) -> None:
+        """Tell what was counted, if that is something new."""
+        self._end_waiting()
+        if (counted := self._counted()) != self._attr_native_value:
+            if self._attr_native_value is not None:
+                self._told = time.monotonic()
+            self._attr_native_value = counted
+            self.async_write_ha_state()
+
+    @callback
+    def _end_waiting(self) -> None:
+        """Wait no longer."""
+        if self._waiting:
+            self._waiting()
+            self._waiting = None
 
 
 class BypassRouterConnectionsSensor(_CountingSensor):
@@ -76,9 +121,8 @@ class BypassRouterConnectionsSensor(_CountingSensor):
         """Name it."""
         super().__init__(coordinator, forward_id, "connections")
 
-    @property
     @override
-    def native_value(self) -> int | None:
+    def _counted(self) -> int | None:
         """Return the total."""
         counters = self.coordinator.counters
         return counters.tally(self._forward_id).total if counters.read else None
@@ -92,14 +136,14 @@ class BypassRouterLastConnectionSensor(_CountingSensor):
     """
 
     _attr_device_class = SensorDeviceClass.TIMESTAMP
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
 
     def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
         """Name it."""
         super().__init__(coordinator, forward_id, "last_connection")
 
-    @property
     @override
-    def native_value(self) -> datetime | None:
+    def _counted(self) -> datetime | None:
         """Return the moment; none if there was no connection yet."""
         last = self.coordinator.counters.tally(self._forward_id).last
         return None if last is None else utc_from_timestamp(last)
