@@ -22,6 +22,10 @@ from custom_components.bypass_router.router.doctor.report import (
     Reason,
     Status,
     Step,
+    failed,
+    ok,
+    skipped,
+    unknown,
 )
 from tests.lab.network import Lab
 from tests.lab.waiting import LIMIT, until
@@ -31,6 +35,7 @@ from .sentences import translations
 from .setup import GAME, WEB, add_entry, forward_id, passes, set_up, switch_of, turn
 from .test_translations import LANGUAGES, words
 
+MORE = ("", "_means", "_do")
 # What the doctor says in each case, beside the cause itself.
 SEEN = {
     Cause.UNREACHABLE: {"message"},
@@ -55,7 +60,6 @@ SEEN = {
     Cause.NO_GATEWAY: {"interface"},
     Cause.BRIDGED: {"interface"},
     Cause.EARLIER_FLOW: {"source"},
-    Cause.NEVER_ARRIVED: {"seconds", "ports", "router"},
     Cause.SOURCE_EXCLUDED: {"source"},
     Cause.DIED_ON_THE_WAY: {"source"},
 }
@@ -119,6 +123,27 @@ def test_each_check_and_each_reason_has_its_words(language: str) -> None:
     assert len(set(found)) == len(found)
 
 
+# What the doctor says of each reason that has more to say than why.
+TOLD = {
+    Reason.PARTLY: {"proved", "open"},
+    Reason.NOBODY: {"seconds", "ports", "router"},
+    Reason.FROM_HOME: {"seconds", "ports", "router", "source"},
+    Reason.UNHEARD: {"source"},
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_that_is_explained_also_has_what_to_do(
+    reason: Reason, language: str
+) -> None:
+    """With words that the doctor gives."""
+    keys = [f"exceptions.reason_{reason}{part}.message" for part in MORE]
+    said = [translations(language).get(key, "") for key in keys]
+    assert bool(said[1]) == bool(said[2]) == (reason in set(TOLD) - {Reason.PARTLY})
+    assert all(words(text) <= TOLD.get(reason, set()) for text in said)
+
+
 def test_nothing_is_said_of_what_there_is_not() -> None:
     """No text was left behind by a cause, a check or a reason that is gone."""
     kinds = {"cause": Cause, "check": Step, "reason": Reason}
@@ -128,6 +153,8 @@ def test_nothing_is_said_of_what_there_is_not() -> None:
             name = name.removesuffix(".message")
             if kind == "cause":
                 name = name.rsplit("_", 1)[0]
+            if kind == "reason":
+                name = name.removesuffix("_means").removesuffix("_do")
             assert name in set(kinds[kind]), key
 
 
@@ -151,7 +178,61 @@ def test_the_first_fault_comes_first_and_then_all_checks() -> None:
     assert "✓ Home Assistant reaches the router" in lines
     assert any(line.startswith("✗ The device answers at its port: ") for line in lines)
     assert "– A test passes through the whole forward" in lines
-    assert any(line.endswith("nothing else can tell.*") for line in lines)
+    assert any(line.endswith("so this is not known.*") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("visit", "through", "healthy", "headline"),
+    [
+        (Check(Step.VISIT, Status.OK), Status.OK, True, "It works."),
+        (unknown(Step.VISIT, Reason.NO_VISITOR), Status.OK, None, "It works at home."),
+        (unknown(Step.VISIT, Reason.NO_VISITOR), Status.SKIPPED, None, "Nothing wrong"),
+        (skipped(Step.VISIT, Reason.NOT_CONCERNED), Status.OK, True, "It works."),
+        (failed(Step.VISIT, Cause.DIED_ON_THE_WAY), Status.OK, False, "A client came"),
+    ],
+)
+def test_the_headline_says_no_more_than_is_known(
+    visit: Check, through: Status, healthy: bool | None, headline: str
+) -> None:
+    """And an automation is told the same."""
+    found = Diagnosis((Check(Step.THROUGH, through), visit))
+    assert report(found, texts_in()).startswith(f"**{headline}")
+    assert response(found, texts_in())["healthy"] is healthy
+
+
+def test_that_nobody_came_is_no_fault_and_comes_with_what_it_may_mean() -> None:
+    """Whoever has tried is told where to look."""
+    words = {"seconds": "60", "ports": "8443", "router": "192.168.50.2"}
+    nobody = unknown(Step.ARRIVAL, Reason.NOBODY, **words)
+    visit = skipped(Step.VISIT, Reason.NO_VISITOR)
+    found = Diagnosis((Check(Step.THROUGH, Status.OK), nobody, visit))
+    assert found.causes == ()
+    said = report(found, texts_in())
+    assert said.startswith("**It works at home.")
+    assert "**What it means**: If you did not try, nothing." in said
+    assert "forward 8443 to 192.168.50.2" in said
+    (_, told, _) = response(found, texts_in())["checks"]
+    assert (told["status"], told["cause"]) == ("unknown", None)
+    assert "forward 8443 to 192.168.50.2" in told["do"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"source": "203.0.113.10"}, "seen: 203.0.113.10"),
+        ({"ago": "5"}, "seen 1 min ago"),
+        ({"ago": "2400"}, "seen 40 min ago"),
+        ({"ago": "7300"}, "seen 2 h ago"),
+    ],
+)
+def test_an_answered_client_is_told_with_the_age_of_that(
+    seen: dict[str, str], said: str
+) -> None:
+    """Or with the address, if it is there now."""
+    found = Diagnosis((ok(Step.VISIT, **seen),))
+    assert f"✓ The client from outside is answered: *{said}*" in report(
+        found, texts_in()
+    )
 
 
 def test_what_a_router_says_is_shown_and_does_nothing() -> None:
@@ -191,7 +272,7 @@ async def test_a_healthy_forward_is_called_so(
     switch = switch_of(hass, entry, "Web")
     await turn(hass, "on", switch)
     found = await diagnose(hass, switch)
-    assert found["healthy"]
+    assert found["healthy"] is None
     assert found["causes"] == []
     names = [check["name"] for check in found["checks"]]
     assert names == [step for step in Step if step in names]
@@ -210,13 +291,13 @@ async def test_a_fault_is_named_with_what_to_do_in_the_users_language(
     await turn(hass, "on", switch)
     found = await diagnose(hass, switch)
     assert found["causes"] == ["port_closed"]
-    (failed,) = (check for check in found["checks"] if check["status"] == "failed")
-    assert failed["cause"] == "port_closed"
-    assert failed["seen"] == (
+    (wrong,) = (check for check in found["checks"] if check["status"] == "failed")
+    assert wrong["cause"] == "port_closed"
+    assert wrong["seen"] == (
         "機器 192.168.50.10 がポート 443 への接続を拒否しています。"
     )
-    assert failed["means"]
-    assert failed["do"]
+    assert wrong["means"]
+    assert wrong["do"]
 
 
 async def test_a_router_that_is_away_is_the_first_failed_check(
@@ -290,8 +371,8 @@ async def test_the_button_tells_how_far_it_is_and_what_came_of_it(
     assert await passes(at_home)
     await asyncio.wait_for(pressed, LIMIT)
     assert shown[0].startswith("Looking")
-    assert shown[-1].startswith("Nothing is wrong")
-    assert "✓ The client from outside is answered" in shown[-1]
+    assert shown[-1].startswith("**It works.**")
+    assert "✓ The client from outside is answered: *seen: 203" in shown[-1]
 
 
 async def test_a_target_is_known_again_by_its_hardware_address(
@@ -322,9 +403,9 @@ async def test_a_target_that_moves_is_found_again_without_an_earlier_diagnosis(
     await asyncio.to_thread(MOVED.seed, at_home)
     found = await diagnose(hass, switch)
     assert found["causes"] == ["target_moved"]
-    (failed,) = (check for check in found["checks"] if check["status"] == "failed")
-    assert "192.168.50.11" in failed["do"]
-    assert "(02:00:c0:a8:32:0a)" in failed["seen"]
+    (wrong,) = (check for check in found["checks"] if check["status"] == "failed")
+    assert "192.168.50.11" in wrong["do"]
+    assert "(02:00:c0:a8:32:0a)" in wrong["seen"]
 
 
 async def test_another_device_at_the_targets_address_is_not_learnt(

@@ -93,6 +93,6 @@ async def test_each_place_names_the_address(hass: HomeAssistant, at_home: Lab) -
     )
     assert f"forward the same port to {address}" in said(form, SECTION)["description"]
     found = await diagnose(hass, switch, watch=1)
-    (check,) = (it for it in found["checks"] if it["cause"] == "never_arrived")
+    (check,) = (it for it in found["checks"] if it["name"] == "arrival")
     assert f"forward 8443 to {address}" in check["do"]
     await hass.config_entries.async_unload(entry.entry_id)

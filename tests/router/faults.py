@@ -340,6 +340,38 @@ def _early(lab: Lab, priority: int, verdict: str) -> None:
     )
 
 
+def _drop_visitors(lab: Lab) -> None:
+    """Drop what comes from one network of the internet, before it is tracked.
+
+    And let the target close a connection late that began before that.
+    """
+    client = lab.internet.spawn(
+        *(sys.executable, "-IS", "-c", _CONNECTING, lab.main.wan_address),
+        stdout=subprocess.PIPE,
+    )
+    assert client.stdout
+    assert client.stdout.readline() == "ok\n"
+    if lab.options.iptables:
+        rule = "-s 203.0.113.0/24 -p tcp --dport 8443 -j DROP"
+        lab.bypass.run("sh", "-c", f"iptables -t raw -A PREROUTING {rule}")
+    else:
+        nft(
+            lab.bypass,
+            "table ip raw_drop { chain pre {\n"
+            "type filter hook prerouting priority -300; policy accept;\n"
+            "ip saddr 203.0.113.0/24 drop\n}\n}",
+        )
+    # What the service sends now goes out again and again, since no answer comes back.
+    lab.target.stop_serving()
+    lab.target.serve("tcp", 443)
+
+
+_CONNECTING: Final = (
+    "import socket, sys, time; s = socket.create_connection((sys.argv[1], 8443));"
+    "s.send(b'hello\\n'); s.recv(9); print('ok', flush=True); time.sleep(1000)"
+)
+
+
 UNREACHABLE: Final = Fault(
     "the router's SSH server is gone",
     (Cause.UNREACHABLE,),
@@ -429,9 +461,10 @@ BY_DEVICE: Final = Fault(
     (Cause.HIJACKED_BY_TUNNEL,),
     _take(lambda _: replace(PBR, do=f"{PBR.do}\nip route add {LAN} dev lan table 201")),
 )
+# That nobody came is no fault: whoever tried, and where, is not known.
 NEVER: Final = Fault(
     "the main router forwards nothing",
-    (Cause.NEVER_ARRIVED,),
+    (),
     lambda lab: lab.main.clear_forwards(),
     client=True,
 )
@@ -446,6 +479,20 @@ DIED: Final = Fault(
     "only the internet is dropped",
     (Cause.DIED_ON_THE_WAY,),
     _drop_internet,
+    client=True,
+)
+# D4: seen while the visitor still asks, by a router that the target does not use.
+GATEWAY_NOW: Final = Fault(
+    "the target's gateway is another, and a visitor",
+    (Cause.GATEWAY_BYPASSES,),
+    lambda lab: lab.target.use_gateway(lab.main.address),
+    forward=KEPT,
+    client=True,
+)
+DROPPED_RAW: Final = Fault(
+    "visitors are dropped before NAT",
+    (Cause.DIED_ON_THE_WAY,),
+    _drop_visitors,
     client=True,
 )
 VISITED: Final = Fault("nothing, and a visitor", (), lambda _: None, client=True)
@@ -481,8 +528,15 @@ FAULTS: Final = (
     NEVER,
     EXCLUDED,
     DIED,
+    GATEWAY_NOW,
+    DROPPED_RAW,
     VISITED,
 )
+
+SHOWN_BY_CLIENTS: Final = (VISITED, NEVER, DIED, GATEWAY_NOW, DROPPED_RAW)
+"""What is known only if someone comes from outside; the first two are no faults."""
+SHOWN_BY_ITSELF: Final = (MISSING, DROPPED, CLOSED, RP_FILTER, NO_ROUTE, DROPPED_EARLY)
+"""Some that are known without, and must be whoever else is there."""
 
 
 def pairs() -> Iterable[Fault]:

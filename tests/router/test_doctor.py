@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from hypothesis import given, strategies as st
@@ -12,7 +12,6 @@ from custom_components.bypass_router.router.doctor.clients import Clients, clien
 from custom_components.bypass_router.router.doctor.doctor import unreachable
 from custom_components.bypass_router.router.doctor.facts import (
     Facts,
-    internet_client,
     looks,
     read_looks,
     recheck,
@@ -28,8 +27,10 @@ from custom_components.bypass_router.router.doctor.report import (
     Reason,
     Status,
     Step,
+    failed,
 )
 from custom_components.bypass_router.router.doctor.verdict import evaluate
+from custom_components.bypass_router.router.doctor.visitors import internet_client
 from custom_components.bypass_router.router.errors import (
     ConnectionLost,
     FirewallFailed,
@@ -103,11 +104,98 @@ def check(facts: Facts, step: Step, of: Forward = WEB) -> Check:
 
 
 def test_a_healthy_path_has_no_cause_and_teaches_the_targets_hardware_address() -> None:
-    """Each step is ok, in the order of the path."""
-    found = evaluate(HEALTHY, WEB, PROBE)
-    assert [it.name for it in found.checks] == list(Step)[:-2]
+    """Each step is ok, in the order of the path, if somebody was answered."""
+    found = evaluate(replace(HEALTHY, clients=answered("tcp")), WEB, PROBE)
+    assert [it.name for it in found.checks] == list(Step)
     assert {it.status for it in found.checks} == {Status.OK}
-    assert (found.causes, found.mac) == ((), HERE)
+    assert (found.causes, found.mac, found.healthy) == ((), HERE, True)
+
+
+def answered(*transports: Transport) -> Clients:
+    """Return what is known while a client from the internet is answered."""
+    return Clients(
+        known=True, answered=True, visitors=dict.fromkeys(transports, CLIENT)
+    )
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "both"])
+def test_without_anyone_from_outside_it_is_not_known_whether_it_works(
+    protocol: str,
+) -> None:
+    """Home Assistant's own test says nothing of the main router."""
+    found = evaluate(HEALTHY, forward(protocol), PROBE)
+    assert (found.causes, found.healthy) == ((), None)
+    assert found.checks[-1].seen["reason"] == Reason.NO_VISITOR
+
+
+def test_who_was_answered_earlier_counts_with_how_long_that_is_ago() -> None:
+    """Until something wrong is found."""
+    facts = replace(HEALTHY, visited={"tcp": 7200})
+    found = evaluate(facts, WEB, PROBE)
+    assert (found.healthy, found.checks[-1].seen) == (True, {"ago": "7200"})
+    found = evaluate(replace(facts, filtered=True), WEB, PROBE)
+    assert (found.healthy, found.causes) == (False, (Cause.RP_FILTER,))
+    assert found.checks[-1].status is Status.SKIPPED
+
+
+def test_a_stream_takes_no_fault_away() -> None:
+    """It may have begun before."""
+    stream = replace(HEALTHY, clients=answered("tcp"))
+    for changes in ({"filtered": True}, {"through": {"tcp": Answer.SILENT}}):
+        assert evaluate(replace(stream, **changes), WEB, PROBE).healthy is False
+
+
+def test_one_transport_proves_nothing_for_the_other() -> None:
+    """Neither of Home Assistant's tests, nor of visitors."""
+    both = forward("both")
+    served: dict[Transport, Answer] = {"tcp": Answer.DATA, "udp": Answer.SILENT}
+    facts = replace(HEALTHY, service=served, clients=answered("tcp"))
+    found = evaluate(facts, both, PROBE)
+    assert (found.causes, found.healthy) == ((), None)
+    for step in (Step.PORT, Step.THROUGH, Step.VISIT):
+        at = check(facts, step, both)
+        assert at.status is Status.UNKNOWN
+        words = {"reason": "partly", "proved": "TCP", "open": "UDP"}
+        assert at.seen == words
+    whole = replace(facts, clients=answered("tcp", "udp"))
+    assert evaluate(whole, both, PROBE).healthy is True
+
+
+def test_where_nobody_outside_may_come_in_a_test_from_home_is_the_proof() -> None:
+    """There is nobody to wait for."""
+    home = replace(WEB, sources=(IPv4Network("192.168.50.0/24"),))
+    found = evaluate(HEALTHY, home, PROBE)
+    assert found.healthy is True
+    assert found.checks[-1].seen["reason"] == Reason.NOT_CONCERNED
+    assert evaluate(replace(HEALTHY, through={}), home, PROBE).healthy is None
+
+
+def test_a_closed_port_has_no_test_that_passes_beside_it() -> None:
+    """Though it is refused through the forward, as by the target itself."""
+    facts = replace(HEALTHY, service=REFUSED, through=REFUSED)
+    assert named(facts) == ["port_closed"]
+    assert check(facts, Step.THROUGH).status is not Status.OK
+
+
+def test_what_is_seen_last_stands_and_nothing_stands_against_it() -> None:
+    """Each step once; who was answered speaks for what no one else could tell."""
+    first = evaluate(replace(HEALTHY, clients=Clients(known=True)), KEPT, PROBE)
+    reasons = [it.seen.get("reason") for it in first.checks]
+    assert reasons.count(Reason.NO_VISITOR) == 2
+    came = Diagnosis((Check(Step.ARRIVAL, Status.OK), Check(Step.VISIT, Status.OK)))
+    found = first.followed_by(came)
+    assert [it.name for it in found.checks] == list(Step)
+    assert {it.status for it in found.checks} == {Status.OK}
+    assert found.healthy is True
+    seen = {"reason": Reason.NOBODY}
+    nobody = Diagnosis((Check(Step.ARRIVAL, Status.UNKNOWN, seen=seen),))
+    assert found.followed_by(nobody) == found
+    assert first.followed_by(nobody).healthy is None
+    died = failed(Step.VISIT, Cause.DIED_ON_THE_WAY)
+    assert found.followed_by(Diagnosis((died,))).causes == (Cause.DIED_ON_THE_WAY,)
+    broken = evaluate(replace(HEALTHY, filtered=True), KEPT, PROBE)
+    merged = found.followed_by(broken)
+    assert (merged.healthy, len(merged.checks)) == (False, len(Step))
 
 
 @pytest.mark.parametrize(
@@ -246,6 +334,7 @@ def test_a_full_table_takes_the_blame_for_the_targets_silence() -> None:
 
 
 KEPT = forward(kept=True)
+WAITING = frozenset({(CLIENT, 40000)})
 
 
 @pytest.mark.parametrize(
@@ -253,9 +342,11 @@ KEPT = forward(kept=True)
     [
         (Clients(known=True), None),
         (Clients(), None),
-        (Clients(known=True, answered=True, unanswered=CLIENT), None),
-        (Clients(known=True, unanswered=CLIENT), "gateway_bypasses"),
-        (Clients(known=True, unanswered=CLIENT, leaves_here=True), "target_refuses"),
+        (Clients(known=True, acknowledged=True, waiting=WAITING), None),
+        # He may have been answered before something changed.
+        (Clients(known=True, answered=True, waiting=WAITING), "gateway_bypasses"),
+        (Clients(known=True, waiting=WAITING), "gateway_bypasses"),
+        (Clients(known=True, waiting=WAITING, leaves_here=True), "target_refuses"),
     ],
 )
 def test_clients_that_get_no_answer_tell_of_the_targets_gateway(
@@ -273,6 +364,7 @@ def test_without_a_list_of_connections_it_is_said_what_is_not_told() -> None:
     assert found.seen["reason"] == Reason.NO_FLOWS
 
 
+HOME_AWAY = IPv4Address("198.51.100.9")
 FLOW = (
     "tcp      6 {left} {state} src={source} dst=192.168.50.2 sport=40000 dport=8443"
     " {lacking}src=192.168.50.10 dst={source} sport=8443 dport=40000 mark=0 use=1"
@@ -281,7 +373,7 @@ FLOW = (
 
 def seen(*lines: str) -> Clients:
     """Return what a listing tells."""
-    return clients_of(Result("\n".join(lines), 0), KEPT, PROBE.address)
+    return clients_of(Result("\n".join(lines), 0), KEPT, PROBE, HOME_AWAY)
 
 
 def flow(left: int = 118, state: str = "SYN_SENT", source: str = "203.0.113.10") -> str:
@@ -297,6 +389,49 @@ def test_only_a_fresh_request_from_outside_of_the_lan_counts() -> None:
     assert seen(flow(left=60)).unanswered is None
     assert seen(flow(source="192.168.50.20")).unanswered is None
     assert seen(flow(state="ESTABLISHED")).answered
+    assert seen(flow(source=str(HOME_AWAY))).unanswered is None
+
+
+@pytest.mark.parametrize(
+    ("line", "visits"),
+    [
+        ({"left": 431_990}, True),
+        ({"left": 300}, True),
+        # Idle for long; or nothing of what was sent is acknowledged any more.
+        ({"left": 400_000}, False),
+        ({"left": 295}, False),
+        ({"left": 431_990, "source": "192.168.50.20"}, False),
+        ({"left": 431_990, "source": "192.168.50.2"}, False),
+        ({"left": 431_990, "source": str(HOME_AWAY)}, False),
+        # By a VPN, past the main router.
+        ({"left": 431_990, "source": "10.8.0.3"}, False),
+        ({"left": 118, "state": "TIME_WAIT"}, False),
+        ({"left": 118, "state": "SYN_RECV"}, False),
+        ({"left": 118, "state": "SYN_SENT"}, False),
+    ],
+)
+def test_a_connection_from_the_internet_that_goes_on_is_a_visit(
+    line: dict[str, Any], visits: bool
+) -> None:
+    """As told by what is left of its time."""
+    found = seen("established 432000", flow(**{"state": "ESTABLISHED", **line}))
+    assert found.visitors == ({"tcp": CLIENT} if visits else {})
+    short = seen("established 7440", flow(7430, "ESTABLISHED"))
+    assert short.visitors == {"tcp": CLIENT}
+
+
+@pytest.mark.parametrize(
+    ("output", "known"),
+    [
+        ("established 432000", True),
+        ("established \nconntrack v1.4.7: 0 flow entries have been shown.", True),
+        ("established 432000\nsh: conntrack: not found", False),
+        ("established \nls: /proc/net/nf_conntrack: No such file", False),
+    ],
+)
+def test_a_list_that_is_empty_is_told_from_none(output: str, known: bool) -> None:
+    """Where none can be had, nothing is known."""
+    assert seen(output).known is known
 
 
 def test_a_target_that_goes_out_by_this_router_has_it_as_its_gateway() -> None:
@@ -400,7 +535,8 @@ STATES = st.builds(
         Clients,
         known=st.booleans(),
         answered=st.booleans(),
-        unanswered=st.sampled_from([None, CLIENT]),
+        waiting=st.sampled_from([frozenset(), WAITING]),
+        visitors=st.fixed_dictionaries({}, optional={"tcp": st.just(CLIENT)}),
         leaves_here=st.booleans(),
     ),
 )
@@ -413,16 +549,18 @@ def test_whatever_the_facts_a_step_has_a_cause_exactly_if_it_failed(
 ) -> None:
     """Every step is there once, and one that tells nothing says why."""
     found = evaluate(facts, forward(kept=kept), PROBE, HERE)
-    assert [it.name for it in found.checks] == list(Step)[:-2]
+    names = [it.name for it in found.checks]
+    assert names in (list(Step), [it for it in Step if it is not Step.ARRIVAL])
     assert list(blameless(found)) == []
+    assert found.causes or found.healthy is not False
 
 
 def blameless(found: Diagnosis) -> Iterator[Check]:
     """Yield checks that say too much or too little."""
     for it in found.checks:
-        failed = it.status is Status.FAILED
+        is_failed = it.status is Status.FAILED
         vague = it.status in (Status.UNKNOWN, Status.SKIPPED)
-        if failed != (it.cause is not None) or vague != ("reason" in it.seen):
+        if is_failed != (it.cause is not None) or vague != ("reason" in it.seen):
             yield it
 
 
@@ -450,10 +588,10 @@ def test_a_router_that_says_nothing_has_one_cause(
     """And its words. Only one that is reached can refuse, or lack something."""
     found = unreachable(error)
     assert found.causes == (cause,)
-    (failed,) = (it for it in found.checks if it.status is Status.FAILED)
+    (check,) = (it for it in found.checks if it.status is Status.FAILED)
     reached = cause is not Cause.UNREACHABLE
-    assert failed.name is (Step.PRIVILEGES if reached else Step.CONNECTION)
-    assert failed.seen["message"] == message
+    assert check.name is (Step.PRIVILEGES if reached else Step.CONNECTION)
+    assert check.seen["message"] == message
     assert list(blameless(found)) == []
 
 
@@ -462,7 +600,7 @@ def test_a_way_that_fails_is_a_filters_only_where_there_is_one() -> None:
 
     def filtered(way: Result, settings: str) -> bool:
         names = ("forward", "connections", "home", "back", "target")
-        labels = (*names, "probe.tcp", "neighbours", "connections.later")
+        labels = (*names, "probe.tcp", "neighbours", "flows", "connections.later")
         sections = dict.fromkeys(labels, Result("", 1))
         sections |= {"way": way, "filter": Result(settings, 0)}
         return read_looks(sections, WEB, PROBE).filtered

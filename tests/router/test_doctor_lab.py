@@ -7,6 +7,7 @@ lab of its own; several run at once, since most of them wait for an answer.
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 import os
 import re
@@ -18,12 +19,14 @@ import pytest
 import pytest_socket
 
 from custom_components.bypass_router.router.backend import Backend
-from custom_components.bypass_router.router.doctor.doctor import await_client, diagnose
+from custom_components.bypass_router.router.doctor.doctor import diagnose
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Diagnosis,
     Status,
+    Step,
 )
+from custom_components.bypass_router.router.doctor.visit import await_client
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from tests.lab.by_hand import all_rules
@@ -35,9 +38,22 @@ from tests.lab.waiting import at_once, until
 from tests.summary import Layout, Note, crosstab
 
 from .client import connect
-from .faults import FAULTS, Fault, pairs, visit
+from .faults import (
+    DIED,
+    DROPPED_RAW,
+    FAULTS,
+    GATEWAY_NOW,
+    NEVER,
+    SHOWN_BY_CLIENTS,
+    SHOWN_BY_ITSELF,
+    VISITED,
+    Fault,
+    pairs,
+    visit,
+)
 from .kinds import SUDO_USER
 from .matrix import PROTOCOLS
+from .traffic import Company, in_company
 
 AT_ONCE = 8
 # Connections to a router; on each, two diagnoses are made at once.
@@ -147,9 +163,49 @@ async def _seeded(fault: Fault, kind: Kind, lab: Lab) -> Diagnosis:
             proxy.stop()
 
 
+def accompanied(fault: Fault, kind: Kind, company: Company) -> Diagnosis:
+    """Return what a user is told of a forward after a fault came, in some company."""
+    with built(kind) as lab:
+        for transport in fault.forward.protocol.transports:
+            lab.target.serve(transport, 443)
+        with lab.home.enter():
+            return asyncio.run(_accompanied(fault, kind, company, lab))
+
+
+async def _accompanied(
+    fault: Fault, kind: Kind, company: Company, lab: Lab
+) -> Diagnosis:
+    router = await connect(lab, firewall=kind.backend)
+    proxy = None
+    visits: list[asyncio.Task[None]] = []
+
+    def progress(left: int, packets: int) -> None:
+        if company is Company.VISITOR and left == WATCHED:
+            visits.append(asyncio.create_task(asyncio.to_thread(visit, lab)))
+
+    with ExitStack() as leaving:
+        try:
+            await router.rules.apply([fault.forward])
+            await asyncio.to_thread(leaving.enter_context, in_company(lab, company))
+            proxy = await asyncio.to_thread(fault.seed, lab)
+            found = await diagnose(router, fault.forward)
+            if found.causes:
+                return found
+            watched = await await_client(router, fault.forward, WATCHED, progress)
+            await asyncio.gather(*visits)
+            await no_counting_rules(lab)
+            return found.followed_by(watched)
+        finally:
+            await router.close()
+            if proxy:
+                proxy.stop()
+
+
 async def no_counting_rules(lab: Lab) -> None:
     """Wait until nothing is left of what counts, or fail."""
-    await until(lambda: not re.search(r"ha_bypass_watch|\.packets", all_rules(lab)))
+    await until(
+        lambda: not re.search(r"ha_bypass_watch|\.(?:tcp|udp)-", all_rules(lab))
+    )
 
 
 def flaw(fault: Fault, kind: Kind, found: Diagnosis) -> str | None:
@@ -202,6 +258,51 @@ def test_each_fault_is_named_alone(kind: Kind, table: Note) -> None:
     """And nothing else is blamed."""
     faults = [fault for fault in FAULTS if possible(fault, kind)]
     flaws = list(tried(faults, kind, table))
+    assert not flaws, "\n".join(flaws)
+
+
+def _expected(fault: Fault, company: Company, kind: Kind) -> tuple[Cause, ...]:
+    """Return what is to be named: nothing, where no one came who could show it."""
+    # Those who had connected before are still there.
+    shows = company in (Company.VISITOR, Company.STREAM) or fault is DROPPED_RAW
+    if fault.client and not shows:
+        return ()
+    if fault is GATEWAY_NOW and company is Company.STREAM and not kind.knows_visitors:
+        # The router has no list of those who came.
+        return DIED.causes
+    return fault.causes
+
+
+@pytest.mark.lab
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2]], ids=lambda kind: kind.name)
+def test_whoever_else_is_there_the_cause_is_the_same(kind: Kind, table: Note) -> None:
+    """Each step is told once, and nobody's packets are taken for the visitor's."""
+    cells = [(fault, company) for fault in SHOWN_BY_CLIENTS for company in Company]
+    cells += [
+        (fault, company)
+        for fault in (SHOWN_BY_ITSELF if kind is KINDS[0] else ())
+        for company in (Company.STREAM, Company.NEIGHBOUR)
+    ]
+    flaws = []
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        all_found = threads.map(lambda it: accompanied(it[0], kind, it[1]), cells)
+        for (fault, company), found in zip(cells, all_found, strict=True):
+            steps = [check.name for check in found.checks]
+            once = steps == [step for step in Step if step in steps]
+            right = found.causes == _expected(fault, company, kind) and once
+            if fault in (VISITED, NEVER):
+                # One who came from outside is all the proof there is.
+                works = company is Company.STREAM or (
+                    company is Company.VISITOR and fault is VISITED
+                )
+                right = right and found.healthy is (True if works else None)
+            told = f"{', '.join(found.causes) or 'none'}, healthy: {found.healthy}"
+            named = told if right else f"{told} (WRONG)"
+            table(f"{fault}, beside {company}", kind.name, named)
+            if not right:
+                checks = "\n  ".join(map(str, found.checks))
+                flaws.append(f"{kind.name}, {fault}, {company}: {told}\n  {checks}")
     assert not flaws, "\n".join(flaws)
 
 

@@ -11,13 +11,14 @@ import time
 import pytest
 
 from custom_components.bypass_router.router.backend import Backend
-from custom_components.bypass_router.router.doctor.doctor import await_client, diagnose
+from custom_components.bypass_router.router.doctor.doctor import diagnose
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,
-    Status,
+    Reason,
     Step,
 )
+from custom_components.bypass_router.router.doctor.visit import await_client
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
     ClosingRefused,
@@ -269,7 +270,7 @@ async def visited(router: Router) -> Check:
 
 async def nothing_counts(lab: Lab) -> None:
     """Wait until nothing is left of what counts, or fail."""
-    left = re.compile(r"ha_bypass_watch|\.packets")
+    left = re.compile(r"ha_bypass_watch|\.(?:tcp|udp)-")
     await until(lambda: not left.search(lab.bypass.run("nft", "list ruleset").stdout))
 
 
@@ -283,7 +284,7 @@ async def does_the_rest(lab: Lab, router: Router) -> None:
         await router.rules.apply([])
     await router.rules.apply([WEB])
     await hears_who_comes(lab, router)
-    assert (await visited(router)).cause is Cause.NEVER_ARRIVED
+    assert (await visited(router)).seen["reason"] == Reason.NOBODY
     assert not (await diagnose(router, WEB)).causes
     lab.target.stop_serving()
     kept = replace(WEB, keep_client_address=True)
@@ -495,7 +496,7 @@ async def test_what_may_not_be_counted_is_not_said_to_stay_away(
     lines, look = (FOR_NFT, "_watch_") if firewall == "nft" else (SUDOERS, "mangle -v")
     allow(own, without(look, lines))
     async with connected(own, firewall=Backend.AUTO) as router:
-        assert (await visited(router)).status is Status.UNKNOWN
+        assert (await visited(router)).seen["reason"] == Reason.NO_COUNTER
         assert await router.rules.read() == Live({}, frozenset(), frozenset())
     await nothing_counts(own)
 

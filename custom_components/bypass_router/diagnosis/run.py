@@ -1,8 +1,8 @@
 """Has the doctor look at a forward, whatever state its router is in."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
@@ -11,8 +11,9 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN
-from ..router.doctor.doctor import await_client, diagnose, unreachable
+from ..router.doctor.doctor import NO_ONE, diagnose, unreachable
 from ..router.doctor.report import Diagnosis
+from ..router.doctor.visit import OnProgress, await_client
 from ..router.errors import RouterError
 from ..router.forward import Forward
 from ..router.router import Router
@@ -22,8 +23,6 @@ from ..sync.connection import connect_router
 from .target_store import TargetMacStore
 
 _UNDER_WAY: HassKey[set[str]] = HassKey(f"{DOMAIN}.diagnoses_under_way")
-
-type OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +95,14 @@ async def _diagnosis(
     """Ask the doctor."""
     try:
         async with _router_of(hass, entry) as router:
-            found = await diagnose(router, forward, remembered=remembered)
+            found = await diagnose(
+                router, forward, remembered=remembered, visited=NO_ONE
+            )
             if watch and not found.causes:
-                visit = await await_client(router, forward, watch, on_progress)
-                found = replace(found, checks=(*found.checks, *visit.checks))
+                visit = await await_client(
+                    router, forward, watch, on_progress, remembered=remembered
+                )
+                found = found.followed_by(visit)
             return found
     except RouterError as err:
         return unreachable(err)

@@ -15,7 +15,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.translation import async_get_translations
 
 from ..const import DOMAIN
-from ..router.doctor.report import Cause, Check, Diagnosis, Status
+from ..router.doctor.report import Cause, Check, Diagnosis, Status, Step
 from ..router.rules.obstacles import Obstacle
 
 MARKS: Mapping[Status, str] = {
@@ -24,6 +24,8 @@ MARKS: Mapping[Status, str] = {
     Status.UNKNOWN: "–",
     Status.SKIPPED: "–",
 }
+# In minutes.
+_HOUR = 60
 # What could make a link, a picture or a heading of a router's words.
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|!:~&])")
 
@@ -54,9 +56,26 @@ class Texts:
         """Return what was `seen`, what it `means`, and what to `do`."""
         if check.cause:
             return self._of_cause(check.cause, check.seen)
-        reason = check.seen.get("reason")
-        seen = self.get(f"reason_{reason}", **check.seen) if reason else ""
-        return {"seen": seen, "means": "", "do": ""}
+        if reason := check.seen.get("reason"):
+            return self._of_reason(reason, check.seen)
+        return {"seen": self._of_visitor(check.seen), "means": "", "do": ""}
+
+    def _of_reason(self, reason: str, seen: Mapping[str, str]) -> dict[str, str]:
+        """Return the sentence of a reason, and what more there is to say of it."""
+        words = {"source": self.get("diagnosis_somebody"), **seen}
+        return {
+            part: self.get(f"reason_{reason}{key}", **words)
+            for part, key in (("seen", ""), ("means", "_means"), ("do", "_do"))
+        }
+
+    def _of_visitor(self, seen: Mapping[str, str]) -> str:
+        """Return who came, or how long that is ago."""
+        if "ago" not in seen:
+            return self.get("diagnosis_visitor", **seen) if "source" in seen else ""
+        minutes = int(seen["ago"]) // 60
+        if minutes < _HOUR:
+            return self.get("diagnosis_minutes_ago", number=str(max(minutes, 1)))
+        return self.get("diagnosis_hours_ago", number=str(minutes // _HOUR))
 
     def obstacle(self, obstacle: Obstacle, *, markdown: bool = False) -> str:
         """Return what is in a forward's way, what it means, and what to do."""
@@ -94,7 +113,7 @@ async def async_texts(hass: HomeAssistant) -> Texts:
 def response(diagnosis: Diagnosis, texts: Texts) -> dict[str, Any]:
     """Return what the action answers."""
     return {
-        "healthy": not diagnosis.causes,
+        "healthy": diagnosis.healthy,
         "causes": [cause.value for cause in diagnosis.causes],
         "checks": [
             {
@@ -112,24 +131,35 @@ def response(diagnosis: Diagnosis, texts: Texts) -> dict[str, Any]:
 def report(diagnosis: Diagnosis, texts: Texts) -> str:
     """Return what a person reads, in markdown: the first fault, then all checks."""
     failed = [check for check in diagnosis.checks if check.cause]
-    parts = [texts.get("diagnosis_healthy")]
-    if failed:
-        said = texts.sentences(_escaped(failed[0]))
-        parts = [
-            f"**{said['seen']}**",
-            f"**{texts.get('diagnosis_what_it_means')}**: {said['means']}",
-            f"**{texts.get('diagnosis_what_to_do')}**: {said['do']}",
-        ]
+    parts = [] if failed else [f"**{texts.get(_headline(diagnosis))}**"]
+    # Where nothing is wrong, there may be something to say of what is not known.
+    for check in failed[:1] or diagnosis.checks[-2:]:
+        said = texts.sentences(_escaped(check))
+        if said["means"] and said["do"]:
+            parts += [
+                f"**{said['seen']}**" if failed else said["seen"],
+                f"**{texts.get('diagnosis_what_it_means')}**: {said['means']}",
+                f"**{texts.get('diagnosis_what_to_do')}**: {said['do']}",
+            ]
+            break
     lines = [_line(_escaped(check), texts) for check in diagnosis.checks]
     parts += [f"**{texts.get('diagnosis_checks')}**", "  \n".join(lines)]
     return "\n\n".join(parts)
+
+
+def _headline(diagnosis: Diagnosis) -> str:
+    """Return the key of what is said of a forward of which nothing is wrong."""
+    if diagnosis.healthy:
+        return "diagnosis_healthy"
+    through = [it.status for it in diagnosis.checks if it.name is Step.THROUGH]
+    return "diagnosis_at_home" if through == [Status.OK] else "diagnosis_not_known"
 
 
 def _line(check: Check, texts: Texts) -> str:
     """Return a check's line of the list."""
     line = f"{MARKS[check.status]} {texts.title(check)}"
     seen = texts.sentences(check)["seen"]
-    shown = check.status in (Status.FAILED, Status.UNKNOWN)
+    shown = check.status is not Status.SKIPPED
     return f"{line}: *{seen}*" if seen and shown else line
 
 

@@ -2,14 +2,16 @@
 
 What is asked stands in `facts` and `port_probe`, what it means in `verdict`. Nothing
 is changed on the router: it is looked at, the target is probed, and the kernel is
-made to ask for a silent target by ARP again. While someone tries from outside, rules
-that only count stand on the router; see `packet_count`.
+made to ask for a silent target by ARP again. To watch while someone tries from outside
+is the matter of `visit`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
+import time
+from typing import Final
 
 from ..errors import (
     ConnectionLost,
@@ -24,22 +26,19 @@ from ..forward import Forward, Transport
 from ..router import Router
 from ..rules.base import Problem
 from .evidence import has_service, is_there, is_worth_it, may_ask
-from .facts import Facts, looks, read_looks, read_recheck, recheck, with_neighbours
-from .other_backend import backends_script, read_backends
-from .packet_count import PacketCounts, watch_packets
-from .port_probe import PORT_PROBE_TIMEOUT, Answer, probe_port
-from .report import (
-    Cause,
-    Check,
-    Diagnosis,
-    Reason,
-    Status,
-    Step,
-    failed,
-    ok,
-    skipped,
-    unknown,
+from .facts import (
+    Facts,
+    look_again,
+    looks,
+    read_again,
+    read_looks,
+    read_recheck,
+    recheck,
+    with_neighbours,
 )
+from .other_backend import backends_script, read_backends
+from .port_probe import PORT_PROBE_TIMEOUT, Answer, probe_port
+from .report import Cause, Diagnosis, Reason, Step, failed, ok, skipped
 from .verdict import evaluate
 
 # Packets at the most by which one probe asks for a connection until it gives up.
@@ -47,16 +46,26 @@ _TRIES = 4
 # Seconds after which a router that had too many sessions has fewer.
 _PAUSES = (0.5, 2.0)
 
-type OnProgress = Callable[[int, int], None]
-"""Called each second with the seconds that are left, and the packets seen so far."""
+# Seconds until an answer is missed that may just be on its way.
+_MISSED_AFTER = 1.0
+# Seconds for which one who was answered speaks for the way from outside.
+_REMEMBERED = 24 * 60 * 60
+NO_ONE: Final[Mapping[Transport, float]] = {}
 
 
 async def diagnose(
-    router: Router, forward: Forward, *, remembered: str | None = None
+    router: Router,
+    forward: Forward,
+    *,
+    remembered: str | None = None,
+    visited: Mapping[Transport, float] = NO_ONE,
+    missed: IPv4Address | None = None,
 ) -> Diagnosis:
     """Say why a forward does not work, if it does not. Takes a few seconds.
 
-    `remembered` is the target's MAC address as an earlier diagnosis found it.
+    `remembered` is the target's MAC address as an earlier diagnosis found it. `visited`
+    is when a client from the internet was answered last, in Unix time, by transport.
+    `missed` is one whose packets over TCP were just passed on, and not answered.
     Raises nothing of `RouterError`: what goes wrong is part of the answer.
     """
     async with router.visits:
@@ -64,6 +73,12 @@ async def diagnose(
             facts = await _find_out_patiently(router, forward, remembered)
         except RouterError as err:
             return unreachable(err)
+    ages = {it: max(int(time.time() - when), 0) for it, when in visited.items()}
+    lately = {it: age for it, age in ages.items() if age < _REMEMBERED}
+    facts = replace(facts, visited=lately)
+    if missed and facts.clients.known:
+        clients = replace(facts.clients, waiting=frozenset({(missed, 0)}))
+        facts = replace(facts, clients=clients)
     return evaluate(facts, forward, router.probe, remembered)
 
 
@@ -97,6 +112,10 @@ async def _find_out(router: Router, forward: Forward, remembered: str | None) ->
         problems=problems,
         obstacles=(*facts.obstacles, *router.rules.obstacles(forward)),
     )
+    if forward.keep_client_address and facts.clients.unanswered:
+        await asyncio.sleep(_MISSED_AFTER)
+        again = await router.run(look_again(forward, probe))
+        facts = read_again(again, facts, probe, forward)
     if not has_service(facts):
         facts = await _doubt(router, forward, facts)
         if remembered not in (None, facts.mac):
@@ -200,66 +219,6 @@ async def _probe_at(
             for transport in transports
         }
     return {transport: task.result() for transport, task in asked.items()}
-
-
-async def await_client(
-    router: Router, forward: Forward, seconds: int, on_progress: OnProgress
-) -> Diagnosis:
-    """Watch while someone tries from outside, and say what became of it.
-
-    Ends early when a visitor was answered. If one came and was not, the path is
-    diagnosed as well, and its checks stand before those of the visit.
-    """
-    try:
-        found = await watch_packets(router, forward, seconds, on_progress)
-    except RouterError as err:
-        return unreachable(err)
-    arrival = _arrival(found, forward, seconds, router.context.address.ip)
-    seen = _seen(found, found.admitted)
-    if arrival.status is not Status.OK:
-        return Diagnosis((arrival, skipped(Step.VISIT, Reason.EARLIER)))
-    if found.answers:
-        return Diagnosis((arrival, ok(Step.VISIT, **seen)))
-    path = await diagnose(router, forward)
-    if path.causes:
-        visit = unknown(Step.VISIT, Reason.EARLIER)
-    else:
-        visit = _failed_client(found, forward, seen)
-    return Diagnosis((*path.checks, arrival, visit), path.mac)
-
-
-def _arrival(
-    found: PacketCounts, forward: Forward, seconds: int, address: IPv4Address
-) -> Check:
-    """Say whether packets of anyone came that the forward lets in."""
-    if not found.counting and not found.packets:
-        return unknown(Step.ARRIVAL, Reason.NO_COUNTER)
-    if not found.packets:
-        seen = {
-            "seconds": str(seconds),
-            "ports": str(forward.external),
-            "router": str(address),
-        }
-        return failed(Step.ARRIVAL, Cause.NEVER_ARRIVED, **seen)
-    seen = _seen(found, found.packets)
-    if not found.admitted:
-        return failed(Step.ARRIVAL, Cause.SOURCE_EXCLUDED, **seen)
-    return ok(Step.ARRIVAL, **seen)
-
-
-def _seen(found: PacketCounts, packets: int) -> dict[str, str]:
-    """Return what is known of a visitor; some routers can't tell the address."""
-    seen = {"packets": str(packets)}
-    return {"source": found.source, **seen} if found.source else seen
-
-
-def _failed_client(
-    found: PacketCounts, forward: Forward, seen: Mapping[str, str]
-) -> Check:
-    """Say why a visitor was not answered by a path on which nothing is wrong."""
-    if "udp" in forward.protocol.transports and not found.refusals:
-        return unknown(Step.VISIT, Reason.SILENCE)
-    return failed(Step.VISIT, Cause.DIED_ON_THE_WAY, **seen)
 
 
 def unreachable(error: RouterError) -> Diagnosis:

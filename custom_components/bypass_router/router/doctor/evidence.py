@@ -129,6 +129,14 @@ class Analysis:
         )
 
     @cached_property
+    def proved(self) -> frozenset[Transport]:
+        """The transports over which the target's service has answered our probe."""
+        if not self.served:
+            return frozenset()
+        through = self.facts.through.items()
+        return frozenset(it for it, answer in through if answer.is_service)
+
+    @cached_property
     def _any_lost(self) -> bool:
         """Whether an answer is missed, over whichever transport."""
         return any(self._is_lost(transport) for transport in self.facts.through)

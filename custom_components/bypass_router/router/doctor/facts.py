@@ -15,7 +15,6 @@ from shlex import quote
 
 from ..forward import Forward, Transport
 from ..network.neighbours import Neighbour, mac_of
-from ..network.private import PRIVATE
 from ..probe.probe import Probe
 from ..routing.questions import MARK
 from ..rules.base import Problem
@@ -25,9 +24,8 @@ from ..ssh.sudo import if_allowed
 from .clients import Clients, add_flows, clients_of
 from .early import add_early, read_early
 from .port_probe import Answer, add_port_probe, read_port_probe
+from .visitors import internet_client
 
-# Any internet client: a network for documentation, where no one is.
-_CLIENT = IPv4Address("192.0.2.1")
 _NUMBER = re.compile(r"[0-9]{1,12}")
 _COUNTS = "/proc/sys/net/netfilter/nf_conntrack_"
 # As the kernel words it: EXDEV. 6.18 says EINVAL.
@@ -74,16 +72,9 @@ class Facts:
     """Another backend of the firewall that translates, where that explains something.
     """
     clients: Clients = field(default_factory=Clients)
-
-
-def internet_client(forward: Forward) -> IPv4Address | None:
-    """Return someone on the internet who may come in, or None if no one may."""
-    if not forward.sources:
-        return _CLIENT
-    for network in forward.sources:
-        if not any(network.overlaps(private) for private in PRIVATE):
-            return network.network_address
-    return None
+    visited: Mapping[Transport, int] = field(default_factory=dict, hash=False)
+    """How many seconds ago a client from the internet was answered, as Home Assistant
+    knows it."""
 
 
 def looks(forward: Forward, probe: Probe) -> Script:
@@ -104,9 +95,7 @@ def looks(forward: Forward, probe: Probe) -> Script:
     script.run("target", f"ip -4 route get {forward.target}")
     _add_probes(script, forward)
     script.run("neighbours", "ip -4 neigh")
-    if forward.keep_client_address or "udp" in forward.protocol.transports:
-        tools = probe.tools
-        add_flows(script, forward, address, sudo=tools.sudo, tool=tools.conntrack)
+    add_flows(script, forward, probe)
     add_early(script, probe)
     # Again, after what takes time: a table that is full is so now and then.
     script.run("connections.later", f"cat {_COUNTS}count {_COUNTS}max")
@@ -140,17 +129,18 @@ def read_looks(sections: Mapping[str, Result], forward: Forward, probe: Probe) -
     back = sections.get("back.bare") or sections.get("back")
     flows = sections.get("flows")
     forwarding = sections["forward"]
+    home = _home(sections["home"], probe)
     return Facts(
         ip_forward=forwarding.output == "1" if forwarding.ok else None,
         count=count,
         limit=limit,
         filtered=way is not None and _is_filtered(way, sections["filter"]),
         way_back=back is None or back.ok or "unreachable" not in back.output,
-        home=_home(sections["home"], probe),
+        home=home,
         on_link=_is_on_link(sections["target"]),
         mac=mac_of(sections["neighbours"], forward.target),
         service=_read_probes(sections, forward),
-        clients=clients_of(flows, forward, probe.address) if flows else Clients(),
+        clients=clients_of(flows, forward, probe, home) if flows else Clients(),
         obstacles=read_early(sections, forward, probe),
     )
 
@@ -165,6 +155,22 @@ def read_recheck(
         mac=mac_of(sections["neighbours"], forward.target),
         service=_read_probes(sections, forward),
     )
+
+
+def look_again(forward: Forward, probe: Probe) -> Script:
+    """Return the script whose output `read_again` understands."""
+    script = Script()
+    add_flows(script, forward, probe)
+    return script
+
+
+def read_again(
+    sections: Mapping[str, Result], facts: Facts, probe: Probe, forward: Forward
+) -> Facts:
+    """Return the facts, with who waits for an answer still, of those who did."""
+    later = clients_of(sections["flows"], forward, probe, facts.home)
+    still = facts.clients.waiting & later.waiting
+    return replace(facts, clients=replace(later, waiting=still))
 
 
 def with_neighbours(

@@ -3,8 +3,6 @@
 Two faults that look the same from the router and from Home Assistant have one cause,
 whose sentence has to name the possibilities:
 
-- `never_arrived`: the main router does not forward, or forwards elsewhere, or takes the
-  port itself, or the provider has NAT or blocks the port. No packet comes, that is all.
 - `port_closed`: the target's service is off, or listens at another port, or at the
   target's loopback alone. The target refuses the connection in each case.
 - `no_answer`: the target's firewall drops everyone, or a machine in between does.
@@ -13,6 +11,12 @@ whose sentence has to name the possibilities:
   `other_backend_first`.
 - `died_on_the_way`: something treats clients of the internet otherwise than Home
   Assistant, whose own probe passes. Only packets on each machine could tell which.
+
+What is not known is no fault. That nobody came while we watched (`nobody_came`) may
+mean that the main router does not forward, or that the provider has NAT, and as well
+that nobody tried. A client of the home's own networks (`from_home`) proves nothing of
+the main router's part; one that puts its own address in place of the clients' looks
+like that.
 
 Some steps need what not every router has, and say so by their reason:
 
@@ -28,9 +32,12 @@ Where Home Assistant is not among `sources`, or runs on the router, no probe goe
 through the forward, and the rules are judged by their text.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
+
+from ..forward import Transport
 
 
 class Status(StrEnum):
@@ -72,9 +79,9 @@ class Step(StrEnum):
     THROUGH = "through"
     """A probe of Home Assistant's own passes through the whole forward."""
     ARRIVAL = "arrival"
-    """`await_client` alone: packets of a client reach the router."""
+    """Packets of a client from outside reach the router."""
     VISIT = "visit"
-    """`await_client` alone: the client is answered."""
+    """The client is answered."""
 
 
 class Cause(StrEnum):
@@ -102,9 +109,13 @@ class Cause(StrEnum):
     """A transparent proxy (TPROXY) takes the packets before our rules."""
     DROPPED_IN_FORWARD = "dropped_in_forward"
     """The router's firewall drops what the forward translates."""
+    SOURCE_EXCLUDED = "source_excluded"
+    """Packets came from a client that `sources` does not name. seen: source."""
     RP_FILTER = "rp_filter"
     """The router drops internet clients' packets, as they come by an interface that it
     would not answer by. seen: interface."""
+    NO_ROUTE = "no_route"
+    """The router has no default gateway, so answers to internet clients go nowhere."""
     TARGET_DOWN = "target_down"
     """No one has the target's address: it is off, or got another. seen: address."""
     TARGET_MOVED = "target_moved"
@@ -122,8 +133,6 @@ class Cause(StrEnum):
     GATEWAY_BYPASSES = "gateway_bypasses"
     """With `keep_client_address`, the target answers through another router. seen:
     address."""
-    NO_ROUTE = "no_route"
-    """The router has no default gateway, so answers to internet clients go nowhere."""
     HIJACKED_BY_TUNNEL = "hijacked_by_tunnel"
     """A proxy or a VPN leads the answers into its tunnel, and nothing leads them back.
     """
@@ -149,15 +158,8 @@ class Cause(StrEnum):
     EARLIER_FLOW = "earlier_flow"
     """A client has been sending over UDP since before the forward came on, and is not
     translated. seen: source."""
-    NEVER_ARRIVED = "never_arrived"
-    """No packet came to the router at the port while we watched: the main router does
-    not forward, or elsewhere, or takes the port itself, or the provider has NAT or
-    blocks it. seen: seconds, ports, router (the address that the forward is at)."""
-    SOURCE_EXCLUDED = "source_excluded"
-    """Packets came from a client that `sources` does not name. seen: source."""
     DIED_ON_THE_WAY = "died_on_the_way"
-    """A client's packets came and were translated, and it got no answer. seen:
-    source."""
+    """A client's packets came, and it got no answer. seen: source."""
 
 
 class Reason(StrEnum):
@@ -179,8 +181,17 @@ class Reason(StrEnum):
     """Nothing came back, which may be as it should: UDP has no handshake."""
     RANGE = "range"
     """The first port of the range is closed; the others may be open."""
+    PARTLY = "partly"
+    """Proved over one transport, and not over the other. seen: proved, open."""
     NO_VISITOR = "no_visitor"
     """No client from the internet was seen, and nothing else can tell."""
+    NOBODY = "nobody_came"
+    """No client from outside came while we watched. seen: seconds, ports, router (the
+    address that the forward is at)."""
+    FROM_HOME = "from_home"
+    """Clients of the home's own networks alone came while we watched. seen: source."""
+    UNHEARD = "unheard"
+    """An answer left for a client, who said nothing more. seen: source."""
     NO_PROBE = "no_knocker"
     """The router has nothing to probe with: neither bash nor, for TCP, `nc`."""
     NO_FLOWS = "no_flows"
@@ -212,14 +223,32 @@ def failed(step: Step, cause: Cause, **seen: str) -> Check:
     return Check(step, Status.FAILED, cause, seen)
 
 
-def unknown(step: Step, reason: Reason) -> Check:
+def unknown(step: Step, reason: Reason, **seen: str) -> Check:
     """Return a step that proves nothing, and why."""
-    return Check(step, Status.UNKNOWN, seen={"reason": reason})
+    return Check(step, Status.UNKNOWN, seen={"reason": reason, **seen})
+
+
+def partly(
+    step: Step, proved: Collection[Transport], transports: Iterable[Transport]
+) -> Check:
+    """Return a step that is proved over some of a forward's transports."""
+    left = [it for it in transports if it not in proved]
+    words = {"proved": _names(proved), "open": _names(left)}
+    return unknown(step, Reason.PARTLY, **words)
+
+
+def _names(transports: Iterable[Transport]) -> str:
+    """Return transports as people call them."""
+    return " + ".join(sorted(transports)).upper()
 
 
 def skipped(step: Step, reason: Reason) -> Check:
     """Return a step that was not looked at, and why."""
     return Check(step, Status.SKIPPED, seen={"reason": reason})
+
+
+# What an answered client proves beside its own steps, where nothing else could tell.
+_PROVED_BY_VISIT: Final = (Step.TARGET, Step.PORT, Step.ANSWERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +263,55 @@ class Diagnosis:
     def causes(self) -> tuple[Cause, ...]:
         """What is wrong, in the order of the path; nothing on a healthy one."""
         return tuple(check.cause for check in self.checks if check.cause)
+
+    @property
+    def healthy(self) -> bool | None:
+        """Whether the forward works, for all who may come in; None: it is not known.
+
+        Where no one outside may, a probe of Home Assistant's own is the whole proof.
+        """
+        if self.causes:
+            return False
+        found = {check.name: check for check in self.checks}
+        visit = found.get(Step.VISIT)
+        if visit is None:
+            return None
+        at_home = visit.seen.get("reason") == Reason.NOT_CONCERNED
+        proof = found.get(Step.THROUGH) if at_home else visit
+        return True if proof and proof.status is Status.OK else None
+
+    def followed_by(self, later: Diagnosis) -> Diagnosis:
+        """Return both as one: each step once, as it was seen last.
+
+        That nobody came later takes nothing away from someone who was answered.
+        """
+        found = {check.name: check for check in self.checks}
+        new = {check.name: check for check in later.checks}
+        if _is_ok(found, Step.ARRIVAL) and not (
+            _is_ok(new, Step.ARRIVAL) or later.causes
+        ):
+            new.pop(Step.ARRIVAL, None)
+            new.pop(Step.VISIT, None)
+        found |= new
+        checks = tuple(found[step] for step in Step if step in found)
+        return replace(later, checks=told_by_visit(checks), mac=later.mac or self.mac)
+
+
+def told_by_visit(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """Return the checks, with those that an answered client speaks for."""
+    visits = [check for check in checks if check.name is Step.VISIT]
+    if not any(check.status is Status.OK for check in visits):
+        return checks
+    # One who was answered earlier has come back by this router, which is all he tells.
+    proved = _PROVED_BY_VISIT if "ago" not in visits[0].seen else (Step.ANSWERS,)
+    return tuple(
+        ok(check.name)
+        if check.name in proved and check.status is Status.UNKNOWN
+        else check
+        for check in checks
+    )
+
+
+def _is_ok(checks: Mapping[Step, Check], step: Step) -> bool:
+    """Return whether a step is there, and came off."""
+    return step in checks and checks[step].status is Status.OK

@@ -4,10 +4,21 @@ from ipaddress import IPv4Address
 
 from ..rules.base import Problem
 from .evidence import Analysis, best, has_service, is_there
-from .facts import internet_client
 from .obstacles import in_the_way
 from .port_probe import Answer
-from .report import Cause, Check, Reason, Status, Step, failed, ok, skipped, unknown
+from .report import (
+    Cause,
+    Check,
+    Reason,
+    Status,
+    Step,
+    failed,
+    ok,
+    partly,
+    skipped,
+    unknown,
+)
+from .visitors import internet_client
 
 
 def evaluate_target(case: Analysis) -> Check:
@@ -44,7 +55,7 @@ def _moved_to(case: Analysis) -> IPv4Address | None:
 def evaluate_port(case: Analysis, target: Check) -> Check:
     """Judge whether the target's service answers the router."""
     if has_service(case.facts):
-        return ok(Step.PORT, answer=best(case.facts))
+        return _served(case)
     if target.status is Status.FAILED:
         return skipped(Step.PORT, Reason.EARLIER)
     seen = {
@@ -65,6 +76,15 @@ def evaluate_port(case: Analysis, target: Check) -> Check:
     return _closed_port(case, best(case.facts), seen)
 
 
+def _served(case: Analysis) -> Check:
+    """Return the check of a service that has answered the router."""
+    service, transports = case.facts.service, case.forward.protocol.transports
+    proved = [it for it, answer in service.items() if answer.is_service]
+    if set(proved).issuperset(transports):
+        return ok(Step.PORT, answer=best(case.facts))
+    return partly(Step.PORT, proved, transports)
+
+
 def _closed_port(case: Analysis, answer: Answer, seen: dict[str, str]) -> Check:
     """Judge a target that has a service for no one."""
     if answer is Answer.REFUSED and len(case.forward.external) == 1:
@@ -80,33 +100,32 @@ def _closed_port(case: Analysis, answer: Answer, seen: dict[str, str]) -> Check:
     return failed(Step.PORT, Cause.NO_ANSWER, **seen)
 
 
-def evaluate_answers(case: Analysis, port: Check) -> Check:
+def evaluate_answers(case: Analysis) -> Check:
     """Judge whether what the target answers to the internet comes back by us."""
     client = internet_client(case.forward)
     if client is None:
         return skipped(Step.ANSWERS, Reason.NOT_CONCERNED)
-    if not case.facts.way_back:
-        return failed(Step.ANSWERS, Cause.NO_ROUTE)
-    if case.missing:
+    if case.missing or not case.facts.way_back:
         return skipped(Step.ANSWERS, Reason.EARLIER)
     # Which says what is missing, where both are so.
     if found := in_the_way(case, Step.ANSWERS):
         return found
     if Problem.MISROUTED in case.facts.problems:
         return failed(Step.ANSWERS, Cause.HIJACKED_BY_TUNNEL)
-    return _kept(case, port) if case.forward.keep_client_address else ok(Step.ANSWERS)
+    return _kept(case) if case.forward.keep_client_address else ok(Step.ANSWERS)
 
 
-def _kept(case: Analysis, port: Check) -> Check:
+def _kept(case: Analysis) -> Check:
     """Judge by clients whose own address the target sees."""
     clients = case.facts.clients
-    if clients.answered or (clients.leaves_here and not clients.unanswered):
+    settled = clients.answered or clients.leaves_here
+    if settled and not clients.unanswered:
         return ok(Step.ANSWERS)
     if not clients.known:
         return unknown(Step.ANSWERS, Reason.NO_FLOWS)
     if clients.unanswered is None:
         return unknown(Step.ANSWERS, Reason.NO_VISITOR)
-    if port.status is not Status.OK or case.full or case.facts.filtered:
+    if not has_service(case.facts) or case.full or case.facts.filtered:
         return unknown(Step.ANSWERS, Reason.EARLIER)
     seen = {
         "address": str(case.forward.target),

@@ -14,18 +14,34 @@ from ..forward import Forward
 from ..probe.probe import Probe
 from ..rules.base import Problem
 from .evidence import Analysis, admits, best, has_service, may_ask
-from .facts import Facts, internet_client
+from .facts import Facts
 from .obstacles import in_the_way
 from .port_probe import Answer
-from .report import Cause, Check, Diagnosis, Reason, Step, failed, ok, skipped, unknown
+from .report import (
+    Cause,
+    Check,
+    Diagnosis,
+    Reason,
+    Step,
+    failed,
+    ok,
+    partly,
+    skipped,
+    told_by_visit,
+    unknown,
+)
 from .target_verdict import evaluate_answers, evaluate_port, evaluate_target
+from .visit_verdict import evaluate_visit
+from .visitors import internet_client
 
 
 def evaluate(
     facts: Facts, forward: Forward, probe: Probe, remembered: str | None = None
 ) -> Diagnosis:
     """Return what the facts mean."""
-    checks = tuple(_checks(Analysis(facts, forward, probe, remembered)))
+    case = Analysis(facts, forward, probe, remembered)
+    path = tuple(_checks(case))
+    checks = told_by_visit((*path, *evaluate_visit(case, path)))
     there = best(facts) in (Answer.DATA, Answer.CONNECTED)
     return Diagnosis(checks, facts.mac if there else remembered)
 
@@ -42,9 +58,8 @@ def _checks(case: Analysis) -> Iterator[Check]:
     yield _reverse_path(case)
     target = evaluate_target(case)
     yield target
-    port = evaluate_port(case, target)
-    yield port
-    yield evaluate_answers(case, port)
+    yield evaluate_port(case, target)
+    yield evaluate_answers(case)
     yield _through(case)
 
 
@@ -120,7 +135,7 @@ def _reverse_path(case: Analysis) -> Check:
         return skipped(Step.REVERSE_PATH, Reason.NOT_CONCERNED)
     if not case.facts.way_back:
         # Every filter needs a route to compare with.
-        return skipped(Step.REVERSE_PATH, Reason.EARLIER)
+        return failed(Step.REVERSE_PATH, Cause.NO_ROUTE)
     if case.facts.filtered:
         seen = {"interface": case.probe.interface}
         return failed(Step.REVERSE_PATH, Cause.RP_FILTER, **seen)
@@ -128,8 +143,12 @@ def _reverse_path(case: Analysis) -> Check:
 
 
 def _through(case: Analysis) -> Check:
-    if case.passed:
-        return ok(Step.THROUGH)
+    transports = case.forward.protocol.transports
+    if case.proved:
+        whole = case.proved.issuperset(transports)
+        return (
+            ok(Step.THROUGH) if whole else partly(Step.THROUGH, case.proved, transports)
+        )
     if not case.facts.through:
         return skipped(Step.THROUGH, _untried(case))
     if case.lost or not has_service(case.facts):
