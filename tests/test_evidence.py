@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 import time
 
 from homeassistant.core import HomeAssistant
@@ -12,7 +12,6 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.bypass_router.coordinator import BypassRouterCoordinator
 from custom_components.bypass_router.counters.visits import Visit, Visits, visits_in
 from custom_components.bypass_router.router.forward import Transport
-from custom_components.bypass_router.router.network.private import is_from_internet
 from tests.lab.network import INTERNET_ADDRESS, Lab
 from tests.lab.waiting import until
 
@@ -134,23 +133,6 @@ async def test_a_diagnosis_counts_for_nothing(
     assert total(hass, entry) == "0"
     assert visits(hass, entry) == {}
     assert coordinator.counters.tally(web).last is None
-
-
-@pytest.mark.parametrize(
-    ("client", "outside"),
-    [
-        ("203.0.113.10", True),
-        ("8.8.8.8", True),
-        ("192.168.50.1", False),
-        ("10.8.0.2", False),
-        ("100.64.0.1", False),
-        ("198.51.100.7", False),
-    ],
-)
-def test_who_is_from_the_internet(client: str, outside: bool) -> None:
-    """No private address, nor one of a LAN that has public ones."""
-    lan = IPv4Network("198.51.100.0/24")
-    assert is_from_internet(IPv4Address(client), lan) is outside
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.event import async_track_time_interval
 
+from ..router.doctor.visitors import home_networks
 from ..router.errors import RouterError
 from ..router.forward import Forward, Transport
 from ..router.monitor import Answered, ConnectionEvent, Unheard
-from ..router.network.private import is_from_internet
 from ..router.router import Router
 from ..unforeseen import Surprises
 from .store import Totals
@@ -135,7 +135,8 @@ class Counters:
         self, forward: Forward, connection: Answered, router: Router
     ) -> None:
         """Keep who was answered, once; tell it where that proves something new."""
-        if not is_from_internet(connection.client, router.context.address.network):
+        home = home_networks(forward, router.context.address)
+        if any(connection.client in network for network in home):
             return
         known = connection in self._answered
         self._answered[connection] = None

@@ -1,6 +1,6 @@
 """Networks that no address on the internet is of."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Final
 
 PRIVATE: Final = tuple(
@@ -17,12 +17,3 @@ PRIVATE: Final = tuple(
     )
 )
 """Clients from there may come by another interface than the LAN's, such as a VPN's."""
-
-
-def is_from_internet(client: IPv4Address, lan: IPv4Network) -> bool:
-    """Return whether a client has come by the main router, through its forward.
-
-    `lan` may have addresses of the internet. What a main router has given an address of
-    its own comes from the LAN, for all that anyone can tell.
-    """
-    return client not in lan and not any(client in network for network in PRIVATE)
