@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 import logging
+import time
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry
@@ -29,7 +30,8 @@ from .devices import (
     async_register_router,
 )
 from .diagnosis.obstacles import tell_obstacles
-from .diagnosis.run import Finding
+from .diagnosis.run import Finding, Progress
+from .diagnosis.status import Known
 from .diagnosis.target_learner import TargetLearner
 from .diagnosis.texts import Texts, async_texts
 from .errors import translated
@@ -115,6 +117,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """What people are told, in their language."""
         self.obstacles: Mapping[str, Sequence[Obstacle]] = {}
         """What is in the way of forwards that are on, by id."""
+        self._obstacles_since: dict[str, float] = {}
+        self._progress: dict[str, Progress] = {}
 
     async def async_start(self) -> None:
         """Connect, and apply what was desired before.
@@ -197,7 +201,37 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def async_diagnosed(self, forward: Forward, diagnosis: Diagnosis) -> None:
         """Take note of what the doctor said."""
         self.findings[forward.id] = Finding(forward, self.is_on(forward.id), diagnosis)
+        router = self.connection.router
+        if (visitor := diagnosis.visitor) and router and not router.hears_connections:
+            # Nothing else tells of him.
+            for transport in forward.protocol.transports:
+                self.counters.async_visited(forward, transport, visitor)
         self.async_update_listeners()
+
+    @callback
+    def async_progress(self, forward_id: str, progress: Progress | None) -> None:
+        """Show how far a diagnosis is; None: it is over."""
+        if progress == self._progress.get(forward_id):
+            return
+        if progress:
+            self._progress[forward_id] = progress
+        else:
+            self._progress.pop(forward_id, None)
+        self.async_update_listeners()
+
+    def known_of(self, forward: Forward) -> Known:
+        """Return all that tells how a forward stands."""
+        key, on = forward.id, self.is_on(forward.id)
+        finding = self.findings.get(key)
+        return Known(
+            on if self.connection.router and self.last_update_success else None,
+            self._progress.get(key),
+            self.refused.get(key),
+            finding if finding and finding.holds(forward, on=on) else None,
+            self.obstacles.get(key, ()),
+            self._obstacles_since.get(key, 0.0),
+            self.counters.visits(forward),
+        )
 
     def is_on(self, forward_id: str) -> bool:
         """Return whether a forward was found in the kernel as it is set up."""
@@ -284,6 +318,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._issues.settle()
         if (self._refused, self.obstacles) != (refused, obstacles):
             # The data tell only what is live.
+            self._obstacles_since = {
+                key: self._obstacles_since[key]
+                if self.obstacles.get(key) == found
+                else time.time()
+                for key, found in obstacles.items()
+            }
             self._refused, self.obstacles = refused, obstacles
             self.async_update_listeners()
         self.async_set_updated_data(live)

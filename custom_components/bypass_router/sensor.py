@@ -1,26 +1,29 @@
 """How many connections the forwards have had, and how many forwards are on."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 import math
 import time
-from typing import Final, override
+from typing import Any, Final, override
 
 from homeassistant.components.sensor import SensorEntity
 from homeassistant.components.sensor.const import SensorDeviceClass, SensorStateClass
 from homeassistant.const import EntityCategory
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.helpers.event import async_call_later
+from homeassistant.helpers.event import async_call_later, async_track_time_interval
 from homeassistant.helpers.typing import StateType
 from homeassistant.util.dt import utc_from_timestamp
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
+from .diagnosis.status import ForwardStatus, standing_of
+from .diagnosis.status_texts import attributes_of
 from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_forwards
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0
 
+_PROOF_LOOK = timedelta(minutes=15)
 STATE_INTERVAL: Final = 60.0
 """Seconds between two states at least that tell of a forward's connections."""
 
@@ -39,6 +42,7 @@ def _sensors(
     coordinator: BypassRouterCoordinator, forward_id: str
 ) -> Iterator[BypassRouterForwardEntity]:
     """Return the sensors of a forward."""
+    yield BypassRouterStatusSensor(coordinator, forward_id)
     yield BypassRouterConnectionsSensor(coordinator, forward_id)
     yield BypassRouterLastConnectionSensor(coordinator, forward_id)
 
@@ -57,6 +61,69 @@ class BypassRouterActiveForwardsSensor(BypassRouterEntity, SensorEntity):
     def native_value(self) -> int:
         """Count the switches that are on."""
         return sum(map(self.coordinator.is_on, self.coordinator.forwards))
+
+
+class BypassRouterStatusSensor(BypassRouterForwardEntity, SensorEntity):
+    """How a forward stands, by what that is known, and what to do."""
+
+    _attr_device_class = SensorDeviceClass.ENUM
+    # Sentences of a diagnosis would be a long line in the database for each second.
+    _unrecorded_attributes = frozenset(
+        {"seen", "means", "do", "checks", "checked_at", "seconds_left"}
+    )
+
+    def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
+        """Name it."""
+        super().__init__(coordinator, forward_id, "status")
+        self._attr_options = [status.value for status in ForwardStatus]
+        self._look()
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Hear of visitors, and see when what they prove is too old."""
+        await super().async_added_to_hass()
+        self.async_on_remove(
+            self.coordinator.counters.async_listen(self._handle_coordinator_update)
+        )
+        self.async_on_remove(
+            async_track_time_interval(
+                self.hass, self._handle_coordinator_update, _PROOF_LOOK
+            )
+        )
+
+    @property
+    @override
+    def available(self) -> bool:
+        """That a router can't be reached may be what there is to tell."""
+        return self.forward is not None and (
+            self._attr_native_value is not None or super().available
+        )
+
+    @callback
+    @override
+    def _handle_coordinator_update(self, _: datetime | None = None) -> None:
+        """Tell what is new."""
+        before = (self.available, self._attr_native_value, self._attributes)
+        self._look()
+        if before != (self.available, self._attr_native_value, self._attributes):
+            self.async_write_ha_state()
+
+    def _look(self) -> None:
+        """Take how the forward stands now."""
+        if (forward := self.forward) is None:
+            return
+        known = self.coordinator.known_of(forward)
+        standing = standing_of(forward, known)
+        self._attr_native_value = standing.status
+        self._attributes = attributes_of(
+            standing, known, str(forward.external), self.coordinator.texts
+        )
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        """Return by what that is known, and what to do."""
+        return self._attributes
 
 
 class _CountingSensor(BypassRouterForwardEntity, SensorEntity):

@@ -1,8 +1,9 @@
 """Has the doctor look at a forward, whatever state its router is in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+import time
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
@@ -15,13 +16,15 @@ from ..router.doctor.doctor import NO_ONE, diagnose, unreachable
 from ..router.doctor.report import Diagnosis
 from ..router.doctor.visit import OnProgress, await_client
 from ..router.errors import RouterError
-from ..router.forward import Forward
+from ..router.forward import Forward, Transport
 from ..router.router import Router
 from ..storage import NotSaved
 from ..subentry import forward_or_none
 from ..sync.connection import connect_router
 from .target_store import TargetMacStore
 
+# Seconds between two sights of the time that is left.
+_STEP = 5
 _UNDER_WAY: HassKey[set[str]] = HassKey(f"{DOMAIN}.diagnoses_under_way")
 
 
@@ -33,10 +36,20 @@ class Finding:
     on: bool
     """Whether it was on then."""
     diagnosis: Diagnosis
+    when: float = field(default_factory=time.time)
+    """When that was, in Unix time."""
 
     def holds(self, forward: Forward | None, *, on: bool) -> bool:
         """Return whether the forward is still the one that was looked at."""
         return (forward, on) == (self.forward, self.on)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a diagnosis is that is under way."""
+
+    left: int | None = None
+    """Seconds for which a client from outside is waited for; None before that."""
 
 
 async def async_diagnose(
@@ -55,17 +68,29 @@ async def async_diagnose(
         raise _refused("forward_unreadable")
     under_way = hass.data.setdefault(_UNDER_WAY, set())
     under_way.add(forward_id)
+    coordinator = getattr(entry, "runtime_data", None)
+
+    def progressed(left: int, packets: int) -> None:
+        """Show how far it is, wherever that is to be seen."""
+        if coordinator:
+            coordinator.async_progress(forward_id, Progress(-(-left // _STEP) * _STEP))
+        on_progress(left, packets)
+
+    if coordinator:
+        coordinator.async_progress(forward_id, Progress())
     try:
         remembered = TargetMacStore(hass, entry.entry_id)
         known = await remembered.of(forward)
-        diagnosis = await _diagnosis(hass, entry, forward, known, watch, on_progress)
+        diagnosis = await _diagnosis(hass, entry, forward, known, watch, progressed)
         if diagnosis.mac and not diagnosis.causes:
             # Else it is learnt another time.
             with suppress(NotSaved):
                 await remembered.remember({forward: diagnosis.mac})
     finally:
         under_way.discard(forward_id)
-    if coordinator := getattr(entry, "runtime_data", None):
+        if coordinator:
+            coordinator.async_progress(forward_id, None)
+    if coordinator:
         coordinator.async_diagnosed(forward, diagnosis)
     return diagnosis
 
@@ -96,7 +121,10 @@ async def _diagnosis(
     try:
         async with _router_of(hass, entry) as router:
             found = await diagnose(
-                router, forward, remembered=remembered, visited=NO_ONE
+                router,
+                forward,
+                remembered=remembered,
+                visited=_visited(entry, forward),
             )
             if watch and not found.causes:
                 visit = await await_client(
@@ -106,6 +134,14 @@ async def _diagnosis(
             return found
     except RouterError as err:
         return unreachable(err)
+
+
+def _visited(entry: ConfigEntry[Any], forward: Forward) -> Mapping[Transport, float]:
+    """Return when a client from outside was answered last, over each transport."""
+    if (coordinator := getattr(entry, "runtime_data", None)) is None:
+        return NO_ONE
+    visits = coordinator.counters.visits(forward)
+    return {transport: visit.when for transport, visit in visits.items()}
 
 
 @asynccontextmanager

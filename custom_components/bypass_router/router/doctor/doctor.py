@@ -48,8 +48,8 @@ _PAUSES = (0.5, 2.0)
 
 # Seconds until an answer is missed that may just be on its way.
 _MISSED_AFTER = 1.0
-# Seconds for which one who was answered speaks for the way from outside.
-_REMEMBERED = 24 * 60 * 60
+PROOF_LASTS: Final = 24 * 60 * 60
+"""Seconds for which one who was answered speaks for the way from outside."""
 NO_ONE: Final[Mapping[Transport, float]] = {}
 
 
@@ -74,7 +74,7 @@ async def diagnose(
         except RouterError as err:
             return unreachable(err)
     ages = {it: max(int(time.time() - when), 0) for it, when in visited.items()}
-    lately = {it: age for it, age in ages.items() if age < _REMEMBERED}
+    lately = {it: age for it, age in ages.items() if age < PROOF_LASTS}
     facts = replace(facts, visited=lately)
     if missed and facts.clients.known:
         clients = replace(facts.clients, waiting=frozenset({(missed, 0)}))

@@ -35,6 +35,7 @@ through the forward, and the rules are judged by their text.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Final
 
 from ..forward import Transport
@@ -279,6 +280,15 @@ class Diagnosis:
         at_home = visit.seen.get("reason") == Reason.NOT_CONCERNED
         proof = found.get(Step.THROUGH) if at_home else visit
         return True if proof and proof.status is Status.OK else None
+
+    @property
+    def visitor(self) -> IPv4Address | None:
+        """Someone from outside who was answered just now, if it is known who."""
+        for check in self.checks:
+            if check.name is Step.VISIT and check.status is Status.OK:
+                source = check.seen.get("source")
+                return IPv4Address(source) if source else None
+        return None
 
     def followed_by(self, later: Diagnosis) -> Diagnosis:
         """Return both as one: each step once, as it was seen last.

@@ -1,0 +1,63 @@
+"""What a person reads of a forward's status, beside its word."""
+
+from datetime import datetime
+from typing import Any
+
+from homeassistant.util.dt import utc_from_timestamp
+
+from ..attributes import fitting
+from ..errors import reason_of
+from .status import ForwardStatus, Known, Standing
+from .texts import MARKS, Texts
+
+# Seconds. What goes on all the time is no news each time.
+_MINUTE = 60
+
+
+def attributes_of(
+    standing: Standing, known: Known, ports: str, texts: Texts
+) -> dict[str, Any]:
+    """Return by what a status is known, and what to do, in the user's language."""
+    check = standing.check
+    told: dict[str, Any] = {
+        "cause": check.cause.value if check and check.cause else None,
+        **_sentences(standing, known, ports, texts),
+        "checks": _checks(known, texts),
+        "checked_at": _minute(standing.when),
+    }
+    progress = known.progress
+    if progress and progress.left is not None:
+        told["seconds_left"] = progress.left
+    return told
+
+
+def _sentences(
+    standing: Standing, known: Known, ports: str, texts: Texts
+) -> dict[str, str]:
+    """Return what was seen, what it means, and what to do."""
+    said = {
+        part: texts.get(f"status_{standing.status}_{part}", ports=ports)
+        for part in ("seen", "means", "do")
+    }
+    if standing.status is ForwardStatus.REFUSED and known.refusal:
+        said["seen"] = fitting(reason_of(known.refusal))
+    elif standing.check:
+        said |= {
+            part: text for part, text in texts.sentences(standing.check).items() if text
+        }
+    return said
+
+
+def _checks(known: Known, texts: Texts) -> list[str]:
+    """Return all that the doctor has looked at, a line each."""
+    if known.finding is None or known.progress:
+        return []
+    return [
+        f"{MARKS[check.status]} {texts.title(check)}"
+        for check in known.finding.diagnosis.checks
+    ]
+
+
+def _minute(when: float | None) -> datetime | None:
+    """Return the minute of a moment."""
+    return None if when is None else utc_from_timestamp(when // _MINUTE * _MINUTE)
