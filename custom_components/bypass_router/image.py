@@ -1,22 +1,31 @@
 """A picture of each forward's path, drawn again whenever it changes."""
 
-from collections.abc import Iterator
-from typing import override
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from time import time
+from typing import Final, override
 
 from homeassistant.components.image import ImageEntity
+from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.util import dt as dt_util
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.texts import Texts, async_texts
 from .entity import BypassRouterForwardEntity, async_add_to_forwards
+from .errors import reason_of
 from .path_image.labels import labels_of
-from .path_image.model import Situation, model_of
+from .path_image.model import ForwardStatus, Situation, model_of
 from .path_image.svg import PathModel, draw
+from .router.doctor.report import Diagnosis, Status, Step
+from .router.forward import Forward
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0
+
+_MINUTE: Final = timedelta(minutes=1)
 
 
 async def async_setup_entry(
@@ -40,6 +49,7 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
     """Shows where on its way from the client to the target a forward stands."""
 
     _attr_content_type = "image/svg+xml"
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
 
     def __init__(
         self,
@@ -54,6 +64,7 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
         self._language = hass.config.language
         self._texts = texts
         self._labels = labels_of(texts.get)
+        self._away = {"do": texts.get("cause_unreachable_do")}
         self._model: PathModel | None = None
         self._redraw()
 
@@ -67,6 +78,19 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
     async def async_image(self) -> bytes | None:
         """Return the picture."""
         return draw(self._model).encode() if self._model else None
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Look each minute whether what was seen has become older."""
+        await super().async_added_to_hass()
+        self.async_on_remove(
+            async_track_time_interval(self.hass, self._each_minute, _MINUTE)
+        )
+
+    @callback
+    def _each_minute(self, _now: datetime) -> None:
+        """Draw it again if anything is to be seen of the time, or of a visit."""
+        self._handle_coordinator_update()
 
     @callback
     @override
@@ -89,24 +113,57 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
         if (forward := self.forward) is None:
             return None
         coordinator = self.coordinator
-        on = coordinator.is_on(forward.id)
+        connected = coordinator.connection.router is not None
         finding = coordinator.findings.get(forward.id)
-        diagnosis = (
-            finding.diagnosis if finding and finding.holds(forward, on=on) else None
-        )
-        failed = (
-            [check for check in diagnosis.checks if check.cause] if diagnosis else []
-        )
+        holds = finding and finding.holds(forward, on=coordinator.is_on(forward.id))
+        diagnosis = finding.diagnosis if finding and holds else None
+        visits = coordinator.counters.visits(forward).values()
+        answered_at = max((visit.when for visit in visits), default=None)
+        status = self._status(forward, diagnosis, answered_at)
+        said = self._said(forward, diagnosis, status) if connected else self._away
         return model_of(
             Situation(
                 title=coordinator.config_entry.subentries[forward.id].title,
                 forward=forward,
                 router=coordinator.router_address,
-                connected=coordinator.connection.router is not None,
-                on=on,
+                connected=connected,
+                status=status,
                 labels=self._labels,
                 diagnosis=diagnosis,
-                remark=self._texts.sentences(failed[0])["seen"] if failed else "",
+                now=time(),
+                answered_at=answered_at,
+                seen=said.get("seen", ""),
+                do=said.get("do", ""),
                 language=self._language,
             )
         )
+
+    def _status(
+        self, forward: Forward, diagnosis: Diagnosis | None, answered_at: float | None
+    ) -> ForwardStatus:
+        """Return how the forward stands as a whole."""
+        if forward.id in self.coordinator.refused:
+            return ForwardStatus.REFUSED
+        if not self.coordinator.is_on(forward.id):
+            return ForwardStatus.OFF
+        if diagnosis and diagnosis.causes:
+            return ForwardStatus.FAILS
+        checks = diagnosis.checks if diagnosis else ()
+        passed = {check.name for check in checks if check.status is Status.OK}
+        if answered_at is not None or Step.VISIT in passed:
+            return ForwardStatus.WORKS
+        if Step.THROUGH in passed:
+            return ForwardStatus.WORKS_AT_HOME
+        return ForwardStatus.UNTESTED
+
+    def _said(
+        self, forward: Forward, diagnosis: Diagnosis | None, status: ForwardStatus
+    ) -> Mapping[str, str]:
+        """Return what is wrong, and what to do, as far as it is known."""
+        if err := self.coordinator.refused.get(forward.id):
+            return {"seen": reason_of(err)}
+        checks = diagnosis.checks if diagnosis else ()
+        failed = next((check for check in checks if check.cause), None)
+        if failed is None or status is not ForwardStatus.FAILS:
+            return {}
+        return self._texts.sentences(failed)

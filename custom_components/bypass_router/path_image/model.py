@@ -1,13 +1,29 @@
-"""What the picture of a forward shows, by the live state and the last diagnosis."""
+"""What the picture of a forward shows, by all that is known of it."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
-from ..router.doctor.report import Diagnosis, Status, Step
+from ..router.doctor.report import Diagnosis
 from ..router.forward import Forward
 from .labels import Labels
-from .svg import Node, PathModel, Role, Segment, State
+from .look import Role, State
+from .places import Place, failing, proved
+from .svg import Node, PathModel, Segment
+
+
+class ForwardStatus(StrEnum):
+    """How a forward stands as a whole."""
+
+    OFF = "off"
+    CHECKING = "checking"
+    TRY_NOW = "try_now"
+    UNTESTED = "untested"
+    WORKS_AT_HOME = "works_at_home"
+    WORKS = "works"
+    FAILS = "fails"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,82 +35,50 @@ class Situation:
     router: str
     """The bypass router's address, or empty before it is known."""
     connected: bool
-    on: bool
+    status: ForwardStatus
     labels: Labels
     diagnosis: Diagnosis | None = None
     """The last one, if it is of this forward as it is."""
-    remark: str = ""
-    """What that says of the first fault."""
+    now: float = 0
+    """Unix time."""
+    answered_at: float | None = None
+    """When the last connection from the internet was answered, in Unix time."""
+    seen: str = ""
+    """What is wrong, in a sentence."""
+    do: str = ""
+    """What to do about that."""
     language: str = "en"
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """A part of the path: the checks that concern it, and which of them prove it."""
-
-    steps: Collection[Step]
-    proofs: Collection[Step]
-
-    def state(self, diagnosis: Diagnosis | None) -> State:
-        """Return how this part stands."""
-        checks = (
-            {check.name: check.status for check in diagnosis.checks}
-            if (diagnosis)
-            else {}
-        )
-        if any(checks.get(step) is Status.FAILED for step in self.steps):
-            return State.FAILED
-        if any(checks.get(step) is Status.OK for step in self.proofs):
-            return State.OK
-        return State.UNKNOWN
-
-
-# No one here sees where before the bypass router a packet got lost; what did arrive
-# has come all the way.
-_OUTSIDE: Final = _Section((), (Step.ARRIVAL, Step.VISIT))
-_ARRIVING: Final = _Section((Step.ARRIVAL,), (Step.ARRIVAL, Step.VISIT))
-_BYPASS: Final = _Section(
-    (
-        Step.CONNECTION,
-        Step.PRIVILEGES,
-        Step.FORWARDING,
-        Step.CONNECTIONS,
-        Step.RULES,
-        Step.PROXY,
-        Step.PASSAGE,
-        Step.REVERSE_PATH,
-    ),
-    (Step.RULES,),
+_STATES: Final[Mapping[ForwardStatus, State]] = {
+    ForwardStatus.OFF: State.UNKNOWN,
+    ForwardStatus.CHECKING: State.PENDING,
+    ForwardStatus.TRY_NOW: State.PENDING,
+    ForwardStatus.UNTESTED: State.PENDING,
+    ForwardStatus.WORKS_AT_HOME: State.PENDING,
+    ForwardStatus.WORKS: State.OK,
+    ForwardStatus.FAILS: State.FAILED,
+    ForwardStatus.REFUSED: State.FAILED,
+}
+# In which someone has to come from outside, for more to be known.
+_UNTRIED: Final = (
+    ForwardStatus.TRY_NOW,
+    ForwardStatus.UNTESTED,
+    ForwardStatus.WORKS_AT_HOME,
 )
-_LEAVING: Final = _Section(
-    (Step.PASSAGE, Step.TARGET, Step.PORT, Step.ANSWERS, Step.THROUGH, Step.VISIT),
-    (Step.PORT, Step.THROUGH, Step.VISIT),
-)
-_TARGET: Final = _Section(
-    (Step.TARGET, Step.PORT), (Step.TARGET, Step.PORT, Step.VISIT)
-)
-# What is passed through from end to end, or at least from the home.
-_WHOLE: Final = _Section((), (Step.THROUGH, Step.VISIT))
+_DOWN: Final = (ForwardStatus.OFF, ForwardStatus.REFUSED)
 
 
 def model_of(situation: Situation) -> PathModel:
     """Return what is to be drawn."""
-    labels = situation.labels
-    forward = situation.forward
-    state, word = _whole(situation, labels)
-    diagnosis = situation.diagnosis if situation.connected and situation.on else None
-    outside = _OUTSIDE.state(diagnosis)
+    labels, forward = situation.labels, situation.forward
+    states = _states(situation)
     reached = f"{situation.router}:{forward.external}" if situation.router else ""
-    bypass = _BYPASS.state(diagnosis)
-    if not situation.connected:
-        bypass = State.FAILED
-    elif situation.on and bypass is State.UNKNOWN:
-        # Its rules were read back from the kernel.
-        bypass = State.OK
+    outside = states[Place.OUTSIDE]
     return PathModel(
         title=situation.title,
-        state=state,
-        word=word,
+        state=_STATES[situation.status] if situation.connected else State.FAILED,
+        word=_word(situation),
         nodes=(
             Node(Role.CLIENT, labels.client, _sources(forward, labels), outside),
             Node(
@@ -107,49 +91,111 @@ def model_of(situation: Situation) -> PathModel:
                 Role.BYPASS,
                 labels.bypass_router,
                 reached or str(forward.external),
-                bypass,
+                states[Place.BYPASS],
             ),
             Node(
                 Role.TARGET,
                 labels.target,
                 f"{forward.target}:{forward.target_ports}",
-                _TARGET.state(diagnosis),
+                states[Place.TARGET],
             ),
         ),
         segments=tuple(
-            _segment(f"{_protocol(forward)} {ports}", state, labels)
-            for ports, state in (
-                (forward.external, outside),
-                (forward.external, _ARRIVING.state(diagnosis)),
-                (forward.target_ports, _LEAVING.state(diagnosis)),
+            Segment(
+                f"{_protocol(forward)} {ports}",
+                states[place],
+                _of_hop(situation, place, states[place]),
+            )
+            for place, ports in (
+                (Place.OUTSIDE, forward.external),
+                (Place.ARRIVING, forward.external),
+                (Place.LEAVING, forward.target_ports),
             )
         ),
-        remark=situation.remark if diagnosis and diagnosis.causes else "",
+        advice=_advice(situation),
         language=situation.language,
     )
 
 
-def _whole(situation: Situation, labels: Labels) -> tuple[State, str]:
-    """Return how the forward stands as a whole, and the word for it."""
+def _states(situation: Situation) -> Mapping[Place, State]:
+    """Return how each part of the path stands."""
+    red, green = _red(situation), _green(situation)
+    return {
+        place: State.FAILED
+        if place in red
+        else State.OK
+        if place in green
+        else State.UNKNOWN
+        for place in Place
+    }
+
+
+def _red(situation: Situation) -> frozenset[Place]:
+    """Return where it fails."""
+    if not situation.connected or situation.status is ForwardStatus.REFUSED:
+        return frozenset({Place.BYPASS})
+    if situation.status is ForwardStatus.FAILS and situation.diagnosis:
+        return failing(situation.diagnosis)
+    # What a diagnosis blamed before may have been mended since.
+    return frozenset()
+
+
+def _green(situation: Situation) -> frozenset[Place]:
+    """Return what was seen to work."""
+    if not _counts(situation):
+        return frozenset()
+    # Its rules were read back from the kernel.
+    green = {Place.BYPASS}
+    if situation.diagnosis:
+        green |= proved(situation.diagnosis)
+    fails = situation.status is ForwardStatus.FAILS
+    if situation.answered_at is not None:
+        # Behind the main router, something has changed since.
+        green |= {Place.OUTSIDE, Place.ARRIVING} if fails else set(Place)
+    if Place.ARRIVING in _red(situation):
+        green.discard(Place.OUTSIDE)
+    return frozenset(green)
+
+
+def _counts(situation: Situation) -> bool:
+    """Return whether the forward is on and its router there; else nothing counts."""
+    return situation.connected and situation.status not in _DOWN
+
+
+def _word(situation: Situation) -> str:
+    """Return how the forward stands as a whole: what is wrong, or else a word."""
     if not situation.connected:
-        return State.FAILED, labels.away
-    if not situation.on:
-        return State.UNKNOWN, labels.off
-    if situation.diagnosis and situation.diagnosis.causes:
-        return State.FAILED, labels.broken
-    if _WHOLE.state(situation.diagnosis) is State.OK:
-        return State.OK, labels.works
-    return State.OK, labels.on
+        return situation.labels.away
+    word: str = getattr(situation.labels, situation.status)
+    return situation.seen or word if _fails(situation) else word
 
 
-def _segment(label: str, state: State, labels: Labels) -> Segment:
-    """Return a segment with the word for its state."""
-    word = {
-        State.OK: labels.ok,
-        State.FAILED: labels.failed,
-        State.UNKNOWN: labels.unknown,
-    }[state]
-    return Segment(label, state, word)
+def _advice(situation: Situation) -> str:
+    """Return what to do."""
+    if not situation.connected or _fails(situation):
+        return situation.do
+    if situation.status in _UNTRIED:
+        return situation.labels.use_it.format(ports=situation.forward.external)
+    return ""
+
+
+def _fails(situation: Situation) -> bool:
+    """Return whether something is wrong with the forward itself."""
+    return _STATES[situation.status] is State.FAILED
+
+
+def _of_hop(situation: Situation, place: Place, state: State) -> str:
+    """Return the word for the way from one to the next; what was seen, with its age."""
+    labels, fails = situation.labels, _fails(situation)
+    if state is State.FAILED:
+        return labels.failed
+    checked = situation.diagnosis is not None and place in proved(situation.diagnosis)
+    # A visit tells most of the way to the router, and a test of the way behind it.
+    newer = checked and (fails or place is Place.LEAVING)
+    known = state is State.OK or (fails and place is Place.OUTSIDE)
+    if _counts(situation) and situation.answered_at is not None and known and not newer:
+        return labels.answered(situation.now - situation.answered_at)
+    return labels.ok if state is State.OK else labels.unknown
 
 
 def _protocol(forward: Forward) -> str:

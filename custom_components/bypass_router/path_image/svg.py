@@ -1,35 +1,34 @@
 """The picture of a forward's path: a value goes in, the text of an SVG comes out.
 
-It brings its own ground, for a page does not tell an image whether it is light or
-dark, and it goes down rather than across, so that it can be read on a phone. Each state
-is a colour, a sign, a kind of line and a word: no one has to tell red from green.
+It goes down rather than across, so that it can be read on a phone. Each text has lines
+of its own: however wide a viewer's font is, none runs into another.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from itertools import pairwise
+from itertools import zip_longest
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from .text_layout import fitted, width_of, wrapped
-
-
-class State(StrEnum):
-    """How something stands; the word for it comes with the scene."""
-
-    OK = "ok"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
-class Role(StrEnum):
-    """Who stands on the path."""
-
-    CLIENT = "client"
-    MAIN = "main_router"
-    BYPASS = "bypass_router"
-    TARGET = "target"
+from .look import (
+    CARD,
+    CARD_EDGE,
+    COLOURS,
+    DASHES,
+    EDGE,
+    GROUND,
+    ICONS,
+    INK,
+    NEXT,
+    SHADES,
+    SIGNS,
+    SOFT,
+    TEXT,
+    Role,
+    State,
+    fonts,
+)
+from .text_layout import wrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,220 +58,203 @@ class PathModel:
     title: str
     state: State
     word: str
-    """The state of the whole in the user's language."""
+    """The state of the whole in the user's language: a word, or what is wrong."""
     nodes: tuple[Node, ...]
     segments: tuple[Segment, ...]
     """One less than there are nodes."""
-    remark: str = ""
-    """What is wrong, in one sentence, if anything is."""
+    advice: str = ""
+    """What to do, if there is anything to do."""
     language: str = "en"
-    """Chinese and Japanese draw the same letters differently."""
 
+
+@dataclass(frozen=True, slots=True)
+class _Font:
+    """A kind of text: its letters, its lines, and how many of them at the most."""
+
+    size: float
+    line: float
+    most: int
+    weight: int = 400
+
+
+_TITLE: Final = _Font(21, 27, 2, 700)
+_WORD: Final = _Font(15.5, 21, 12, 600)
+_NAME: Final = _Font(16.5, 22, 1, 600)
+_ADDRESS: Final = _Font(15, 21, 2)
+_LABEL: Final = _Font(14.5, 20, 1)
+_STATE: Final = _Font(14.5, 20, 1, 600)
+_ADVICE: Final = _Font(14.5, 20.5, 16)
 
 _WIDTH: Final = 400
-_EDGE: Final = 16
-_HEADER: Final = 70
-_TITLE_SIZE: Final = 21
-_CARD: Final = 64
-_GAP: Final = 54
-_LINE: Final = 21
-_AXIS: Final = _EDGE + 38
-_TEXT: Final = _EDGE + 74
-_RIGHT: Final = _WIDTH - _EDGE - 18
-_REMARK_SIZE: Final = 14.5
-_REMARK_LINES: Final = 5
+_MARGIN: Final = 16
+_INNER: Final = _WIDTH - 2 * _MARGIN
+_AXIS: Final = _MARGIN + 38
+# Where the text of a card begins, that beside a sign, and where all text ends.
+_TEXT: Final = _MARGIN + 74
+_BESIDE: Final = _MARGIN + 40
+_RIGHT: Final = _WIDTH - _MARGIN - 14
+_RADIUS: Final = 16
 
-_COLOURS: Final = {
-    State.OK: "#3ddc97",
-    State.FAILED: "#ff7a85",
-    State.UNKNOWN: "#a3b3c6",
-}
-# The same, dimmed, for what lies beneath a sign or an icon.
-_SHADES: Final = {
-    State.OK: "#174a3c",
-    State.FAILED: "#5a2731",
-    State.UNKNOWN: "#37475b",
-}
-_DASHES: Final = {State.OK: "", State.FAILED: "5 5", State.UNKNOWN: "0.1 7"}
-# Each within 20 by 20, its middle at 0 0.
-_SIGNS: Final = {
-    State.OK: "M-4.2 .3-1.3 3.2 4.4-2.9",
-    State.FAILED: "M-3.4-3.4 3.4 3.4M3.4-3.4-3.4 3.4",
-    State.UNKNOWN: "M-3.8 0H3.8",
-}
-# Each within 24 by 24, its middle at 0 0.
-_ICONS: Final = {
-    Role.CLIENT: (
-        "M-9 0A9 9 0 1 0 9 0 9 9 0 1 0-9 0M-9 0H9M0-9C-5.2-4-5.2 4 0 9 5.2 4 5.2-4 0-9"
-    ),
-    Role.MAIN: (
-        "M-7.5 1.5H7.5Q9.5 1.5 9.5 3.5V6Q9.5 8 7.5 8H-7.5Q-9.5 8-9.5 6V3.5"
-        "Q-9.5 1.5-7.5 1.5ZM-5.5 4.75H-5.4M-1.8 4.75H-1.7M6 1.5V-3"
-        "M3-5.6A4.2 4.2 0 0 1 9-5.6M.8-8.2A7.4 7.4 0 0 1 11.2-8.2"
-    ),
-    Role.BYPASS: (
-        "M-10-4.5H-6.5C-1.5-4.5-2.5 5 2.5 5H9.5M6.2 1.7 9.5 5 6.2 8.3"
-        "M-10 5H-6.5C-4.9 5-4 4.1-3.2 2.9M-.6-2.4C.1-3.6 1-4.5 2.5-4.5H9.5"
-        "M6.2-7.8 9.5-4.5 6.2-1.2"
-    ),
-    Role.TARGET: (
-        "M-7.5-8H7.5Q9.5-8 9.5-6V2.5Q9.5 4.5 7.5 4.5H-7.5Q-9.5 4.5-9.5 2.5V-6"
-        "Q-9.5-8-7.5-8ZM0 4.5V8.5M-4.5 8.5H4.5"
-    ),
-}
-_FONTS: Final = (
-    "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','Hiragino Sans',"
-    "'PingFang SC','Noto Sans CJK JP',sans-serif"
-)
+
+type _Piece = tuple[str, float]
+"""A part of the picture, as drawn from its own top, and how high it is."""
 
 
 def draw(model: PathModel) -> str:
     """Return the picture."""
-    remark = wrapped(model.remark, _WIDTH - 2 * _EDGE - 36, _REMARK_SIZE, _REMARK_LINES)
-    header = _HEADER if _title_fits(model) else 2 * _HEADER - 32
-    height = header + len(model.nodes) * (_CARD + _GAP) - _GAP + _EDGE
-    if remark:
-        height += len(remark) * _LINE + 28
-    return "".join(_parts(model, remark, header, height))
-
-
-def _parts(
-    model: PathModel, remark: list[str], header: int, height: int
-) -> Iterator[str]:
-    """Yield the picture bit by bit."""
-    yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}"'
-        f' width="{_WIDTH}" height="{height}" role="img"'
-        f' xml:lang={quoteattr(model.language)} font-family="{_FONTS}">'
+    parts, top = [], 12.0
+    for drawn, height in _pieces(model):
+        parts.append(f'<g transform="translate(0 {top:g})">{drawn}</g>')
+        top += height
+    height = top + _MARGIN
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:g}"'
+        f' width="{_WIDTH}" height="{height:g}" role="img"'
+        f' xml:lang={quoteattr(model.language)} font-family="{fonts(model.language)}">'
         f"<title>{_clean(f'{model.title}: {model.word}')}</title>"
-        '<defs><linearGradient id="g" x2="0" y2="1"><stop stop-color="#1d2a3b"/>'
-        '<stop offset="1" stop-color="#141d2a"/></linearGradient></defs>'
-        f'<rect x=".75" y=".75" width="{_WIDTH - 1.5}" height="{height - 1.5}" rx="22"'
-        ' fill="url(#g)" stroke="#34465c" stroke-width="1.5"/>'
-    )
-    yield from _header(model)
-    tops = [header + number * (_CARD + _GAP) for number in range(len(model.nodes))]
-    for segment, (above, below) in zip(model.segments, pairwise(tops), strict=True):
-        yield from _segment(segment, above + _CARD, below)
-    for node, top in zip(model.nodes, tops, strict=True):
-        yield from _node(node, top)
-    if remark:
-        yield from _remark(remark, tops[-1] + _CARD + 14, model.state)
-    yield "</svg>"
-
-
-def _header(model: PathModel) -> Iterator[str]:
-    """Yield the forward's name, and how it stands."""
-    colour, width = _COLOURS[model.state], _pill(model)
-    room, left, top = _WIDTH - 2 * _EDGE - 12, _WIDTH - _EDGE - width, 20
-    if not _title_fits(model):
-        left, top = _EDGE, 60
-    yield _text(model.title, _EDGE + 6, 44, _TITLE_SIZE, room, weight=700)
-    yield (
-        f'<rect x="{left:g}" y="{top}" width="{width:g}" height="34" rx="17"'
-        f' fill="{_SHADES[model.state]}"/>'
-    )
-    yield _sign(model.state, left + 19, top + 17)
-    yield _text(
-        model.word, left + 34, top + 22.2, 14.5, width, weight=600, colour=colour
+        f'<defs><linearGradient id="g" x2="0" y2="1"><stop stop-color="{GROUND[0]}"/>'
+        f'<stop offset="1" stop-color="{GROUND[1]}"/></linearGradient>'
+        # A font that is wider than any known one is cut off here.
+        f'<clipPath id="c"><path d="M{_MARGIN - 1} 0h{_INNER + 2}v{height:g}'
+        f'h-{_INNER + 2}z"/></clipPath></defs>'
+        f'<rect x=".75" y=".75" width="{_WIDTH - 1.5}" height="{height - 1.5:g}"'
+        f' rx="22" fill="url(#g)" stroke="{EDGE}" stroke-width="1.5"/>'
+        f'<g clip-path="url(#c)">{"".join(parts)}</g></svg>'
     )
 
 
-def _pill(model: PathModel) -> float:
-    """Return how wide the word for the whole is, with what is around it."""
-    return width_of(model.word, 14.5) + 48
+def _pieces(model: PathModel) -> Iterator[_Piece]:
+    """Yield the picture from the top to the bottom."""
+    yield _title(model.title)
+    yield _headline(model)
+    for node, segment in zip_longest(model.nodes, model.segments):
+        yield _node(node)
+        if segment:
+            yield _segment(segment)
+    if model.advice:
+        yield _advice(model.advice)
 
 
-def _title_fits(model: PathModel) -> bool:
-    """Return whether the name leaves room for that word beside it."""
-    room = _WIDTH - 2 * _EDGE - 18 - _pill(model)
-    return width_of(model.title, _TITLE_SIZE) <= room
+def _title(title: str) -> _Piece:
+    """Return the forward's name."""
+    lines = _lines(title, _MARGIN + 6, _TITLE)
+    return _texts(lines, _MARGIN + 6, 0, _TITLE), len(lines) * _TITLE.line + 8
 
 
-def _node(node: Node, top: int) -> Iterator[str]:
-    """Yield a card with an icon, a name and an address."""
-    middle = top + _CARD / 2
-    yield (
-        f'<rect x="{_EDGE}" y="{top}" width="{_WIDTH - 2 * _EDGE}" height="{_CARD}"'
-        ' rx="16" fill="#263548" stroke="#3a4d65"/>'
-        f'<circle cx="{_AXIS}" cy="{middle:g}" r="22" fill="{_SHADES[node.state]}"'
-        f' stroke="{_COLOURS[node.state]}" stroke-width="1.5"/>'
-        f'<path transform="translate({_AXIS} {middle:g})" d="{_ICONS[node.role]}"'
+def _headline(model: PathModel) -> _Piece:
+    """Return how the whole stands."""
+    lines = _lines(model.word, _BESIDE, _WORD)
+    height = len(lines) * _WORD.line + 16
+    drawn = (
+        _box(height, SHADES[model.state])
+        + _sign(model.state, _MARGIN + 21, height / 2 if len(lines) == 1 else 19)
+        + _texts(lines, _BESIDE, 8, _WORD, COLOURS[model.state])
+    )
+    return drawn, height + 14
+
+
+def _node(node: Node) -> _Piece:
+    """Return a card with an icon, a name and an address; one at fault stands out."""
+    names = _lines(node.name, _TEXT, _NAME)
+    addresses = _lines(node.address, _TEXT, _ADDRESS)
+    height = max(64, _NAME.line + len(addresses) * _ADDRESS.line + 20)
+    middle = height / 2
+    colour, failed = COLOURS[node.state], node.state is State.FAILED
+    top = middle - (_NAME.line + len(addresses) * _ADDRESS.line) / 2
+    drawn = (
+        _box(height, SHADES[node.state], colour, 2.5)
+        if failed
+        else _box(height, CARD, CARD_EDGE)
+    )
+    drawn += (
+        f'<circle cx="{_AXIS}" cy="{middle:g}" r="22" fill="{SHADES[node.state]}"'
+        f' stroke="{colour}" stroke-width="1.5"/>'
+        f'<path transform="translate({_AXIS} {middle:g})" d="{ICONS[node.role]}"'
         ' fill="none" stroke="#fff" stroke-width="1.8" stroke-linecap="round"'
         ' stroke-linejoin="round"/>'
+        + _sign(node.state, _AXIS + 17, middle + 16, 0.8)
+        + _texts(names, _TEXT, top, _NAME)
+        + _texts(addresses, _TEXT, top + _NAME.line, _ADDRESS, SOFT)
     )
-    room = _RIGHT - _TEXT
-    yield _text(node.name, _TEXT, middle - 4, 16.5, room, weight=600)
-    yield _text(node.address, _TEXT, middle + 18, 15, room, colour="#c3d0df")
+    return drawn, height
 
 
-def _segment(segment: Segment, top: int, bottom: int) -> Iterator[str]:
-    """Yield an arrow with a sign on it, and what passes there."""
-    colour, middle = _COLOURS[segment.state], (top + bottom) / 2
-    dashes = _DASHES[segment.state]
+def _segment(segment: Segment) -> _Piece:
+    """Return an arrow with a sign on it, what passes there, and how that went."""
+    colour, height = COLOURS[segment.state], _LABEL.line + _STATE.line + 18
+    middle, end, dashes = height / 2, height - 6, DASHES[segment.state]
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    yield (
+    failed, shade = segment.state is State.FAILED, SHADES[segment.state]
+    ground = f'<g transform="translate(0 4)">{_box(height - 8, shade)}</g>'
+    drawn = (
+        f"{ground if failed else ''}"
         f'<g fill="none" stroke="{colour}" stroke-width="3" stroke-linecap="round"'
-        f' stroke-linejoin="round"><path d="M{_AXIS} {top + 4}V{bottom - 6}"{dashed}/>'
-        f'<path d="M{_AXIS - 6} {bottom - 10}l6 6 6-6"/></g>'
-        f'<circle cx="{_AXIS}" cy="{middle - 3:g}" r="13" fill="#192433"/>'
+        f' stroke-linejoin="round"><path d="M{_AXIS} 5V{end:g}"{dashed}/>'
+        f'<path d="M{_AXIS - 6} {end - 6:g}l6 6 6-6"/></g>'
+        f'<circle cx="{_AXIS}" cy="{middle - 2:g}" r="12.5"'
+        f' fill="{shade if failed else GROUND[0]}"/>'
+        + _sign(segment.state, _AXIS, middle - 2)
+        + _texts(_lines(segment.label, _TEXT, _LABEL), _TEXT, 9, _LABEL, SOFT)
+        + _texts(
+            _lines(segment.word, _TEXT, _STATE),
+            _TEXT,
+            9 + _LABEL.line,
+            _STATE,
+            colour,
+        )
     )
-    yield _sign(segment.state, _AXIS, middle - 3)
-    room = width_of(segment.word, 14.5)
-    yield _text(
-        segment.label,
-        _TEXT,
-        middle + 3,
-        14.5,
-        _RIGHT - _TEXT - room - 12,
-        colour="#c3d0df",
-    )
-    yield _text(
-        segment.word,
-        _RIGHT - room,
-        middle + 3,
-        14.5,
-        room + 1,
-        weight=600,
-        colour=colour,
-    )
+    return drawn, height
 
 
-def _remark(lines: list[str], top: int, state: State) -> Iterator[str]:
-    """Yield what is wrong, or what to do."""
-    height = len(lines) * _LINE + 18
-    yield (
-        f'<rect x="{_EDGE}" y="{top}" width="{_WIDTH - 2 * _EDGE}" height="{height}"'
-        f' rx="16" fill="{_SHADES[state]}" fill-opacity=".55"/>'
+def _advice(advice: str) -> _Piece:
+    """Return what to do."""
+    lines = _lines(advice, _BESIDE, _ADVICE)
+    height = len(lines) * _ADVICE.line + 20
+    drawn = (
+        _box(height, CARD, CARD_EDGE)
+        + _disc(NEXT, TEXT, _MARGIN + 21, 20)
+        + _texts(lines, _BESIDE, 10, _ADVICE)
     )
-    for number, line in enumerate(lines, 1):
-        y = top + 3 + number * _LINE
-        yield _text(line, _EDGE + 18, y, _REMARK_SIZE, _WIDTH, colour="#f1f5fa")
+    return f'<g transform="translate(0 14)">{drawn}</g>', height + 14
 
 
-def _sign(state: State, x: float, y: float) -> str:
-    """Return a disc with a tick, a cross or a dash."""
+def _box(height: float, fill: str, edge: str = "none", width: float = 1) -> str:
+    """Return a frame from one margin to the other."""
     return (
-        f'<g transform="translate({x:g} {y:g})"><circle r="9.5" fill="'
-        f'{_COLOURS[state]}"/><path d="{_SIGNS[state]}" fill="none" stroke="#121b27"'
+        f'<rect x="{_MARGIN}" y="0" width="{_INNER}" height="{height:g}"'
+        f' rx="{_RADIUS}" fill="{fill}" stroke="{edge}" stroke-width="{width}"/>'
+    )
+
+
+def _sign(state: State, x: float, y: float, scale: float = 1) -> str:
+    """Return a disc with a tick, a cross, a dash or dots."""
+    return _disc(SIGNS[state], COLOURS[state], x, y, scale)
+
+
+def _disc(sign: str, colour: str, x: float, y: float, scale: float = 1) -> str:
+    """Return a disc with a sign on it."""
+    return (
+        f'<g transform="translate({x:g} {y:g}) scale({scale:g})"><circle r="9.5"'
+        f' fill="{colour}"/><path d="{sign}" fill="none" stroke="{INK}"'
         ' stroke-width="2.4" stroke-linecap="round" stroke-linejoin="round"/></g>'
     )
 
 
-def _text(
-    text: str,
-    x: float,
-    y: float,
-    size: float,
-    room: float,
-    *,
-    weight: int = 400,
-    colour: str = "#f6f9fc",
+def _lines(text: str, left: float, font: _Font) -> list[str]:
+    """Return a text in the lines that it takes from here to the right."""
+    return wrapped(text, _RIGHT - left, font.size, font.most)
+
+
+def _texts(
+    lines: Sequence[str], x: float, top: float, font: _Font, colour: str = TEXT
 ) -> str:
-    """Return a line of text, as much of it as fits."""
-    return (
-        f'<text x="{x:g}" y="{y:g}" font-size="{size}" font-weight="{weight}"'
-        f' fill="{colour}">{_clean(fitted(text, room, size))}</text>'
+    """Return lines of text."""
+    # Letters have more above the line that they stand on than below.
+    first = top + font.line / 2 + font.size * 0.35
+    return "".join(
+        f'<text x="{x:g}" y="{first + number * font.line:g}" font-size="{font.size}"'
+        f' font-weight="{font.weight}" fill="{colour}">{_clean(line)}</text>'
+        for number, line in enumerate(lines)
     )
 
 
