@@ -5,9 +5,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Final
 
+from custom_components.bypass_router.diagnosis.status import ForwardStatus
 from custom_components.bypass_router.diagnosis.texts import Texts
 from custom_components.bypass_router.path_image.labels import Labels, labels_of
-from custom_components.bypass_router.path_image.model import ForwardStatus, Situation
+from custom_components.bypass_router.path_image.model import Situation
 from custom_components.bypass_router.router.doctor.report import (
     Cause,
     Check,

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given, strategies as st
 import pytest
 
+from custom_components.bypass_router.diagnosis.status import ForwardStatus
 from custom_components.bypass_router.path_image.labels import Labels
 from custom_components.bypass_router.path_image.look import (
     CARD,
@@ -21,7 +22,6 @@ from custom_components.bypass_router.path_image.look import (
     State,
 )
 from custom_components.bypass_router.path_image.model import (
-    ForwardStatus,
     Situation,
     model_of,
 )
@@ -81,7 +81,7 @@ AT_THE_DEVICE: Final = {
     Cause.NO_ANSWER,
     Cause.GATEWAY_BYPASSES,
 }
-ON_THE_WAY: Final = {Cause.NEVER_ARRIVED: 1, Cause.DIED_ON_THE_WAY: 2}
+ON_THE_WAY: Final = {Cause.DIED_ON_THE_WAY: 2}
 
 
 def segments(situation: Situation) -> list[State]:
@@ -253,10 +253,6 @@ def test_what_failed_since_is_red_beside_what_was_seen_before() -> None:
     down = replace(failing(Cause.TARGET_DOWN), answered_at=before)
     assert segments(down) == [OK, OK, UNKNOWN]
     assert words(down)[:2] == ["Answered 2 d ago"] * 2
-    # Where packets get lost that no longer arrive, no one here sees.
-    lost = replace(failing(Cause.NEVER_ARRIVED, port="ok"), answered_at=before)
-    assert segments(lost) == [UNKNOWN, FAILED, OK]
-    assert words(lost) == ["Answered 2 d ago", "Fails", "OK"]
     # Who is kept out now has come just now.
     kept_out = replace(failing(Cause.SOURCE_EXCLUDED, port="ok"), answered_at=before)
     assert words(kept_out) == ["OK", "OK", "OK"]

@@ -13,14 +13,13 @@ from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.util import dt as dt_util
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
+from .diagnosis.status import ForwardStatus, standing_of
+from .diagnosis.status_texts import sentences
 from .diagnosis.texts import Texts, async_texts
 from .entity import BypassRouterForwardEntity, async_add_to_forwards
-from .errors import reason_of
 from .path_image.labels import labels_of
-from .path_image.model import ForwardStatus, Situation, model_of
+from .path_image.model import Situation, model_of
 from .path_image.svg import PathModel, draw
-from .router.doctor.report import Diagnosis, Status, Step
-from .router.forward import Forward
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0
@@ -112,15 +111,17 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
         """Return what is to be drawn, if the forward is still there."""
         if (forward := self.forward) is None:
             return None
-        coordinator = self.coordinator
+        coordinator, texts = self.coordinator, self._texts
         connected = coordinator.connection.router is not None
-        finding = coordinator.findings.get(forward.id)
-        holds = finding and finding.holds(forward, on=coordinator.is_on(forward.id))
-        diagnosis = finding.diagnosis if finding and holds else None
-        visits = coordinator.counters.visits(forward).values()
-        answered_at = max((visit.when for visit in visits), default=None)
-        status = self._status(forward, diagnosis, answered_at)
-        said = self._said(forward, diagnosis, status) if connected else self._away
+        known = coordinator.known_of(forward)
+        standing = standing_of(forward, known)
+        # While a router is away, what it did last is shown, and that it is away.
+        status = standing.status or ForwardStatus.OFF
+        said: Mapping[str, str] = {}
+        if not connected:
+            said = self._away
+        elif status in (ForwardStatus.FAILS, ForwardStatus.REFUSED):
+            said = sentences(standing, known, str(forward.external), texts)
         return model_of(
             Situation(
                 title=coordinator.config_entry.subentries[forward.id].title,
@@ -129,41 +130,11 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
                 connected=connected,
                 status=status,
                 labels=self._labels,
-                diagnosis=diagnosis,
+                diagnosis=standing.shown_of(known),
                 now=time(),
-                answered_at=answered_at,
+                answered_at=standing.answered,
                 seen=said.get("seen", ""),
                 do=said.get("do", ""),
                 language=self._language,
             )
         )
-
-    def _status(
-        self, forward: Forward, diagnosis: Diagnosis | None, answered_at: float | None
-    ) -> ForwardStatus:
-        """Return how the forward stands as a whole."""
-        if forward.id in self.coordinator.refused:
-            return ForwardStatus.REFUSED
-        if not self.coordinator.is_on(forward.id):
-            return ForwardStatus.OFF
-        if diagnosis and diagnosis.causes:
-            return ForwardStatus.FAILS
-        checks = diagnosis.checks if diagnosis else ()
-        passed = {check.name for check in checks if check.status is Status.OK}
-        if answered_at is not None or Step.VISIT in passed:
-            return ForwardStatus.WORKS
-        if Step.THROUGH in passed:
-            return ForwardStatus.WORKS_AT_HOME
-        return ForwardStatus.UNTESTED
-
-    def _said(
-        self, forward: Forward, diagnosis: Diagnosis | None, status: ForwardStatus
-    ) -> Mapping[str, str]:
-        """Return what is wrong, and what to do, as far as it is known."""
-        if err := self.coordinator.refused.get(forward.id):
-            return {"seen": reason_of(err)}
-        checks = diagnosis.checks if diagnosis else ()
-        failed = next((check for check in checks if check.cause), None)
-        if failed is None or status is not ForwardStatus.FAILS:
-            return {}
-        return self._texts.sentences(failed)

@@ -12,7 +12,15 @@ import time
 
 from ..counters.visits import Visit
 from ..router.doctor.doctor import PROOF_LASTS
-from ..router.doctor.report import Cause, Check, Reason, Status, Step, failed
+from ..router.doctor.report import (
+    Cause,
+    Check,
+    Diagnosis,
+    Reason,
+    Status,
+    Step,
+    failed,
+)
 from ..router.errors import RouterError
 from ..router.forward import Forward, Transport
 from ..router.rules.obstacles import Hindrance, Obstacle
@@ -70,7 +78,16 @@ class Standing:
     when: float | None = None
     """When that was seen, in Unix time."""
     answered: float | None = None
-    """When someone from outside was answered last, if that is lately."""
+    """When someone from outside was answered last."""
+
+    def shown_of(self, known: Known) -> Diagnosis | None:
+        """Return the checks that speak for it: none that were disproved since."""
+        diagnosis = known.finding.diagnosis if known.finding else None
+        if diagnosis is None or not diagnosis.causes:
+            checks = diagnosis.checks if diagnosis else ()
+            fault = (self.check,) if self.check and self.check.cause else ()
+            return Diagnosis((*checks, *fault)) if checks or fault else None
+        return diagnosis if self.status is ForwardStatus.FAILS else None
 
 
 def standing_of(forward: Forward, known: Known) -> Standing:

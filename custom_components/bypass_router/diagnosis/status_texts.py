@@ -21,7 +21,7 @@ def attributes_of(
     check = standing.check
     told: dict[str, Any] = {
         "cause": check.cause.value if check and check.cause else None,
-        **_sentences(standing, known, ports, texts),
+        **sentences(standing, known, ports, texts),
         "checks": _checks(known, texts),
         "checked_at": _minute(standing.when),
     }
@@ -31,7 +31,7 @@ def attributes_of(
     return told
 
 
-def _sentences(
+def sentences(
     standing: Standing, known: Known, ports: str, texts: Texts
 ) -> dict[str, str]:
     """Return what was seen, what it means, and what to do."""

@@ -2,28 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+from ..diagnosis.status import ForwardStatus
 from ..router.doctor.report import Diagnosis
 from ..router.forward import Forward
 from .labels import Labels
 from .look import Role, State
 from .places import Place, failing, proved
 from .svg import Node, PathModel, Segment
-
-
-class ForwardStatus(StrEnum):
-    """How a forward stands as a whole."""
-
-    OFF = "off"
-    CHECKING = "checking"
-    TRY_NOW = "try_now"
-    UNTESTED = "untested"
-    WORKS_AT_HOME = "works_at_home"
-    WORKS = "works"
-    FAILS = "fails"
-    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,6 @@ _CAME: Final = (Place.OUTSIDE, Place.ARRIVING)
 _WHOLE: Final = tuple(Place)
 
 FAILING: Final[Mapping[Cause, Place]] = {
-    Cause.NEVER_ARRIVED: Place.ARRIVING,
     # What the router does not do, or does to packets that have come to it; and where it
     # leads the answers.
     Cause.UNREACHABLE: Place.BYPASS,
