@@ -1,19 +1,31 @@
 """Devices: those of the router and its forwards, and those a forward may go to."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from ipaddress import IPv4Address
+from typing import Any, Final
 
+from homeassistant.components.device_tracker.const import (
+    ATTR_HOST_NAME,
+    ATTR_IP,
+    ATTR_MAC,
+    DOMAIN as DEVICE_TRACKER_DOMAIN,
+)
 from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import STATE_HOME
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 
 from .const import DOMAIN
 from .router.errors import RouterError, printable
 from .router.forward import Forward
-from .router.network.neighbours import Neighbour
+from .router.network.neighbours import Neighbour, is_device
 from .router.router import Router
 from .subentry import port_map_of
+
+_HOME: Final = "Home Assistant"
+# Letters of a device's name, in a list to choose from.
+_LONGEST: Final = 60
 
 
 @callback
@@ -75,9 +87,10 @@ def async_disabled_switches(
 async def async_devices(
     hass: HomeAssistant, router: Router | None
 ) -> Mapping[str, str]:
-    """Return what the router's neighbours are called, by their addresses.
+    """Return what the devices of the router's LAN are called, by their addresses.
 
-    None while it is away, or does not tell: the address can be typed.
+    In the order in which people look for them. None while it is away, or does not
+    tell: the address can be typed.
     """
     if router is None:
         return {}
@@ -85,23 +98,84 @@ async def async_devices(
         found = await router.neighbours()
     except RouterError:
         return {}
-    names = _names(hass)
-    return {str(device.address): _label(device, names) for device in found}
-
-
-def _names(hass: HomeAssistant) -> Mapping[str, str]:
-    """Return what the user calls devices, by their MAC addresses."""
+    lan, home = router.probe.address, router.probe.home
+    known = {device.address: device for device in found}
+    names = _Names(hass)
+    for address in (*names.addresses, *((home,) if home else ())):
+        if address not in known and is_device(address, lan):
+            known[address] = Neighbour(address)
+    labels = {
+        str(device.address): _HOME if device.address == home else names.of(device)
+        for device in known.values()
+    }
+    ranked = sorted(
+        known,
+        key=lambda address: (
+            address != home,
+            not labels[str(address)],
+            labels[str(address)].casefold(),
+            address,
+        ),
+    )
     return {
-        address: name
-        for device in dr.async_get(hass).devices
-        for kind, address in device.connections
-        if kind == dr.CONNECTION_NETWORK_MAC
-        and (name := printable(device.name_by_user or device.name or ""))
+        text: _label(labels[text] or known[address].mac_address, text)
+        for address in ranked
+        if (text := str(address))
     }
 
 
-def _label(neighbour: Neighbour, names: Mapping[str, str]) -> str:
+class _Names:
+    """What devices are called in Home Assistant, by MAC address and by address.
+
+    What the user has called one comes first, then what Home Assistant calls it, and
+    then the name that it gave itself.
+    """
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Read the device registry, and what device trackers tell."""
+        self._ranked: tuple[dict[str | IPv4Address, str], ...] = ({}, {}, {})
+        self.addresses: list[IPv4Address] = []
+        """Those that device trackers tell of devices which are there now."""
+        for device in dr.async_get(hass).devices:
+            for kind, key in device.connections:
+                if kind == dr.CONNECTION_NETWORK_MAC:
+                    self._note(key, device.name_by_user, device.name)
+        registry = er.async_get(hass)
+        for state in hass.states.async_all(DEVICE_TRACKER_DOMAIN):
+            entity = registry.async_get(state.entity_id)
+            said = entity.name if entity else None
+            told = state.attributes.get(ATTR_HOST_NAME)
+            address = _address(state.attributes.get(ATTR_IP))
+            if address and state.state == STATE_HOME:
+                self.addresses.append(address)
+                self._note(address, said, state.name, told)
+            if isinstance(mac := state.attributes.get(ATTR_MAC), str):
+                self._note(dr.format_mac(mac), said, state.name, told)
+
+    def _note(self, key: str | IPv4Address, *names: object) -> None:
+        """Keep the first name of each rank that can be shown."""
+        for rank, name in zip(self._ranked, names, strict=False):
+            if isinstance(name, str) and (shown := printable(name, _LONGEST)):
+                rank.setdefault(key, shown)
+
+    def of(self, device: Neighbour) -> str:
+        """Return a device's name; empty where it has none."""
+        keys = (device.mac_address, device.address)
+        user, ours, told = (
+            next((rank[key] for key in keys if key in rank), "")
+            for rank in self._ranked
+        )
+        return user or ours or device.name or told
+
+
+def _address(text: object) -> IPv4Address | None:
+    """Return the address that an attribute tells."""
+    try:
+        return IPv4Address(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _label(name: str, address: str) -> str:
     """Return a name with the address, or what there is of it."""
-    mac = neighbour.mac_address
-    name = names.get(mac) or neighbour.name or mac
-    return f"{name} ({neighbour.address})" if name else str(neighbour.address)
+    return f"{name} ({address})" if name else address

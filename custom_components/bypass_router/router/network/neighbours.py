@@ -106,12 +106,12 @@ def _entries(
                 address = IPv4Address(text)
             except ValueError:
                 continue
-            if _is_device(address, router):
+            if is_device(address, router):
                 shown = printable(name, _NAME_LENGTH)
                 yield Neighbour(address, shown, mac.lower())
 
 
-def _is_device(address: IPv4Address, router: IPv4Interface) -> bool:
+def is_device(address: IPv4Address, router: IPv4Interface) -> bool:
     """Return whether a device of the LAN can have this address."""
     lan = router.network
     return (
