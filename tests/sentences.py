@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from homeassistant.data_entry_flow import section
+import voluptuous as vol
+
 FOLDER = Path(__file__).parents[1] / "custom_components/bypass_router/translations"
 
 
@@ -40,8 +43,14 @@ def said(result: Mapping[str, Any], section: str = "config") -> dict[str, str]:
 
 def typed(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a form shows in its fields, beside the defaults."""
-    return {
-        marker.schema: marker.description["suggested_value"]
-        for marker in result["data_schema"].schema
-        if marker.description
-    }
+    return _typed(result["data_schema"])
+
+
+def _typed(schema: vol.Schema) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for marker, value in schema.schema.items():
+        if isinstance(value, section):
+            found |= _typed(value.schema)
+        elif marker.description:
+            found[marker.schema] = marker.description["suggested_value"]
+    return found

@@ -190,7 +190,7 @@ async def add(
     form = await flows.async_init(
         (entry.entry_id, "forward"), context={"source": SOURCE_USER}
     )
-    return await flows.async_configure(form["flow_id"], fields)
+    return await flows.async_configure(form["flow_id"], {**fields, "enabled": False})
 
 
 async def check_forward(
@@ -205,7 +205,8 @@ async def check_forward(
         assert result["errors"]
         assert result["errors"].keys() <= set(suspects)
         assert all(said(result, SECTION)[field] for field in result["errors"])
-        assert typed(result) == fields
+        networks = "\n".join(fields["sources"])
+        assert typed(result) == {**fields, "sources": networks, "enabled": False}
         assert not entry.subentries
         return
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -411,7 +412,7 @@ async def test_what_is_no_private_key_is_refused(
     assert time.monotonic() - started < soon(4)
     assert result["errors"] == {"base": "invalid_private_key"}
     assert said(result)["base"]
-    assert typed(result) == given
+    assert typed(result) == {"username": "root", **given}
     assert "Traceback" not in caplog.text
     assert not hass.config_entries.async_entries(DOMAIN)
     lines = {line for line in BAD_KEYS[kind].splitlines() if len(line) > 30}
@@ -509,7 +510,7 @@ async def test_a_key_that_would_take_for_ever_to_open_is_refused_at_once(
     assert time.monotonic() - started < soon(1)
     assert result["errors"] == {"base": "private_key_costly"}
     assert ("1024" if kind == "OpenSSH" else "4000000") in said(result)["base"]
-    assert typed(result) == given
+    assert typed(result) == {"username": "root", **given}
 
 
 @pytest.mark.parametrize("kind", ["OpenSSH", "PKCS#8", "old PKCS#8"])
@@ -535,7 +536,7 @@ async def test_what_can_be_no_password_is_told_so_and_not_sent(
     connect.assert_not_called()
     assert result["errors"] == {"password": "invalid_password"}
     assert said(result)["password"]
-    assert typed(result) == given
+    assert typed(result) == {"username": "root", **given}
 
 
 @pytest.mark.parametrize(
@@ -549,7 +550,7 @@ async def test_a_password_is_a_password_whatever_it_holds(
     given = {"install_key": True, "password": secret}
     result = await hass.config_entries.flow.async_configure(form["flow_id"], given)
     assert result["errors"] == {"base": "authentication_failed"}
-    assert typed(result) == given
+    assert typed(result) == {"username": "root", **given}
     assert not (at_home.bypass.root / CANARY.lstrip("/")).exists()
 
 

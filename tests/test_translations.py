@@ -8,7 +8,9 @@ import re
 from string import Formatter
 from typing import Final
 
+from homeassistant.data_entry_flow import section
 import pytest
+import voluptuous as vol
 
 from custom_components.bypass_router.flows import (
     forward as forward_flow,
@@ -30,8 +32,13 @@ INTEGRATION = Path(errors.__file__).parents[1]
 FORMS = {
     "config.step.user": ROUTER_SCHEMA,
     "config.step.credentials": CREDENTIALS_SCHEMA,
-    "config_subentries.forward.step.user": forward_flow.SCHEMA,
+    "config.step.reauth_confirm": CREDENTIALS_SCHEMA,
+    "config.step.reconfigure_credentials": CREDENTIALS_SCHEMA,
+    "config.step.new_host_key": CREDENTIALS_SCHEMA,
+    "config_subentries.forward.step.user": forward_flow.NEW_SCHEMA,
     "config_subentries.forward.step.reconfigure": forward_flow.SCHEMA,
+    "config_subentries.forward.step.confirm": forward_flow.QUESTION_SCHEMA,
+    "config_subentries.forward.step.obstacles": forward_flow.QUESTION_SCHEMA,
     "options.step.init": options_flow.OPTIONS_SCHEMA,
 }
 
@@ -182,15 +189,29 @@ def test_no_two_kinds_of_fault_share_a_sentence() -> None:
     assert all(english.count(text) == 1 for text in sentences)
 
 
-@pytest.mark.parametrize("step", FORMS)
-def test_each_field_is_named_and_explained(step: str) -> None:
-    """And no text is there for a field that is not."""
-    fields = {marker.schema for marker in FORMS[step].schema}
-    for section in ("data", "data_description"):
-        prefix = f"{step}.{section}."
+def check_fields(schema: vol.Schema, path: str) -> None:
+    """Check the texts of a form's fields, or of those of a part of it."""
+    parts = {
+        marker.schema: value
+        for marker, value in schema.schema.items()
+        if isinstance(value, section)
+    }
+    fields = {marker.schema for marker in schema.schema} - parts.keys()
+    for texts in ("data", "data_description"):
+        prefix = f"{path}.{texts}."
         found = {
             key.removeprefix(prefix) for key in translations() if key.startswith(prefix)
         }
         assert found == fields
+    for name, part in parts.items():
+        assert translations()[f"{path}.sections.{name}.name"]
+        assert translations()[f"{path}.sections.{name}.description"]
+        check_fields(part.schema, f"{path}.sections.{name}")
+
+
+@pytest.mark.parametrize("step", FORMS)
+def test_each_field_is_named_and_explained(step: str) -> None:
+    """And no text is there for a field that is not."""
+    check_fields(FORMS[step], step)
     assert translations()[f"{step}.title"]
     assert translations()[f"{step}.description"]

@@ -28,7 +28,7 @@ from custom_components.bypass_router.sync import (
 from tests.lab.network import Lab
 from tests.lab.waiting import soon, until, until_told
 
-from .sentences import said
+from .sentences import said, typed
 from .setup import WEB, add_entry, passes, set_up, subentry, switch_of, turn
 
 
@@ -390,6 +390,34 @@ async def test_a_service_of_the_router_loses_its_port_only_if_the_user_agrees(
     ] == "create_entry"
 
 
+async def test_whoever_is_asked_may_go_back_and_is_not_asked_twice(
+    at_home: Lab, hass: HomeAssistant
+) -> None:
+    """Nothing that was typed is lost; about another port, it is asked again."""
+    at_home.bypass.spawn("busybox", "nc", "-ll", "-p", "9001", "-e", "true")
+    entry = await set_up_with_a_service(hass, at_home, "9000")
+    flows = hass.config_entries.subentries
+    filled = {**WEB, "external_port": "9000", "sources": ["198.51.100.0/24"]}
+    asked = await fill_in(hass, entry, **filled)
+    form = await flows.async_configure(asked["flow_id"], {"answer": "back"})
+    assert form["step_id"] == "user"
+    assert not form["errors"]
+    shown = {**filled, "sources": "198.51.100.0/24", "enabled": True}
+    assert typed(form) == shown
+    asked = await flows.async_configure(form["flow_id"], shown)
+    assert asked["step_id"] == "confirm"
+    taken = subentry({**WEB, "name": "Other", "external_port": "9000"})
+    hass.config_entries.async_add_subentry(entry, taken)
+    form = await flows.async_configure(asked["flow_id"], {"answer": "go_on"})
+    assert form["errors"] == {"external_port": "port_taken"}
+    hass.config_entries.async_remove_subentry(entry, taken.subentry_id)
+    renamed = {**shown, "name": "Camera", "external_port": "9000-9001"}
+    asked = await flows.async_configure(form["flow_id"], {**renamed, "target_port": ""})
+    assert asked["description_placeholders"]["services"] == "busybox (TCP 9001)"
+    done = await flows.async_configure(asked["flow_id"], {})
+    assert done["type"] == "create_entry"
+
+
 async def test_a_port_that_is_taken_while_the_user_is_asked_is_not_taken_twice(
     at_home: Lab, hass: HomeAssistant
 ) -> None:
@@ -472,10 +500,11 @@ async def test_a_forward_to_an_ssh_server_can_be_changed_while_it_is_on(
     await until_both_listen(entry)
     (forward,) = entry.subentries
     form = await entry.start_subentry_reconfigure_flow(hass, forward)
-    asked = await hass.config_entries.subentries.async_configure(
+    done = await hass.config_entries.subentries.async_configure(
         form["flow_id"], {**WEB, "sources": ["198.51.100.0/24"]}
     )
-    assert asked["step_id"] == "confirm"
+    # Nor is it asked about what it has taken already.
+    assert done["reason"] == "reconfigure_successful"
 
 
 @pytest.mark.parametrize(

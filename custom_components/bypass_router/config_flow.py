@@ -1,20 +1,25 @@
 """Adding a router: its address first, then, its key being known, the secrets."""
 
 from collections.abc import Mapping
+import logging
 from typing import Any, override
 
 from homeassistant.config_entries import (
     SOURCE_REAUTH,
     SOURCE_RECONFIGURE,
+    SOURCE_USER,
     ConfigEntry,
     ConfigEntryState,
     ConfigFlow,
     ConfigFlowResult,
     ConfigSubentryFlow,
+    FlowType,
     OptionsFlow,
+    SubentryFlowContext,
 )
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT, CONF_USERNAME
 from homeassistant.core import callback
+from homeassistant.data_entry_flow import FlowResultType
 import voluptuous as vol
 
 from .const import (
@@ -25,12 +30,12 @@ from .const import (
     DOMAIN,
     SUBENTRY_FORWARD,
 )
-from .flows.address import ROUTER_SCHEMA, account_in
+from .flows.address import ROUTER_SCHEMA, account_in, corrected
 from .flows.forward import ForwardFlow
 from .flows.host_key import async_check, words_of
 from .flows.identify import async_identify
 from .flows.options import BypassRouterOptionsFlow
-from .flows.sign_in import CREDENTIALS_SCHEMA, credentials_in
+from .flows.sign_in import CredentialsSchema, credentials_in, schema_for
 from .flows.ssh_key import install_key
 from .flows.text_input import Form
 from .issues import Issues
@@ -40,6 +45,8 @@ from .router.ssh.session import fetch_host_key
 from .sync.connection import connect_router
 from .sync.identity import others, pinned_key
 from .sync.left_behind import async_forget_keys
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -138,8 +145,9 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
                 )
                 self._account = account
                 return await self._step_after_address()
-        shown = user_input or (entry.data if entry else None)
-        return self._show(step_id, ROUTER_SCHEMA, shown, form)
+        shown = user_input or (entry.data if entry else {})
+        schema = self.add_suggested_values_to_schema(ROUTER_SCHEMA, shown)
+        return self._show(step_id, schema, form, last_step=False)
 
     async def _step_after_address(self) -> ConfigFlowResult:
         """Ask for secrets, which are sent to whoever has the key that is shown."""
@@ -159,10 +167,11 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         """Show the form for the secrets; go on when they let us in."""
         form = Form(placeholders=self._placeholders())
         if user_input is not None:
+            self._account = corrected(self._account, user_input, form)
             username = self._account[CONF_USERNAME]
             stored = self._stored if step_id == "reconfigure_credentials" else None
             credentials = credentials_in(user_input, username, stored, form)
-            if credentials is not None:
+            if credentials is not None and not form.errors:
                 password = user_input.get(CONF_PASSWORD)
                 make_key = bool(password and user_input[CONF_INSTALL_KEY])
                 with form.told():
@@ -174,7 +183,9 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
             except HostKeyChanged as err:
                 return self._stop(err)
         self._shown = True
-        return self._show(step_id, CREDENTIALS_SCHEMA, user_input, form)
+        shown = {CONF_USERNAME: self._account[CONF_USERNAME], **(user_input or {})}
+        schema = self.add_suggested_values_to_schema(schema_for(shown), shown)
+        return self._show(step_id, CredentialsSchema(schema.schema), form)
 
     def _stop(self, err: HostKeyChanged) -> ConfigFlowResult:
         """End signing in again to a router that has another key; a repair asks."""
@@ -187,15 +198,17 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         self,
         step_id: str,
         schema: vol.Schema,
-        user_input: Mapping[str, Any] | None,
         form: Form,
+        *,
+        last_step: bool | None = None,
     ) -> ConfigFlowResult:
-        """Show a form, with what was typed and what is wrong with it."""
+        """Show a form, and what is wrong with what was typed."""
         return self.async_show_form(
             step_id=step_id,
-            data_schema=self.add_suggested_values_to_schema(schema, user_input),
+            data_schema=schema,
             errors=form.errors,
             description_placeholders=form.placeholders,
+            last_step=last_step,
         )
 
     def _placeholders(self) -> dict[str, str]:
@@ -254,6 +267,25 @@ class BypassRouterConfigFlow(ConfigFlow, domain=DOMAIN):
         if not sees:
             self.hass.config_entries.async_schedule_reload(entry.entry_id)
         return done
+
+    @override
+    async def async_on_create_entry(self, result: ConfigFlowResult) -> ConfigFlowResult:
+        """Lead on from a new router to its first forward.
+
+        The router is there, whether that form can be shown or not.
+        """
+        entry = result["result"]
+        try:
+            form = await self.hass.config_entries.subentries.async_init(
+                (entry.entry_id, SUBENTRY_FORWARD),
+                context=SubentryFlowContext(source=SOURCE_USER),
+            )
+        except Exception:
+            _LOGGER.exception("No form for the first forward of %s", entry.title)
+            return result
+        if form["type"] is FlowResultType.FORM:
+            result["next_flow"] = FlowType.CONFIG_SUBENTRIES_FLOW, form["flow_id"]
+        return result
 
     @property
     def _changed_entry(self) -> ConfigEntry | None:

@@ -13,6 +13,7 @@ CONF_EXTERNAL_PORT = "external_port"
 CONF_TARGET_PORT = "target_port"
 CONF_SOURCES = "sources"
 CONF_KEEP_CLIENT_ADDRESS = "keep_client_address"
+CONF_ENABLED = "enabled"
 
 CONF_RESTORE = "restore"
 CONF_FIREWALL = "firewall"

@@ -1,5 +1,6 @@
 """The form for where a router is, and what is typed there."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from homeassistant.const import CONF_HOST, CONF_PORT, CONF_USERNAME
@@ -31,6 +32,22 @@ ROUTER_SCHEMA: Final = vol.Schema(
         ),
     }
 )
+
+
+def corrected(
+    account: dict[str, Any], user_input: Mapping[str, Any], form: Form
+) -> dict[str, Any]:
+    """Return an account with the user name of a later form, if there is one.
+
+    That it was mistyped shows only where one signs in.
+    """
+    username = user_input.get(CONF_USERNAME, "").strip()
+    if not username:
+        return account
+    if not is_username(username):
+        form.errors[CONF_USERNAME] = "invalid_username"
+        return account
+    return {**account, CONF_USERNAME: username}
 
 
 def account_in(user_input: dict[str, Any], form: Form) -> dict[str, Any] | None:

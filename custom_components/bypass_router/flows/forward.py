@@ -1,6 +1,6 @@
 """Adding a port forward to a router, and changing one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from homeassistant.config_entries import (
@@ -15,11 +15,11 @@ from homeassistant.helpers.selector import (
     SelectSelectorConfig,
     SelectSelectorMode,
     TextSelector,
-    TextSelectorConfig,
 )
 import voluptuous as vol
 
 from ..const import (
+    CONF_ENABLED,
     CONF_EXTERNAL_PORT,
     CONF_KEEP_CLIENT_ADDRESS,
     CONF_SOURCES,
@@ -40,33 +40,58 @@ from .forward_checks import (
     named,
     told_obstacles,
 )
+from .networks import NetworksSelector, as_typed
+from .presets import CONF_SERVICE, SERVICE_SELECTOR, with_service
 
 # Stands in for the id of a forward that has none yet.
 _NEW = "new"
+# What is asked where the user may not want the forward after all.
+_ANSWER = "answer"
+_AGREED = "go_on"
+_BACK = "back"
 
-SCHEMA = vol.Schema(
+_FIELDS = {
+    vol.Required(CONF_PROTOCOL, default=Protocol.TCP.value): SelectSelector(
+        SelectSelectorConfig(
+            options=[protocol.value for protocol in Protocol],
+            mode=SelectSelectorMode.LIST,
+            translation_key=CONF_PROTOCOL,
+        )
+    ),
+    # A service has one.
+    vol.Optional(CONF_EXTERNAL_PORT): TextSelector(),
+    vol.Required(CONF_TARGET): TextSelector(),
+    vol.Optional(CONF_TARGET_PORT): TextSelector(),
+    vol.Optional(CONF_SOURCES): NetworksSelector(),
+    vol.Required(CONF_KEEP_CLIENT_ADDRESS, default=False): BooleanSelector(),
+}
+SCHEMA = vol.Schema({vol.Required(CONF_NAME): TextSelector(), **_FIELDS})
+NEW_SCHEMA = vol.Schema(
     {
         vol.Required(CONF_NAME): TextSelector(),
-        vol.Required(CONF_PROTOCOL, default=Protocol.TCP.value): SelectSelector(
+        vol.Optional(CONF_SERVICE): SERVICE_SELECTOR,
+        **_FIELDS,
+        vol.Required(CONF_ENABLED, default=True): BooleanSelector(),
+    }
+)
+QUESTION_SCHEMA = vol.Schema(
+    {
+        # Whoever submits it as it is, agrees.
+        vol.Required(_ANSWER, default=_AGREED): SelectSelector(
             SelectSelectorConfig(
-                options=[protocol.value for protocol in Protocol],
+                options=[_AGREED, _BACK],
                 mode=SelectSelectorMode.LIST,
-                translation_key=CONF_PROTOCOL,
+                translation_key=_ANSWER,
             )
-        ),
-        vol.Required(CONF_EXTERNAL_PORT): TextSelector(),
-        vol.Required(CONF_TARGET): TextSelector(),
-        vol.Optional(CONF_TARGET_PORT): TextSelector(),
-        vol.Optional(CONF_SOURCES): TextSelector(TextSelectorConfig(multiple=True)),
-        vol.Required(CONF_KEEP_CLIENT_ADDRESS, default=False): BooleanSelector(),
+        )
     }
 )
 
 
-def _schema(devices: Mapping[str, str]) -> vol.Schema:
+def _schema(schema: vol.Schema, devices: Mapping[str, str]) -> vol.Schema:
     """Return the form's fields, with these devices to choose from, by address."""
     if not devices:
-        return SCHEMA
+        return schema
     chooser = SelectSelector(
         SelectSelectorConfig(
             options=[
@@ -82,7 +107,7 @@ def _schema(devices: Mapping[str, str]) -> vol.Schema:
     return vol.Schema(
         {
             field: chooser if field == CONF_TARGET else selector
-            for field, selector in SCHEMA.schema.items()
+            for field, selector in schema.schema.items()
         }
     )
 
@@ -90,136 +115,158 @@ def _schema(devices: Mapping[str, str]) -> vol.Schema:
 class ForwardFlow(ConfigSubentryFlow):
     """The form for one port forward."""
 
-    _name: str
-    _typed: tuple[str, str, dict[str, Any], Mapping[str, Any]]
-    _services: str
-    _confirmed = ""
-    _obstacles: str
-    _accepted = ""
+    _typed: tuple[str, str, dict[str, Any]]
+    _words: Mapping[str, str]
+    _asked: frozenset[str]
+    _agreed: frozenset[str] = frozenset()
+    """What the user knows of, and wants the forward all the same."""
     _devices: Mapping[str, str] | None = None
 
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Add a forward."""
-        # Without it, the frontend fills in the first device that can be chosen.
-        return await self._step("user", _NEW, user_input, {CONF_TARGET: ""})
+        if user_input is None:
+            # Without it, the frontend fills in the first device that can be chosen.
+            return await self._show("user", {CONF_TARGET: ""})
+        return await self._submit("user", _NEW, user_input)
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Change a forward; it stays the same one to its entities."""
         subentry = self._get_reconfigure_subentry()
-        # The title is what the user sees, and may have changed.
-        stored = {**subentry.data, CONF_NAME: subentry.title}
-        return await self._step("reconfigure", subentry.subentry_id, user_input, stored)
+        if user_input is None:
+            # The title is what the user sees, and may have changed.
+            stored = {**subentry.data, CONF_NAME: subentry.title}
+            return await self._show("reconfigure", stored)
+        return await self._submit("reconfigure", subentry.subentry_id, user_input)
 
     async def async_step_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Have the user say that a service of the router may lose its port."""
-        if user_input is not None:
-            # Others may have taken the port or the name since it was asked for.
-            self._confirmed = self._services
-            return await self._step(*self._typed)
-        return self.async_show_form(
-            step_id="confirm",
-            data_schema=vol.Schema({}),
-            description_placeholders={
-                CONF_NAME: self._name,
-                "services": self._services,
-            },
-        )
+        return await self._question("confirm", user_input)
 
     async def async_step_obstacles(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Have the user say that something on the router may keep clients out."""
-        if user_input is not None:
-            self._accepted = self._obstacles
-            return await self._step(*self._typed)
-        return self.async_show_form(
-            step_id="obstacles",
-            data_schema=vol.Schema({}),
-            description_placeholders={
-                CONF_NAME: self._name,
-                "obstacles": self._obstacles,
-            },
-        )
+        return await self._question("obstacles", user_input)
 
-    async def _step(
+    async def _question(
+        self, step_id: str, user_input: dict[str, Any] | None
+    ) -> SubentryFlowResult:
+        """Ask whether to go on, and do so; or go back to what was typed."""
+        if user_input is None:
+            return self.async_show_form(
+                step_id=step_id,
+                data_schema=QUESTION_SCHEMA,
+                description_placeholders=self._words,
+            )
+        typed_in, _, typed = self._typed
+        if user_input[_ANSWER] == _BACK:
+            return await self._show(typed_in, typed)
+        self._agreed |= self._asked
+        # Others may have taken the port or the name since it was asked for.
+        return await self._submit(*self._typed)
+
+    async def _submit(
+        self, step_id: str, forward_id: str, user_input: dict[str, Any]
+    ) -> SubentryFlowResult:
+        """Store what is a forward, and show the form again for what is none."""
+        entry, router = self._get_entry(), router_of(self._get_entry())
+        name = user_input[CONF_NAME].strip()
+        errors = check_name(entry, name, forward_id)
+        placeholders: dict[str, str] = {}
+        try:
+            forward = parse_fields(forward_id, with_service(user_input))
+        except InvalidForward as err:
+            return await self._show(step_id, user_input, errors | err.errors)
+        before = self._before(forward_id)
+        conflicts = (
+            await conflicting_services(router, forward, before) if router else ()
+        )
+        for found, details in (
+            check_rivals(forward, router),
+            check_ports(entry, forward, conflicts),
+            check_target(entry, forward.target, router),
+            check_size(forward),
+        ):
+            errors |= found
+            placeholders |= details
+        if errors:
+            return await self._show(step_id, user_input, errors, placeholders)
+        self._typed = step_id, forward_id, user_input
+        # What it takes or meets already is no news.
+        services = {
+            str(service)
+            for service in conflicts
+            if not (before and service.conflicts_with(before))
+        } - self._agreed
+        if services:
+            self._ask(services, name, services=named(sorted(services)))
+            return await self.async_step_confirm()
+        texts = await async_texts(self.hass)
+        known = self._agreed.union(told_obstacles(before, router, texts))
+        told = told_obstacles(forward, router, texts)
+        if obstacles := [sentence for sentence in told if sentence not in known]:
+            listed = "\n".join(f"- {sentence}" for sentence in obstacles)
+            self._ask(obstacles, name, obstacles=listed)
+            return await self.async_step_obstacles()
+        return self._store(name, forward, user_input)
+
+    def _ask(self, what: Collection[str], name: str, **words: str) -> None:
+        """Keep what is asked next, and the words for it."""
+        self._asked = frozenset(what)
+        self._words = {CONF_NAME: name, **words}
+
+    async def _show(
         self,
         step_id: str,
-        forward_id: str,
-        user_input: dict[str, Any] | None,
-        stored: Mapping[str, Any],
+        shown: Mapping[str, Any],
+        errors: dict[str, str] | None = None,
+        placeholders: Mapping[str, str] | None = None,
     ) -> SubentryFlowResult:
-        """Show the form until it holds a forward, and store that."""
-        entry = self._get_entry()
-        errors: dict[str, str] = {}
-        placeholders: dict[str, str] = {}
-        if user_input is not None:
-            name = user_input[CONF_NAME].strip()
-            errors = check_name(entry, name, forward_id)
-            try:
-                forward = parse_fields(forward_id, user_input)
-            except InvalidForward as err:
-                errors |= err.errors
-            else:
-                router = router_of(self._get_entry())
-                before = self._before(forward_id)
-                conflicts = (
-                    await conflicting_services(router, forward, before)
-                    if router
-                    else ()
-                )
-                for found, details in (
-                    check_rivals(forward, router),
-                    check_ports(entry, forward, conflicts),
-                    check_target(entry, forward.target, router),
-                    check_size(forward),
-                ):
-                    errors |= found
-                    placeholders |= details
-                if not errors:
-                    self._name = name
-                    self._typed = (step_id, forward_id, user_input, stored)
-                    self._services = named(sorted(map(str, conflicts)))
-                    if self._services not in ("", self._confirmed):
-                        return await self.async_step_confirm()
-                    self._obstacles = told_obstacles(
-                        forward, router, await async_texts(self.hass)
-                    )
-                    if self._obstacles not in ("", self._accepted):
-                        return await self.async_step_obstacles()
-                    return self._store(name, forward)
+        """Show the form with this in its fields."""
         if self._devices is None:
             self._devices = await async_devices(self.hass, router_of(self._get_entry()))
+        schema = NEW_SCHEMA if step_id == "user" else SCHEMA
+        if CONF_SOURCES in shown:
+            shown = {**shown, CONF_SOURCES: as_typed(shown[CONF_SOURCES])}
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(
-                _schema(self._devices), stored if user_input is None else user_input
+                _schema(schema, self._devices), shown
             ),
             errors=errors,
-            description_placeholders={**placeholders, "router": self._address},
+            description_placeholders={**(placeholders or {}), "router": self._address},
         )
 
-    def _store(self, name: str, forward: Forward) -> SubentryFlowResult:
+    def _store(
+        self, name: str, forward: Forward, user_input: Mapping[str, Any]
+    ) -> SubentryFlowResult:
         """Add the forward to the router, or change the one that it was.
 
         The last page says what comes of it, and what the main router needs.
         """
+        entry = self._get_entry()
         placeholders = {**placeholders_of(forward), "router": self._address}
         data = fields_of(name, forward)
         if forward.id == _NEW:
+            on, reached = user_input[CONF_ENABLED], router_of(entry)
             return self.async_create_entry(
-                title=name, data=data, description_placeholders=placeholders
+                title=name,
+                data={**data, CONF_ENABLED: True} if on else data,
+                description=(None if reached else "later") if on else "off",
+                description_placeholders=placeholders,
             )
+        subentry = self._get_reconfigure_subentry()
+        if CONF_ENABLED in subentry.data:
+            # It waits for the router yet.
+            data[CONF_ENABLED] = subentry.data[CONF_ENABLED]
         self.hass.config_entries.async_update_subentry(
-            self._get_entry(),
-            self._get_reconfigure_subentry(),
-            title=name,
-            data=data,
+            entry, subentry, title=name, data=data
         )
         # `async_update_and_abort` takes no placeholders.
         return self.async_abort(

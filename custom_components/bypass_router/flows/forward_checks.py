@@ -136,11 +136,12 @@ async def conflicting_services(
     ]
 
 
-def told_obstacles(forward: Forward, router: Router | None, texts: Texts) -> str:
-    """Return what on the router would keep clients out, as a list in markdown."""
-    found = router.rules.obstacles(forward) if router else ()
-    said = [texts.obstacle(one, markdown=True) for one in found]
-    return "\n".join(f"- {sentence}" for sentence in said[:_NAMED])
+def told_obstacles(
+    forward: Forward | None, router: Router | None, texts: Texts
+) -> list[str]:
+    """Return what on the router would keep clients out, as sentences in markdown."""
+    found = router.rules.obstacles(forward) if router and forward else ()
+    return [texts.obstacle(one, markdown=True) for one in found][:_NAMED]
 
 
 def others(entry: ConfigEntry, forward_id: str) -> Iterator[ConfigSubentry]:

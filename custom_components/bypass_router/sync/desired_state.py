@@ -41,6 +41,8 @@ class Saved:
 
     forwards: frozenset[str] = frozenset()
     boot_id: str = ""
+    begun: frozenset[str] = frozenset()
+    """Those that are on since they were added, or were once: never by that again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +75,7 @@ class DesiredState:
         self._saved = Saved()
         self._on_disk: Saved | None = None
         self._pending: dict[str, _Request] = {}
+        self._beginning = frozenset[str]()
         self._writing = asyncio.Lock()
         self.unsaved = frozenset[str]()
         """The forwards whose request could not be saved, as whoever asked was told."""
@@ -94,6 +97,16 @@ class DesiredState:
     def boot_id(self) -> str:
         """The boot of the router that it was applied on; empty before the first."""
         return self._saved.boot_id
+
+    @property
+    def begun(self) -> frozenset[str]:
+        """The forwards whose first request is saved, with whatever came after it."""
+        return self._saved.begun
+
+    def begin(self, forward_id: str) -> None:
+        """Take the request that a forward comes with, which counts once in its life."""
+        self._beginning |= {forward_id}
+        self.set(forward_id, on=True)
 
     def set(self, forward_id: str, *, on: bool) -> None:
         """Take a request, which `save` makes count."""
@@ -117,15 +130,20 @@ class DesiredState:
         NotSaved; what was asked for waits then.
         """
         async with self._writing:
-            asked = dict(self._pending)
+            asked, beginning = dict(self._pending), self._beginning
             before = self._saved
-            self._saved = replace(before, forwards=self.desired.intersection(among))
+            self._saved = replace(
+                before,
+                forwards=self.desired.intersection(among),
+                begun=(before.begun | beginning).intersection(among),
+            )
             try:
                 await self._write()
             except NotSaved:
                 self._saved = before
                 self.unsaved |= asked.keys()
                 raise
+        self._beginning -= beginning
         for key, request in asked.items():
             # One that came while the file was written is for the next time.
             if self._pending[key] is request:
@@ -191,9 +209,7 @@ class DesiredState:
         # Until it is written, it may be the one or the other.
         self._on_disk = None
         try:
-            await self._file.async_save(
-                {"wished": sorted(saved.forwards), "boot_id": saved.boot_id}
-            )
+            await self._file.async_save(_stored(saved))
         except NotSaved as err:
             if self._told:
                 self._told.not_saved(err)
@@ -207,11 +223,24 @@ class DesiredState:
             self._told.not_saved(None)
 
 
+def _stored(saved: Saved) -> Mapping[str, Any]:
+    """Return what a file says of it."""
+    stored = {"wished": sorted(saved.forwards), "boot_id": saved.boot_id}
+    return stored | {"begun": sorted(saved.begun)} if saved.begun else stored
+
+
 def _parsed(stored: object) -> Saved | None:
     """Return what a file says; None if it says nothing that makes sense."""
     match stored:
         case {"wished": [*ids], **others} if all(isinstance(key, str) for key in ids):
             boot_id = others.get("boot_id")
-            return Saved(frozenset(ids), boot_id if isinstance(boot_id, str) else "")
+            begun = others.get("begun")
+            return Saved(
+                frozenset(ids),
+                boot_id if isinstance(boot_id, str) else "",
+                frozenset(key for key in begun if isinstance(key, str))
+                if isinstance(begun, list)
+                else frozenset(),
+            )
         case _:
             return None

@@ -16,6 +16,7 @@ from .closing import Closing
 from .connection import UNMENDABLE, RouterConnection
 from .desired_state import DesiredState, file_of
 from .events import RulesEvents
+from .first_switch import FirstSwitch
 from .history import History
 from .interfaces import Face
 from .interference import Interference
@@ -58,6 +59,7 @@ class Lifecycle:
             self.history,
             self._retry,
         )
+        self._first_switch = FirstSwitch(hass, entry, face, self.reconciler)
         self.connection = RouterConnection(
             hass,
             entry,
@@ -89,6 +91,8 @@ class Lifecycle:
                 await self.reconciler.first()
         except TimeoutError:
             raise TimedOut(seconds=f"{seconds:g}") from None
+        # Not before it is known what was desired else.
+        self._first_switch.take()
 
     async def stop(self) -> None:
         """End the connection; the rules stay live.
@@ -106,7 +110,8 @@ class Lifecycle:
 
     @callback
     def forwards_changed(self) -> None:
-        """Take note of forwards that were removed, or options that were changed."""
+        """Take note of forwards that came or went, or options that were changed."""
+        self._first_switch.take()
         if not self._face.closes:
             self._issues.connections_end()
         if self.connection.router is None and self.history.router:

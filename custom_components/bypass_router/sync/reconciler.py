@@ -105,6 +105,10 @@ class Reconciler:
         self._desired.set(forward_id, on=on)
         self._refusals.asked(forward_id)
 
+    def begin(self, forward_id: str) -> None:
+        """Take the request that a forward comes with, which `reconcile` applies."""
+        self._desired.begin(forward_id)
+
     def opened(self, boot_id: str) -> None:
         """Take note of a new connection, and of the boot of the router it is to."""
         self.boot_id = boot_id
@@ -114,6 +118,11 @@ class Reconciler:
     def desired(self) -> frozenset[str]:
         """The ids of the forwards that are to be live."""
         return self._desired.desired
+
+    @property
+    def begun(self) -> frozenset[str]:
+        """The ids of the forwards whose first request is on disk."""
+        return self._desired.begun
 
     @property
     def refused(self) -> Mapping[str, RouterError]:
