@@ -12,6 +12,8 @@ from .window import Window
 from .words import Words, paragraphs
 
 TITLE: Final = "Bypass Router"
+NAMES: Final = ("旁路由", "バイパスルーター", "バイパス", "bypass")
+"""What people look for, in any language."""
 _FORWARD: Final = "config_subentries.forward.step.user"
 _INTEGRATION: Final = f"a[href*='integration/{DOMAIN}']"
 
@@ -39,9 +41,12 @@ class Person:
         """Choose our integration from all there are."""
         page = self._page
         page.goto(f"{URL}/config/integrations/dashboard")
-        page.locator("ha-config-integrations-dashboard [slot=fab]").click()
-        page.locator("dialog-add-integration input").first.fill(TITLE)
-        page.locator("ha-integration-list-item", has_text=TITLE).click()
+        self._window.click(page.locator("ha-config-integrations-dashboard [slot=fab]"))
+        found = page.locator("ha-integration-list-item", has_text=TITLE)
+        for name in NAMES:
+            page.locator("dialog-add-integration input").first.fill(name)
+            expect(found).to_be_visible()
+        self._window.click(found)
 
     def say_where_it_is(self, host: str) -> None:
         """Fill in the first form."""

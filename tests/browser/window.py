@@ -15,6 +15,9 @@ class Window:
         self._words = words
         self._camera = camera
         self._window = page.locator("dialog-data-entry-flow")
+        self.clicks = 0
+        self.typed = 0
+        """How many fields were filled in."""
 
     def read(self, text: str) -> None:
         """See this text."""
@@ -30,24 +33,35 @@ class Window:
             field = self._field(step, name)
             expect(field).to_contain_text(label)
             expect(field).to_contain_text(texts["data_description"][name])
+        for part in texts.get("sections", {}).values():
+            # What is in it is not to be seen until someone opens it.
+            expect(self._window.locator("ha-form-expandable")).to_contain_text(
+                part["name"]
+            )
 
     def fill_in(self, step: str, **fields: str) -> None:
         """Type into fields of a form."""
         for name, text in fields.items():
             self._field(step, name).locator("input").fill(text)
+            self.typed += 1
 
     def choose_device(self, step: str, device: str) -> None:
         """Choose one by its name; no one is to have one who has not chosen."""
         field = self._field(step, "target")
         expect(field.locator(".placeholder")).to_be_visible()
-        field.locator("ha-picker-field").click()
+        self.click(field.locator("ha-picker-field"))
         item = self._page.locator("ha-picker-combo-box ha-combo-box-item")
-        item.filter(has_text=device).click()
+        self.click(item.filter(has_text=device))
         expect(item).to_have_count(0)
+
+    def click(self, what: Locator) -> None:
+        """Click, and count that."""
+        what.click()
+        self.clicks += 1
 
     def submit(self) -> None:
         """Press the button."""
-        self._window.locator("ha-dialog-footer [slot=primaryAction]").click()
+        self.click(self._window.locator("ha-dialog-footer [slot=primaryAction]"))
 
     def see_refusal(self, text: str) -> None:
         """Be told what is wrong, and nothing else."""
