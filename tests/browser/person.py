@@ -66,9 +66,20 @@ class Person:
             refused = self._words(f"config.error.{fault}", **words)
             self._window.see_refusal(refused)
 
-    def see_router(self, name: str) -> None:
-        """Finish, and come to the router's own page."""
+    def finish_router(self) -> None:
+        """Finish; what comes next is the form for the first forward."""
         self._window.finish()
+
+    @property
+    def effort(self) -> tuple[int, int]:
+        """How many clicks it took until now, and how many fields were filled in."""
+        return self._window.clicks, self._window.typed
+
+    def see_router(self, name: str) -> None:
+        """Go from the integration's page to the router's own."""
+        self._go(f"/config/integrations/integration/{DOMAIN}")
+        row = self._page.locator("ha-config-entry-row ha-config-entry-device-row")
+        row.filter(has_text=name).first.click()
         self._see_entities(name, "binary_sensor.connectivity", "event.rules")
         self._see_entities(name, "sensor.forwards_active", "button.reapply")
 
