@@ -66,10 +66,6 @@ class Person:
             refused = self._words(f"config.error.{fault}", **words)
             self._window.see_refusal(refused)
 
-    def finish_router(self) -> None:
-        """Finish; what comes next is the form for the first forward."""
-        self._window.finish()
-
     @property
     def effort(self) -> tuple[int, int]:
         """How many clicks it took until now, and how many fields were filled in."""

@@ -171,7 +171,6 @@ def main_job(live: Live, page: Page, view: View) -> None:
     person.begin_to_add_router()
     person.say_where_it_is(router.address)
     person.sign_in(router.root_password, **shown_of(live, router.address))
-    person.finish_router()
     fields = {"name": "Main job", "external_port": EXTERNAL}
     person.describe_forward(DEVICE, router.address, **fields)
     person.submit_forward()
@@ -214,7 +213,6 @@ def walk_through(live: Live, page: Page, walk: Walk) -> None:
     shown = shown_of(live, host)
     person.sign_in("wrong", "authentication_failed", **shown)
     person.sign_in(router.root_password, **shown)
-    person.finish_router()
 
     person.describe_forward(
         DEVICE,
