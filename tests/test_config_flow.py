@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 import logging
 import sys
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, patch
 
@@ -14,9 +15,12 @@ from homeassistant.config_entries import (
     ConfigEntry,
     ConfigEntryState,
     ConfigFlowResult,
+    FlowType,
 )
 from homeassistant.core import HomeAssistant
-from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.data_entry_flow import FlowResultType, InvalidData
+from homeassistant.helpers.config_validation import custom_serializer
+from probatio import to_field_list
 import pytest
 
 from custom_components.bypass_router.const import DOMAIN
@@ -63,6 +67,8 @@ def set_ups() -> Iterator[list[ConfigEntry]]:
 
     async def set_up(hass: HomeAssistant, entry: ConfigEntry) -> bool:
         added.append(entry)
+        # As of one that is lost again already.
+        entry.runtime_data = SimpleNamespace(connection=SimpleNamespace(router=None))
         return True
 
     with patch.multiple(
@@ -233,6 +239,8 @@ async def test_the_first_form_expects_the_usual(hass: HomeAssistant) -> None:
     """Root, at port 22; the port is one."""
     form = await start(hass)
     assert form["step_id"] == "user"
+    # Its button says that more is to come.
+    assert form["last_step"] is False
     assert said(form)["description"]
     schema = form["data_schema"]
     assert schema is not None
@@ -423,6 +431,105 @@ async def test_a_form_left_open_does_not_stand_in_the_way(
         hass, form, password=Bypass.root_password, install_key=False
     )
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize("part", [{"own_key": {}}, {"own_key": {"passphrase": ""}}, {}])
+async def test_the_part_for_a_key_of_ones_own_may_stay_closed(
+    hass: HomeAssistant, at_home: Lab, part: dict[str, Any]
+) -> None:
+    """However the frontend sends what no one has opened; the flat form goes too."""
+    form = await give_address(hass)
+    assert closed(form)
+    secrets = {"password": Bypass.root_password, **part}
+    result = await give_secret(hass, form, **secrets)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+def closed(form: ConfigFlowResult) -> bool:
+    """Return whether the part for a key of one's own is closed."""
+    schema = form["data_schema"]
+    assert schema is not None
+    fields = to_field_list(schema, custom_serializer=custom_serializer)
+    assert isinstance(fields, list)
+    (part,) = (field for field in fields if field["name"] == "own_key")
+    assert [field["name"] for field in part["schema"]] == ["private_key", "passphrase"]
+    return not part["expanded"]
+
+
+async def test_a_key_of_ones_own_is_taken_from_its_part(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """It stays open where something is wrong with what is in it."""
+    at_home.bypass.users.authorize(PUBLIC_OF_PROTECTED_KEY)
+    form = await give_address(hass)
+    key = {"private_key": PROTECTED_KEY, "passphrase": WRONG}
+    form = await give_secret(hass, form, own_key=key)
+    assert form["errors"] == {"base": "wrong_passphrase"}
+    assert not closed(form)
+    assert typed(form)["private_key"] == PROTECTED_KEY
+    key["passphrase"] = PASSPHRASE
+    await give_secret(hass, form, own_key=key)
+    assert entries(hass)[0].data["passphrase"] == PASSPHRASE
+
+
+@pytest.mark.parametrize("own_key", ["text", None, {"other": "x"}])
+async def test_what_is_no_such_part_is_refused(
+    hass: HomeAssistant, at_home: Lab, own_key: Any
+) -> None:
+    """A client may go round the form."""
+    form = await give_address(hass)
+    with pytest.raises(InvalidData):
+        await give_secret(hass, form, own_key=own_key)
+
+
+async def test_a_mistyped_user_name_is_corrected_where_one_signs_in(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """There it is noticed; what is no name is refused, and none is the one before."""
+    form = await give_address(hass, username="rooot")
+    password = Bypass.root_password
+    form = await give_secret(hass, form, password=password, username="ro ot")
+    assert form["errors"] == {"username": "invalid_username"}
+    assert typed(form)["username"] == "ro ot"
+    form = await give_secret(hass, form, password=password, username=" ")
+    assert form["errors"] == {"base": "authentication_failed"}
+    await give_secret(hass, form, password=password, username=" root ")
+    assert entries(hass)[0].data["username"] == "root"
+
+
+# What comes next
+
+
+async def test_the_form_leads_on_to_the_first_forward(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """It is open when the router is there, and is of that router."""
+    form = await give_address(hass)
+    result = await give_secret(hass, form, password=Bypass.root_password)
+    kind, flow_id = result["next_flow"]
+    assert kind is FlowType.CONFIG_SUBENTRIES_FLOW
+    flow = hass.config_entries.subentries.async_get(flow_id)
+    assert flow["handler"] == (entries(hass)[0].entry_id, "forward")
+    assert flow["step_id"] == "user"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"side_effect": RuntimeError("the unforeseen")},
+        {"return_value": {"type": FlowResultType.ABORT, "flow_id": "x"}},
+    ],
+)
+async def test_a_router_is_there_also_where_no_form_can_follow(
+    hass: HomeAssistant, at_home: Lab, answer: dict[str, Any]
+) -> None:
+    """What can't be shown stops nothing."""
+    form = await give_address(hass)
+    with patch.object(hass.config_entries.subentries, "async_init", **answer):
+        result = await give_secret(hass, form, password=Bypass.root_password)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert "next_flow" not in result
+    assert entries(hass)
 
 
 # What can go wrong

@@ -11,11 +11,12 @@ from homeassistant.config_entries import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
+from custom_components.bypass_router.flows.presets import SERVICES
 from custom_components.bypass_router.router import router as router_module
 from custom_components.bypass_router.router.forward import Forward, InvalidForward
 from custom_components.bypass_router.subentry import forward_in
@@ -166,6 +167,78 @@ async def test_what_people_type_is_understood(
     assert forward.data[field] == stored
     # What was stored is read as what was meant.
     assert forward_in(forward).id == forward.subentry_id
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "203.0.113.0/24 198.51.100.7",
+        "203.0.113.0/24,198.51.100.7,",
+        "\n203.0.113.0/24\n\n198.51.100.7\n",
+        "203.0.113.0/24、 198.51.100.7；",
+    ],
+)
+async def test_networks_are_typed_into_one_field(
+    hass: HomeAssistant, text: str
+) -> None:
+    """Whatever people write between them."""
+    entry = router(hass)
+    await add(hass, entry, sources=text)
+    [forward] = forwards(entry)
+    assert forward.data["sources"] == ["198.51.100.7/32", "203.0.113.0/24"]
+    wrong = await add(hass, entry, name="Other", sources="my.phone")
+    assert wrong["errors"]
+    assert wrong["errors"]["sources"] == "invalid_source"
+    with pytest.raises(InvalidData):
+        await add(hass, entry, sources=7)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({"service": "wireguard"}, ("udp", "51820", "")),
+        ({"service": "home_assistant"}, ("tcp", "8123", "")),
+        ({"service": "https", "external_port": "8443"}, ("tcp", "8443", "443")),
+        ({"service": "ssh"}, ("tcp", "2222", "22")),
+        ({"service": "http", "target_port": "8080"}, ("tcp", "80", "8080")),
+        ({"service": "https", "protocol": "both"}, ("both", "443", "")),
+    ],
+)
+async def test_a_service_is_chosen_instead_of_ports(
+    hass: HomeAssistant, given: dict[str, str], stored: tuple[str, ...]
+) -> None:
+    """What is typed beside it goes first."""
+    entry = router(hass)
+    flows = hass.config_entries.subentries
+    form = await flows.async_init(
+        (entry.entry_id, "forward"), context={"source": SOURCE_USER}
+    )
+    fields = {"name": "Web", "target": "192.168.50.10", **given}
+    await flows.async_configure(form["flow_id"], fields)
+    [forward] = forwards(entry)
+    ports = ("protocol", "external_port", "target_port")
+    assert tuple(forward.data[field] for field in ports) == stored
+    assert "service" not in forward.data
+
+
+def test_each_service_has_a_line_that_tells_its_ports() -> None:
+    """The same in all languages."""
+    labels = [service.label for service in SERVICES.values()]
+    assert "WireGuard · UDP 51820" in labels
+    assert "SSH · TCP 2222 → 22" in labels
+    assert len(set(labels)) == len(SERVICES)
+
+
+async def test_neither_port_nor_service_is_no_port(hass: HomeAssistant) -> None:
+    """The field is named."""
+    entry = router(hass)
+    flows = hass.config_entries.subentries
+    form = await flows.async_init(
+        (entry.entry_id, "forward"), context={"source": SOURCE_USER}
+    )
+    fields = {"name": "Web", "target": "192.168.50.10"}
+    answer = await flows.async_configure(form["flow_id"], fields)
+    assert answer["errors"] == {"external_port": "invalid_port"}
 
 
 @pytest.mark.parametrize(
@@ -511,6 +584,7 @@ async def test_the_device_is_chosen_by_its_name_or_typed(
         "1 02:00:c0:a8:32:0a 192.168.50.10 nas 01:02\n"
         "1 02:00:c0:a8:32:1e 192.168.50.30 printer *\n"
         "1 02:00:c0:a8:32:1f 192.168.50.31 * *\n"
+        "1 02:00:c0:a8:32:20 192.168.50.32 * *\n"
     )
     at_home.bypass.run("sh", "-c", "cat >/tmp/dhcp.leases", input=leases)
     other = MockConfigEntry()
@@ -520,15 +594,35 @@ async def test_the_device_is_chosen_by_its_name_or_typed(
         connections={(dr.CONNECTION_NETWORK_MAC, "02:00:C0:A8:32:1E")},
         name="Printer in the hall",
     )
+    er.async_get(hass).async_get_or_create(
+        "device_tracker", "test", "tv", suggested_object_id="tv"
+    )
+    er.async_get(hass).async_update_entity("device_tracker.tv", name="Bedroom TV")
+    trackers: dict[str, dict[str, Any]] = {
+        "tv": {"mac": "02-00-C0-A8-32-1F", "ip": "192.168.50.40"},
+        "tablet": {"ip": "192.168.50.41", "friendly_name": "Zoe's tablet\n\x1b[0m"},
+        "away": {"ip": "10.0.0.1"},
+        "odd": {"ip": "none", "mac": 7},
+    }
+    for name, attributes in trackers.items():
+        hass.states.async_set(f"device_tracker.{name}", "home", attributes)
     entry = await set_up(hass, at_home)
     flows = hass.config_entries.subentries
     form = await flows.async_init(
         (entry.entry_id, "forward"), context={"source": SOURCE_USER}
     )
     found = choices(form)
+    home = at_home.home.address
+    assert next(iter(found.items())) == (home, f"Home Assistant ({home})")
+    assert found["192.168.50.40"] == "Bedroom TV (192.168.50.40)"
+    assert found["192.168.50.41"] == "Zoe's tablet [0m (192.168.50.41)"
+    assert "10.0.0.1" not in found
+    names = list(found)
+    assert names.index("192.168.50.40") < names.index("192.168.50.10")
     assert found["192.168.50.10"] == "nas (192.168.50.10)"
     assert found["192.168.50.30"] == "Printer in the hall (192.168.50.30)"
-    assert found["192.168.50.31"] == "02:00:c0:a8:32:1f (192.168.50.31)"
+    assert found["192.168.50.31"] == "Bedroom TV (192.168.50.31)"
+    assert found["192.168.50.32"] == "02:00:c0:a8:32:20 (192.168.50.32)"
     assert at_home.bypass.address not in found
     # The frontend would fill in the first of them.
     assert typed(form)["target"] == ""

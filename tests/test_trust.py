@@ -413,7 +413,9 @@ async def test_whoever_is_asked_may_go_back_and_is_not_asked_twice(
     hass.config_entries.async_remove_subentry(entry, taken.subentry_id)
     renamed = {**shown, "name": "Camera", "external_port": "9000-9001"}
     asked = await flows.async_configure(form["flow_id"], {**renamed, "target_port": ""})
-    assert asked["description_placeholders"]["services"] == "busybox (TCP 9001)"
+    words = asked["description_placeholders"]
+    assert words is not None
+    assert words["services"] == "busybox (TCP 9001)"
     done = await flows.async_configure(asked["flow_id"], {})
     assert done["type"] == "create_entry"
 
