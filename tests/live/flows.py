@@ -99,6 +99,8 @@ class Flows:
         before = self._forwards(entry_id)
         form = self._ha.api("POST", flow, {"handler": [entry_id, "forward"]})
         fields.setdefault("keep_client_address", False)
+        # What is tried is switched by whoever tries it.
+        fields.setdefault("enabled", False)
         answer = self._submit(flow, form, fields)
         if answer["type"] != "create_entry":
             self._give_up(flow, answer)
