@@ -7,7 +7,7 @@ lab of its own; several run at once, since most of them wait for an answer.
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 import os
 import re
@@ -53,7 +53,7 @@ from .faults import (
 )
 from .kinds import SUDO_USER
 from .matrix import PROTOCOLS
-from .traffic import Company, in_company
+from .traffic import Company, coming_and_going, in_company, stream
 
 AT_ONCE = 8
 # Connections to a router; on each, two diagnoses are made at once.
@@ -192,7 +192,8 @@ async def _accompanied(
             if found.causes:
                 return found
             watched = await await_client(router, fault.forward, WATCHED, progress)
-            await asyncio.gather(*visits)
+            for visited in visits:
+                await visited
             await no_counting_rules(lab)
             return found.followed_by(watched)
         finally:
@@ -278,12 +279,11 @@ def _expected(fault: Fault, company: Company, kind: Kind) -> tuple[Cause, ...]:
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[2]], ids=lambda kind: kind.name)
 def test_whoever_else_is_there_the_cause_is_the_same(kind: Kind, table: Note) -> None:
     """Each step is told once, and nobody's packets are taken for the visitor's."""
-    cells = [(fault, company) for fault in SHOWN_BY_CLIENTS for company in Company]
-    cells += [
-        (fault, company)
-        for fault in (SHOWN_BY_ITSELF if kind is KINDS[0] else ())
-        for company in (Company.STREAM, Company.NEIGHBOUR)
-    ]
+    others = (Company.STREAM, Company.NEIGHBOUR)
+    companies = Company if kind is KINDS[0] else others
+    cells = [(fault, company) for fault in SHOWN_BY_CLIENTS for company in companies]
+    if kind is KINDS[0]:
+        cells += [(it, company) for it in SHOWN_BY_ITSELF for company in others]
     flaws = []
     with ThreadPoolExecutor(AT_ONCE) as threads:
         all_found = threads.map(lambda it: accompanied(it[0], kind, it[1]), cells)
@@ -304,6 +304,21 @@ def test_whoever_else_is_there_the_cause_is_the_same(kind: Kind, table: Note) ->
                 checks = "\n  ".join(map(str, found.checks))
                 flaws.append(f"{kind.name}, {fault}, {company}: {told}\n  {checks}")
     assert not flaws, "\n".join(flaws)
+
+
+STREAMED = ("TCP", "UDP")
+
+
+@contextmanager
+def traffic(lab: Lab) -> Iterator[None]:
+    """Have forwards used meanwhile, by whom they are for."""
+    with ExitStack() as leaving:
+        for transport, port in (("tcp", 8443), ("udp", 5000), ("tcp", 8444)):
+            leaving.enter_context(stream(lab, transport, port))
+        for port in (8443, 8450):
+            leaving.enter_context(in_company(lab, Company.NEIGHBOUR, port))
+            leaving.enter_context(coming_and_going(lab, port))
+        yield
 
 
 def _healthy(name: str, protocol: str, ports: str, *sources: str) -> Forward:
@@ -371,9 +386,15 @@ DIAGNOSES = int(os.environ.get("DIAGNOSES", "250" if "CI" in os.environ else "10
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_diagnoses_of_healthy_forwards_name_no_cause(kind: Kind, table: Note) -> None:
-    """Of services that talk, and of those that don't. DIAGNOSES says how many."""
+    """Under traffic from the internet and the LAN. DIAGNOSES says how many.
+
+    Of services that talk, and of those that don't.
+    """
     found = healthy(kind)
     assert len(found) >= DIAGNOSES / len(KINDS)
+    # Where a stream goes on all the time, that is seen.
+    streamed = {found.healthy for name, found in found if name in STREAMED}
+    assert streamed == {True}
     blamed = {
         f"{name}: {check.cause} {dict(check.seen)}"
         for name, diagnosis in found
@@ -435,8 +456,10 @@ def test_a_target_is_not_down_because_another_diagnosis_asks_anew(lab: Lab) -> N
 async def _all_healthy(kind: Kind, lab: Lab) -> list[tuple[str, Diagnosis]]:
     """Diagnose several at once, over several connections."""
     routers = [await connect(lab, firewall=kind.backend) for _ in range(LINKS)]
+    leaving = ExitStack()
     try:
         await routers[0].rules.apply(HEALTHY)
+        await asyncio.to_thread(leaving.enter_context, traffic(lab))
         share = -(-DIAGNOSES // len(KINDS))
         waiting = iter([HEALTHY[n % len(HEALTHY)] for n in range(share)])
         found: list[tuple[str, Diagnosis]] = []
@@ -449,6 +472,7 @@ async def _all_healthy(kind: Kind, lab: Lab) -> list[tuple[str, Diagnosis]]:
         await at_once(*(work(router) for router in routers * 2))
         return found
     finally:
+        leaving.close()
         await at_once(*(router.close() for router in routers))
 
 

@@ -77,6 +77,13 @@ def stream(lab: Lab, transport: str, port: int = 8443) -> Iterator[None]:
 
 
 @contextmanager
+def coming_and_going(lab: Lab, port: int) -> Iterator[None]:
+    """Have someone on the internet connect again and again."""
+    with _running(lab.internet, _NEIGHBOUR, "tcp", lab.main.wan_address, str(port)):
+        yield
+
+
+@contextmanager
 def _running(node: Node, program: str, *words: str) -> Iterator[None]:
     """Run a program that says `ok`, for as long as it is wanted."""
     process = node.spawn(
