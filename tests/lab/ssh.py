@@ -62,6 +62,8 @@ class SshServer:
             private, self._keys[name] = _known_keys[kind, name]
             disk.write(self._key_path(name), private, 0o600)
         if kind == "openssh":
+            for name, public in self._keys.items():
+                disk.write(f"{self._key_path(name)}.pub", f"{public}\n")
             settings = [
                 f"Port {port}",
                 *(f"HostKey {self._key_path(name)}" for name in host_keys),

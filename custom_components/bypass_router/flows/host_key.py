@@ -16,12 +16,10 @@ _LOOK = 5
 
 def words_of(host_key: HostKey) -> dict[str, str]:
     """Return the fingerprint, and the commands that print it on the router."""
-    # ssh-ed25519, ecdsa-sha2-nistp256, ssh-rsa: files are named after the kind.
-    kind = host_key.text.split()[0].removeprefix("ssh-").partition("-")[0]
     return {
         "fingerprint": host_key.fingerprint,
-        "openssh_command": f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub",
-        "dropbear_command": f"dropbearkey -y -f /etc/dropbear/dropbear_{kind}_host_key",
+        "openssh_command": host_key.openssh_command,
+        "dropbear_command": host_key.dropbear_command,
     }
 
 
@@ -38,5 +36,9 @@ async def async_check(account: Mapping[str, Any], host_key: HostKey) -> None:
         return
     if found != host_key:
         raise HostKeyChanged(
-            host=host, expected=host_key.fingerprint, found=found.fingerprint
+            host=host,
+            expected=host_key.fingerprint,
+            found=found.fingerprint,
+            openssh_command=found.openssh_command,
+            dropbear_command=found.dropbear_command,
         )

@@ -54,6 +54,22 @@ class HostKey:
         return self.key.get_fingerprint()
 
     @property
+    def openssh_command(self) -> str:
+        """The command that prints the fingerprint on a router with OpenSSH."""
+        return f"ssh-keygen -lf /etc/ssh/ssh_host_{self._kind}_key.pub"
+
+    @property
+    def dropbear_command(self) -> str:
+        """The one on a router with dropbear, where OpenWrt has its keys."""
+        return f"dropbearkey -y -f /etc/dropbear/dropbear_{self._kind}_host_key"
+
+    @property
+    def _kind(self) -> str:
+        """The kind as files are named after it."""
+        # ssh-ed25519, ecdsa-sha2-nistp256, ssh-rsa.
+        return self.text.split()[0].removeprefix("ssh-").partition("-")[0]
+
+    @property
     def algorithms(self) -> tuple[str, ...]:
         """The signature algorithms by which a router can prove this key.
 

@@ -98,7 +98,11 @@ class Session:
             if found == host_key:
                 raise
             raise HostKeyChanged(
-                host=host, expected=host_key.fingerprint, found=found.fingerprint
+                host=host,
+                expected=host_key.fingerprint,
+                found=found.fingerprint,
+                openssh_command=found.openssh_command,
+                dropbear_command=found.dropbear_command,
             ) from None
 
     @property
