@@ -590,7 +590,7 @@ def serve_pages(lab: Lab) -> None:
     "fault",
     [
         Fault(
-            "cannot_reach",
+            "no_route",
             address={"host": "192.168.50.99"},
             words=("192.168.50.99",),
         ),
@@ -752,9 +752,7 @@ FAULTS = {
     ),
     "no address": Fault("no_address", hide("ip")),
     "key can't be stored": Fault("key_not_installed", block_keys),
-    "keys not accepted": Fault(
-        "key_not_installed", refuse_keys, words=("Permission denied (publickey)",)
-    ),
+    "keys not accepted": Fault("key_refused", refuse_keys),
     # The test renews it between the two forms.
     "other host key": Fault("host_key_changed"),
 }
@@ -848,7 +846,7 @@ async def test_a_key_that_can_not_be_taken_back_is_named_in_the_log(
     replace("mv", "echo 'Read-only file system'; exit 1")(at_home)
     form = await give_address(hass)
     result = await give_secret(hass, form, password=Bypass.root_password)
-    assert result["errors"] == {"base": "key_not_installed"}
+    assert result["errors"] == {"base": "key_refused"}
     assert "stays on the router" in caplog.text
     assert "Read-only file system" in caplog.text
 
@@ -876,7 +874,7 @@ async def test_a_fault_nobody_foresaw_leaves_no_key_behind(
 
 
 async def test_a_link_that_breaks_while_old_keys_are_removed_stops_no_form(
-    caplog: pytest.LogCaptureFixture,
+    hass: HomeAssistant, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They are removed with the next sign-in by a form."""
     router = AsyncMock(spec=Router)

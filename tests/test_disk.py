@@ -1,6 +1,7 @@
 """What is confirmed is on Home Assistant's disk, whatever that disk is like."""
 
 from collections.abc import Callable, Iterator, Mapping
+import errno
 from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntryState
@@ -44,6 +45,10 @@ FAULTS: Mapping[str, tuple[Act, Act]] = {
     "full": (SmallDisk.fill, SmallDisk.empty),
     "read-only": (SmallDisk.forbid, SmallDisk.permit),
 }
+SAID: Mapping[str, str] = {
+    "full": "not_saved_full",
+    "read-only": "not_saved_read_only",
+}
 
 
 def state(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> str:
@@ -71,8 +76,9 @@ async def test_what_could_not_be_saved_is_told_and_comes_when_it_can(
     begin(disk)
     with pytest.raises(HomeAssistantError) as raised:
         await turn(hass, to, web)
-    assert raised.value.translation_key == "not_saved"
+    assert raised.value.translation_key == SAID[fault]
     assert (told := issue(hass, "not_saved"))
+    assert told.translation_key == SAID[fault]
     assert told.translation_placeholders
     assert str(disk.path) not in str(told.translation_placeholders)
     # Nothing was done behind the answer's back.
@@ -113,10 +119,10 @@ async def test_a_write_that_fails_is_noticed_wherever_it_fails(
     with pytest.MonkeyPatch.context() as patch:
 
         async def fails(*_: object) -> None:
-            raise WriteError("[Errno 28] No space left on device")
+            raise WriteError("it") from OSError(errno.ENOSPC, "No space left on device")
 
         patch.setattr(Store, "_async_write_data", fails)
-        with pytest.raises(HomeAssistantError, match="No space left"):
+        with pytest.raises(HomeAssistantError, match="no room"):
             await turn(hass, "off", web)
     await until(lambda: hass.states.is_state(web, STATE_OFF))
     stored = hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.translation import async_get_translations
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -12,7 +13,10 @@ from custom_components.bypass_router.issues import Issues
 from custom_components.bypass_router.router.errors import (
     ClosingRefused,
     ConnectionsStay,
+    FirewallFailed,
+    NotApplied,
 )
+from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.rules.base import Tag
 
 from .sentences import translations
@@ -59,7 +63,8 @@ def test_thousands_of_made_up_owners_are_a_handful_of_repairs(
     issues.foreign(tags("cd34", 3) | crowd)
     found = told()
     assert len(found) == 6
-    assert found["foreign_1_cd34"]["count"] == "3"
+    # Nothing is known of what they forward.
+    assert found["foreign_1_cd34"]["ports"] == "- ?"
     assert found["foreign_others_1"] == {"router": "bypass", "count": "4996"}
 
 
@@ -101,3 +106,62 @@ def test_whether_conntrack_is_missing_or_refused_is_told(
     assert told() == {
         "connections_stay_1": {"router": "bypass", "command": "conntrack -D"}
     }
+
+
+@pytest.mark.parametrize(
+    ("count", "key"), [(1, "_one"), (2, ""), (10, ""), (11, "_many"), (99, "_many")]
+)
+def test_one_forward_and_several_are_told_as_that(
+    hass: HomeAssistant, issues: Issues, told: Told, count: int, key: str
+) -> None:
+    """One is named at once, several are counted; a screen's worth has its reason."""
+    names = [f"Web {number}" for number in range(count)]
+    issues.refused([(name, NotApplied()) for name in names])
+    issues.kept_out([(name, ["A rule drops it."]) for name in names])
+    for kind in ("refused", "kept_out"):
+        issue = ir.async_get(hass).async_get_issue(DOMAIN, f"{kind}_1")
+        assert issue
+        assert issue.translation_key == f"{kind}{key}"
+        words = told()[f"{kind}_1"]
+        title = translations()[f"issues.{kind}{key}.title"].format(**words)
+        assert title.startswith("Router bypass: ")
+        assert ("“Web 0”" if count == 1 else f"{count} forwards") in title
+        assert len(words["forwards"].splitlines()) == min(count, 10)
+
+
+async def test_why_a_forward_is_refused_is_told_in_the_homes_language(
+    hass: HomeAssistant, issues: Issues, told: Told
+) -> None:
+    """What the router says is quoted, and is no link."""
+    hass.config.language = "ja"
+    await async_get_translations(hass, "ja", "exceptions", {DOMAIN})
+    said = "[here](https://x.example) `rm`"
+    issues.refused([("Web", FirewallFailed(command="nft", message=said))])
+    line = told()["refused_1"]["forwards"]
+    assert line.startswith("- Web: ルーターのファイアウォールに拒否されました")
+    assert "「`[here](https://x.example) 'rm'`」" in line
+
+
+def test_the_ports_of_another_home_assistant_are_named(
+    issues: Issues, told: Told
+) -> None:
+    """In order, with what they carry; of very many, as many as fit on a screen."""
+
+    def forward(number: int, ports: str, protocol: str) -> tuple[Tag, Forward]:
+        made = Forward.parse(
+            str(number),
+            protocol=protocol,
+            external_port=ports,
+            target="192.168.50.10",
+        )
+        return Tag("cd34", str(number)), made
+
+    theirs = dict([forward(1, "9000", "tcp"), forward(2, "6000-6010", "both")])
+    issues.foreign(theirs.keys(), theirs)
+    ports = "- 6000-6010 (TCP, UDP)\n- 9000 (TCP)"
+    assert told()["foreign_1_cd34"]["ports"] == ports
+    many = dict(forward(number, str(number), "udp") for number in range(1, 99))
+    issues.foreign(many.keys(), many)
+    lines = told()["foreign_1_cd34"]["ports"].splitlines()
+    assert lines[0] == "- 1 (UDP)"
+    assert lines[10:] == ["- …"]

@@ -24,7 +24,7 @@ from custom_components.bypass_router.router.ssh.authorized_keys import (
     generate_key,
 )
 from custom_components.bypass_router.router.ssh.rights import Rights
-from custom_components.bypass_router.storage import NotSaved
+from custom_components.bypass_router.storage import DiskFull, DiskReadOnly, NotSaved
 from custom_components.bypass_router.sync.connection import async_owner
 from tests.lab.network import Lab
 
@@ -42,17 +42,21 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "fight": lambda issues: issues.conflict(None),
     "fight_with": lambda issues: issues.conflict("clash"),
     "fight_copy": lambda issues: issues.conflict("nft"),
-    "refused": lambda issues: issues.refused([("Web", NotApplied())]),
+    "refused_one": lambda issues: issues.refused([("Web", NotApplied())]),
+    "refused": lambda issues: issues.refused([("Web", NotApplied())] * 2),
     "refused_many": lambda issues: issues.refused(
         [(str(number), NotApplied()) for number in range(99)]
     ),
     "bridged": lambda issues: issues.bridged("br-lan"),
-    "kept_out": lambda issues: issues.kept_out([("Web", ["A rule drops it."])]),
+    "kept_out_one": lambda issues: issues.kept_out([("Web", ["A rule drops it."])]),
+    "kept_out": lambda issues: issues.kept_out([("Web", ["A rule drops it."])] * 2),
     "kept_out_many": lambda issues: issues.kept_out(
         [(str(number), ["A rule drops it."]) for number in range(99)]
     ),
     "state_lost": lambda issues: issues.state_lost(lost=True),
-    "not_saved": lambda issues: issues.not_saved(NotSaved(message="full")),
+    "not_saved": lambda issues: issues.not_saved(NotSaved()),
+    "not_saved_full": lambda issues: issues.not_saved(DiskFull()),
+    "not_saved_read_only": lambda issues: issues.not_saved(DiskReadOnly()),
     "foreign": lambda issues: issues.foreign([Tag("cd34", "A")]),
     "foreign_others": lambda issues: issues.foreign(
         [Tag(f"cd{number}", "A") for number in range(9)]
@@ -63,7 +67,13 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "disabled": lambda issues: issues.disabled(["Web"]),
     "without_switch": lambda issues: issues.without_switch(["Web"]),
     "host_key_changed": lambda issues: issues.host_key_changed(
-        HostKeyChanged(host="a", expected="b", found="c")
+        HostKeyChanged(
+            host="a",
+            expected="b",
+            found="c",
+            openssh_command="d",
+            dropbear_command="e",
+        )
     ),
     "ip_forward": lambda issues: issues.forwarding(enabled=False),
     "main_router_unknown": lambda issues: issues.main_router_unknown({"Web": "tun0"}),

@@ -115,7 +115,7 @@ async def test_it_keeps_no_other_from_being_switched(
     await home.is_on("Game", 6000)
     # Its caller was told: it is off, as it was, and can be seen to have been refused.
     assert issue(hass, "refused")
-    assert home.refused("Nine") == MESSAGE
+    assert f"said “{MESSAGE}”. " in str(home.refused("Nine"))
     take_all(at_home.bypass)
     await home.turn("on", "Web")
     await home.is_on("Web")
@@ -148,10 +148,14 @@ async def test_all_others_come_back_without_it(
     await home.is_on("Web")
     await home.is_on("Game", 6000)
     await home.is_off("Nine", 9001)
-    assert home.refused("Nine") == MESSAGE
-    assert (found := issue(hass, "refused"))
+    assert f"said “{MESSAGE}”. " in str(home.refused("Nine"))
+    found = issue(hass, "refused")
+    assert found
     assert found.translation_placeholders
-    assert found.translation_placeholders["forwards"] == f"- Nine: `{MESSAGE}`"
+    assert found.translation_placeholders["forward"] == "Nine"
+    told = found.translation_placeholders["forwards"]
+    assert told.startswith("- Nine: ")
+    assert f"said “`{MESSAGE}`”. " in told
     times = len(tries(home))
     await until(lambda: len(tries(home)) >= times + 3)
     # All that changes needs no one who waits for the other.

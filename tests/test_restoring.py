@@ -475,7 +475,7 @@ async def test_another_home_assistants_rules_are_left_alone_and_named(
     assert found.translation_placeholders == {
         "router": "bypass",
         "owner": "cd34",
-        "count": "1",
+        "ports": "- 9000 (TCP)",
     }
     assert "9000" in at_home.bypass.iptables_save()
     client = await hass_client()

@@ -83,6 +83,12 @@ async def test_who_comes_later_is_refused_and_told_who_has_it(
     assert not await passes(at_home)
     assert (await theirs.rules.read()).forwards.keys() == {THEIRS.id, MORE.id}
     assert await form_says(hass, entry) == {"external_port": "port_taken_elsewhere"}
+    assert ports_told(hass) == "- 8443 (TCP)\n- 8500 (TCP)"
+    # As it changes there.
+    await theirs.rules.apply([THEIRS])
+    await until(lambda: ports_told(hass) == "- 8443 (TCP)")
+    await theirs.rules.apply([THEIRS, MORE])
+    await until(lambda: ports_told(hass) == "- 8443 (TCP)\n- 8500 (TCP)")
     await theirs.rules.apply([])
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     assert await passes(at_home)
@@ -91,6 +97,14 @@ async def test_who_comes_later_is_refused_and_told_who_has_it(
     with pytest.raises(PortTaken):
         await theirs.rules.apply([THEIRS])
     assert await passes(at_home)
+
+
+def ports_told(hass: HomeAssistant) -> str:
+    """Return what the repair says of the other one's ports."""
+    told = issue(hass, "foreign")
+    assert told
+    assert told.translation_placeholders
+    return str(told.translation_placeholders["ports"])
 
 
 async def form_says(hass: HomeAssistant, entry: MockConfigEntry) -> Mapping[str, str]:

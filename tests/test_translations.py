@@ -12,6 +12,7 @@ from homeassistant.data_entry_flow import section
 import pytest
 import voluptuous as vol
 
+from custom_components.bypass_router.diagnosis.texts import Texts
 from custom_components.bypass_router.flows import (
     forward as forward_flow,
     options as options_flow,
@@ -61,7 +62,7 @@ def narrower_than(kind: type[RouterError]) -> list[type[RouterError]]:
 
 
 # Met when there are forwards, and no form of a router's is open.
-LATER: Final = {"PortTaken", "NotSaved", "NotLoaded"}
+LATER: Final = {"PortTaken", "NotSaved", "DiskFull", "DiskReadOnly", "NotLoaded"}
 
 
 @cache
@@ -215,3 +216,100 @@ def test_each_field_is_named_and_explained(step: str) -> None:
     check_fields(FORMS[step], step)
     assert translations()[f"{step}.title"]
     assert translations()[f"{step}.description"]
+
+
+# How each repair begins: where there are two routers, one knows which it is about.
+NAMED: Final = {
+    "en": "Router {router}: ",
+    "ja": "ルーター {router}: ",
+    "zh-Hans": "路由器 {router}：",
+}
+# What a program of the router said, in the marks of a quotation.
+_QUOTED: Final = re.compile(r"[“「]\{(?:message|output)\}[”」]")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_repair_names_its_router_first(language: str) -> None:
+    """As there may be more than one."""
+    titles = {
+        key: text
+        for key, text in translations(language).items()
+        if re.fullmatch(r"issues\.\w+\.title", key)
+    }
+    assert titles
+    assert [k for k, it in titles.items() if not it.startswith(NAMED[language])] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_sentence_is_a_list_of_names_and_values(language: str) -> None:
+    """Such as (port: 22), which is for programs."""
+    for key, text in translations(language).items():
+        assert not re.search(r"[(（][^()（）]*[:：=] ?\{", text), key
+
+
+def of_faults(language: str) -> Iterator[tuple[str, str]]:
+    """Yield each text about a fault, with its key."""
+    for fault in faults():
+        for key in (f"exceptions.{fault.key}.message", f"config.error.{fault.key}"):
+            if key in translations(language):
+                yield key, translations(language)[key]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_the_router_said_is_a_quotation(language: str) -> None:
+    """It is in no one's language, and no sentence of ours."""
+    for key, text in of_faults(language):
+        assert not words(_QUOTED.sub("", text)) & {"message", "output"}, key
+
+
+def test_no_sentence_has_the_words_of_python_or_of_a_library() -> None:
+    """What they mean is a kind of its own; they are for the log."""
+    for path in INTEGRATION.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        kinds = {fault.__name__: fault for fault in faults()}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if fault := kinds.get(node.func.id):
+                theirs = {it.arg for it in node.keywords if it.arg and from_python(it)}
+                text = translations()[f"exceptions.{fault.key}.message"]
+                assert not words(text) & theirs, (path, node.lineno)
+
+
+def from_python(keyword: ast.keyword) -> bool:
+    """Return whether a word is made of an exception, or of an error's number."""
+    text = ast.unparse(keyword.value)
+    return bool(re.search(r"\bstr\(err|\bstrerror\b|\b_reason\(", text))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_first_sentence_about_a_fault_says_what_failed(language: str) -> None:
+    """It stands alone in a diagnosis; what it means, and what to do, come after it."""
+    prefix, suffix = "exceptions.", ".message"
+    texts = Texts(
+        {
+            key.removeprefix(prefix).removesuffix(suffix): text
+            for key, text in translations(language).items()
+            if key.startswith(prefix)
+        }
+    )
+    for fault in faults():
+        given_words = {word: f"[{word}]" for word in given().get(fault.__name__, set())}
+        whole = texts.get(fault.key, **given_words)
+        first = texts.what_failed(fault.key, **given_words)
+        assert first, fault
+        assert first.endswith((".", "。"))
+        assert whole.startswith(first)
+        assert len(whole) > len(first) + 5, fault
+
+
+def test_a_number_is_followed_by_what_is_right_for_one_and_for_many() -> None:
+    """By a unit; or by a plural, where there is a sentence for one."""
+    sections = re.compile(r"(issues|config)\.|exceptions\.(?!cause|diagnosis|reason)")
+    plural = re.compile(r"\{(?:count|number|minutes|seconds)\} [a-z]{2,}s\b")
+    for key, text in translations().items():
+        if sections.match(key) and plural.search(text):
+            one = key.split(".")[1].removesuffix("_many") + "_one"
+            # More than a screen holds, and of something else than what is counted.
+            many = key == "issues.waiting_many.description"
+            assert many or f"issues.{one}.title" in translations(), key

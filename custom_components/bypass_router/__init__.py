@@ -14,6 +14,7 @@ from .coordinator import (
 )
 from .counters.store import Totals
 from .diagnosis.target_store import TargetMacStore
+from .errors import english_of
 from .issues import Issues
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
@@ -86,7 +87,9 @@ async def async_remove_entry(
     try:
         await _take_off(hass, entry, issues)
     except RouterError as err:
-        _LOGGER.warning("%s: its rules may be left on the router: %s", entry.title, err)
+        _LOGGER.warning(
+            "%s: its rules may be left on the router: %s", entry.title, english_of(err)
+        )
         issues.forget()
         issues.left_behind()
     else:

@@ -294,7 +294,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Show what was read back."""
         if not self.last_update_success:
             _LOGGER.info("%s is back", self.name)
-        self._issues.foreign(live.foreign)
+        self._issues.foreign(live.foreign, live.foreign_forwards)
         self._issues.waiting([])
         subentries = self.config_entry.subentries
         refused = self.refused

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 import math
-from typing import Any
+from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
 from .const import CONF_HOST_KEY, DOMAIN
-from .errors import reason_of
+from .errors import sentence_of
 from .router.clean_up import CLEAN_UP
 from .router.errors import (
     ClosingRefused,
@@ -19,6 +19,7 @@ from .router.errors import (
     RouterError,
     printable,
 )
+from .router.forward import Forward
 from .router.rules.base import Tag
 from .router.ssh.rights import Rights
 
@@ -33,6 +34,9 @@ _REFUSED = 10
 # What is said of these is decided by what looks for them; of all others, by the time
 # when a router was read for the first time.
 _DECIDED_LATER = frozenset({"hand_made", "connections_stay"})
+# Of an error's words, those of the router's programs.
+_QUOTED = frozenset({"message", "output"})
+NONE_KNOWN: Final[Mapping[Tag, Forward]] = {}
 _ERROR = ir.IssueSeverity.ERROR
 _WARNING = ir.IssueSeverity.WARNING
 
@@ -151,7 +155,7 @@ class Issues:
     def not_saved(self, err: RouterError | None) -> None:
         """Home Assistant's disk does not take what is to be live; None: it does."""
         if err:
-            self._raise("not_saved", severity=_ERROR, placeholders=err.details)
+            self._raise("not_saved", key=err.key, severity=_ERROR)
         else:
             self._clear("not_saved")
 
@@ -167,15 +171,12 @@ class Issues:
         if not errors:
             self._clear("refused")
             return
-        shown = [f"- {name}: {_reason(err)}" for name, err in errors]
+        shown = [f"{_line(name)}: {self._reason(err)}" for name, err in errors]
         self._raise(
             "refused",
-            key="refused" if len(shown) <= _REFUSED else "refused_many",
+            key=_numbered("refused", len(errors)),
             severity=_ERROR,
-            placeholders={
-                "forwards": "\n".join(shown[:_REFUSED]),
-                "count": str(len(shown)),
-            },
+            placeholders=_forwards([name for name, _ in errors], shown),
         )
 
     def kept_out(self, found: Sequence[tuple[str, Sequence[str]]]) -> None:
@@ -192,11 +193,8 @@ class Issues:
         ]
         self._raise(
             "kept_out",
-            key="kept_out" if len(found) <= _REFUSED else "kept_out_many",
-            placeholders={
-                "forwards": "\n".join(shown[:_REFUSED]),
-                "count": str(len(found)),
-            },
+            key=_numbered("kept_out", len(found)),
+            placeholders=_forwards([name for name, _ in found], shown),
         )
 
     def bridged(self, interface: str | None) -> None:
@@ -262,8 +260,13 @@ class Issues:
         for issue_id, _, _ in list(self._own()):
             ir.async_delete_issue(self._hass, DOMAIN, issue_id)
 
-    def foreign(self, tags: Collection[Tag]) -> None:
-        """Other Home Assistants have rules on the router, which may be removed."""
+    def foreign(
+        self, tags: Collection[Tag], forwards: Mapping[Tag, Forward] = NONE_KNOWN
+    ) -> None:
+        """Other Home Assistants have rules on the router, which may be removed.
+
+        Their forwards are named, as far as these are known.
+        """
         counts = Counter(tag.owner for tag in tags)
         # Those that are shown stay, so that no repair vanishes under the user's hand.
         before = {part for _, kind, part in self._own() if kind == "foreign"}
@@ -272,15 +275,14 @@ class Issues:
             key=lambda owner: (owner not in before, -counts[owner], owner),
         )
         shown = frozenset(ranked[:_OWNERS])
-        for owner in shown - before:
+        for owner in shown:
+            theirs = [fwd for tag, fwd in forwards.items() if tag.owner == owner]
             self._raise(
                 "foreign",
                 owner,
                 fix_with={"owner": owner},
-                placeholders={"owner": owner, "count": str(counts[owner])},
+                placeholders={"owner": owner, "ports": _ports(theirs)},
             )
-        for owner in shown & before:
-            self._raised.add(self._id("foreign", owner))
         for owner in before - shown:
             self._clear("foreign", owner)
         if others := len(counts) - len(shown):
@@ -369,6 +371,14 @@ class Issues:
             },
         )
 
+    def _reason(self, err: RouterError) -> str:
+        """Return why a forward is refused; no word of the router's is a link."""
+        quoted = {
+            key: f"`{word.replace('`', "'")}`" if key in _QUOTED else word
+            for key, word in err.details.items()
+        }
+        return sentence_of(self._hass, err, quoted)
+
     def _clear(self, issue: str, part: str = "") -> None:
         """Take an issue away, if it is shown."""
         ir.async_delete_issue(self._hass, DOMAIN, self._id(issue, part))
@@ -390,7 +400,32 @@ def _line(name: str) -> str:
     return f"- {printable(name)}"
 
 
-def _reason(err: RouterError) -> str:
-    """Return why a forward is refused; of the router's own words, none is a link."""
-    reason = reason_of(err)
-    return f"`{reason.replace('`', "'")}`" if "message" in err.details else reason
+def _numbered(key: str, count: int) -> str:
+    """Return which sentence is right for so many.
+
+    Home Assistant lets a placeholder of one language be in no other, and so has no
+    plural of its own for the texts of integrations.
+    """
+    if count == 1:
+        return f"{key}_one"
+    return key if count <= _REFUSED else f"{key}_many"
+
+
+def _forwards(names: Sequence[str], lines: Sequence[str]) -> dict[str, str]:
+    """Return the words of a sentence about forwards, with what is said of each."""
+    return {
+        "forward": printable(names[0]),
+        "forwards": "\n".join(lines[:_REFUSED]),
+        "count": str(len(names)),
+    }
+
+
+def _ports(forwards: Collection[Forward]) -> str:
+    """Return which external ports these have, as many as fit on a screen."""
+    ranked = sorted(forwards, key=lambda it: (it.external.first, it.protocol.value))
+    lines = [
+        f"- {it.external} ({', '.join(it.protocol.transports).upper()})"
+        for it in ranked
+    ]
+    more = ["- …"] if len(lines) > _REFUSED else []
+    return "\n".join([*lines[:_REFUSED], *more]) or "- ?"

@@ -21,6 +21,7 @@ import voluptuous as vol
 
 from .const import CONF_HOST_KEY, CONF_MAIN_ROUTER_ADDRESS, DOMAIN
 from .coordinator import BypassRouterConfigEntry
+from .errors import english_of
 from .flows.main_router import MAIN_ROUTER_FIELD, main_router_in
 from .issues import Issues
 from .router.errors import ConnectionLost, RouterError
@@ -67,7 +68,7 @@ class ConfirmedRepair(RepairsFlow):
             await self._repair(router)
             await coordinator.async_reconcile()
         except RouterError as err:
-            _LOGGER.warning("%s was not mended: %s", self.issue_id, err)
+            _LOGGER.warning("%s was not mended: %s", self.issue_id, english_of(err))
             return self.async_abort(reason=self._failed)
         return self.async_create_entry(data={})
 
@@ -157,7 +158,9 @@ class AcceptHostKey(RepairsFlow):
                 asked[CONF_HOST], asked[CONF_PORT], pinned_key(entry)
             )
         except RouterError as err:
-            _LOGGER.warning("The host key of %s is not known: %s", entry.title, err)
+            _LOGGER.warning(
+                "The host key of %s is not known: %s", entry.title, english_of(err)
+            )
             return self.async_abort(reason="not_reached")
         if self.hass.config_entries.async_get_entry(self._entry_id) is None:
             return self.async_abort(reason="entry_gone")
@@ -223,7 +226,9 @@ class ImportManualForwards(RepairsFlow):
                 raise ConnectionLost(message="closed")
             offers = await async_offers(entry, router)
         except RouterError as err:
-            _LOGGER.warning("The rules of %s are not known: %s", entry.title, err)
+            _LOGGER.warning(
+                "The rules of %s are not known: %s", entry.title, english_of(err)
+            )
             raise AbortFlow("not_connected") from err
         if not offers:
             Issues(self.hass, entry).manual_forwards(0)

@@ -21,17 +21,35 @@ class NotSaved(RouterError):
     key = "not_saved"
 
 
+class DiskFull(NotSaved):
+    """There is no room on it."""
+
+    key = "not_saved_full"
+
+
+class DiskReadOnly(NotSaved):
+    """Home Assistant may not write there."""
+
+    key = "not_saved_read_only"
+
+
 class NotLoaded(RouterError):
     """A file is there, and can't be read."""
 
     key = "not_loaded"
 
 
+_KINDS: Mapping[type[NotSaved], frozenset[int]] = {
+    DiskFull: frozenset({errno.ENOSPC, errno.EDQUOT}),
+    DiskReadOnly: frozenset({errno.EROFS, errno.EACCES, errno.EPERM}),
+}
+
+
 class _Store(Store[dict[str, Any]]):
     """Home Assistant's `Store`, which logs that it could not write, and goes on."""
 
-    reason = ""
-    """Why it could not write, where that is known."""
+    reason = NotSaved()
+    """Why it could not write, as far as that is known."""
 
     @override
     async def _async_write_data(self, data: dict[str, Any]) -> None:
@@ -39,7 +57,7 @@ class _Store(Store[dict[str, Any]]):
         try:
             await super()._async_write_data(data)
         except Exception as err:
-            self.reason = _reason(err)
+            self.reason = _not_saved(err)
             raise
 
 
@@ -72,7 +90,7 @@ class CheckedStore:
     async def async_save(self, data: Mapping[str, Any]) -> None:
         """Write all of it, or nothing. Raises NotSaved."""
         whole = dict(data)
-        self._store.reason = os.strerror(errno.EIO)
+        self._store.reason = NotSaved(message=os.strerror(errno.EIO))
         try:
             await self._store.async_save(whole)
             if self._hass.state is CoreState.stopping:
@@ -80,11 +98,11 @@ class CheckedStore:
                 await self._hass.async_add_executor_job(self._write, whole)
             written = await self._opened().async_load()
         except (HomeAssistantError, OSError) as err:
-            raise NotSaved(message=_reason(err)) from err
+            raise _not_saved(err) from err
         except (LookupError, TypeError, AttributeError) as err:
             raise NotSaved(message=printable(str(err))) from err
         if written != whole:
-            raise NotSaved(message=self._store.reason)
+            raise self._store.reason
 
     async def async_remove(self) -> None:
         """Delete the file."""
@@ -99,6 +117,16 @@ class CheckedStore:
             "data": data,
         }
         save_json(self._store.path, whole, atomic_writes=True)
+
+
+def _not_saved(err: BaseException) -> NotSaved:
+    """Return why a file can't be written."""
+    origin = err.__cause__ if isinstance(err.__cause__, OSError) else err
+    number = origin.errno if isinstance(origin, OSError) else None
+    for kind, numbers in _KINDS.items():
+        if number in numbers:
+            return kind(message=_reason(err))
+    return NotSaved(message=_reason(err))
 
 
 def _reason(err: BaseException) -> str:

@@ -11,7 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .attributes import fitting, parts_of
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import BypassRouterForwardEntity, async_add_to_forwards
-from .errors import reason_of
+from .errors import sentence_of
 from .subentry import attributes_of
 
 # The coordinator joins what is desired at once into one change.
@@ -58,7 +58,7 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
         if address := coordinator.router_address:
             told["router_address"] = address
         if err := coordinator.refused.get(self._forward_id):
-            told["refused"] = fitting(reason_of(err))
+            told["refused"] = fitting(sentence_of(self.hass, err))
         elif found := coordinator.obstacles.get(self._forward_id):
             said = [coordinator.texts.obstacle(one) for one in found]
             told["obstacles"] = parts_of(said)[0]

@@ -6,9 +6,9 @@ import asyncssh
 import pytest
 
 from custom_components.bypass_router.router.errors import (
+    AccountRefused,
     AuthenticationFailed,
     BadOutput,
-    LoginEnded,
     NoAnswer,
     NotSSH,
     PasswordExpired,
@@ -81,8 +81,8 @@ async def says_hello(lab: Lab) -> None:
     [
         # Nothing tells it from a wrong password.
         (NO_PAM, EXPIRED, AuthenticationFailed),
-        (PAM, EXPIRED, LoginEnded),
-        (DIALOG, EXPIRED, LoginEnded),
+        (PAM, EXPIRED, AccountRefused),
+        (DIALOG, EXPIRED, AccountRefused),
         (NO_PAM, MUST_CHANGE, PasswordExpired),
         (PAM, MUST_CHANGE, PasswordExpired),
         (DIALOG, MUST_CHANGE, PasswordExpired),

@@ -6,7 +6,6 @@ from typing import Any
 from homeassistant.util.dt import utc_from_timestamp
 
 from ..attributes import fitting
-from ..errors import reason_of
 from .status import ForwardStatus, Known, Standing
 from .texts import MARKS, Texts
 
@@ -40,7 +39,8 @@ def sentences(
         for part in ("seen", "means", "do")
     }
     if standing.status is ForwardStatus.REFUSED and known.refusal:
-        said["seen"] = fitting(reason_of(known.refusal))
+        refusal = known.refusal
+        said["seen"] = fitting(texts.get(refusal.key, **refusal.details))
     elif standing.check:
         said |= {
             part: text for part, text in texts.sentences(standing.check).items() if text

@@ -26,6 +26,10 @@ MARKS: Mapping[Status, str] = {
 }
 # In minutes.
 _HOUR = 60
+# A sentence, up to its stop in any language.
+_FIRST = re.compile(r".+?(?:\.(?= |$)|。)")
+# Of what was seen, the names of sentences.
+_KEYS = ("reason", "error")
 # What could make a link, a picture or a heading of a router's words.
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|!:~&])")
 
@@ -90,10 +94,18 @@ class Texts:
         """Return the three sentences of a cause."""
         # Not every router can tell a visitor's address.
         words = {"source": self.get("diagnosis_somebody"), **seen}
-        return {
+        said = {
             part: self.get(f"cause_{cause}_{part}", **words)
             for part in ("seen", "means", "do")
         }
+        if error := seen.get("error"):
+            said["seen"] = self.what_failed(error, **words)
+        return said
+
+    def what_failed(self, key: str, **words: str) -> str:
+        """Return of an error's text the first sentence, which says what failed."""
+        sentence = _FIRST.match(self._sentences.get(key, ""))
+        return sentence[0].format_map(_Words(words)) if sentence else ""
 
 
 async def async_texts(hass: HomeAssistant) -> Texts:
@@ -166,8 +178,7 @@ def _line(check: Check, texts: Texts) -> str:
 def _escaped(check: Check) -> Check:
     """Return a check whose words from outside mean nothing to markdown."""
     seen = escaped(check.seen)
-    if reason := check.seen.get("reason"):
-        seen["reason"] = reason
+    seen |= {key: check.seen[key] for key in _KEYS if key in check.seen}
     return Check(check.name, check.status, check.cause, seen)
 
 

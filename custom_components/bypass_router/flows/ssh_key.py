@@ -8,7 +8,8 @@ from homeassistant.const import CONF_USERNAME
 from homeassistant.core import HomeAssistant
 
 from ..const import CONF_PRIVATE_KEY
-from ..router.errors import AuthenticationFailed, KeyNotInstalled, RouterError
+from ..errors import english_of
+from ..router.errors import AuthenticationFailed, KeyRefused, RouterError
 from ..router.router import Router
 from ..router.ssh.authorized_keys import generate_key
 from ..router.ssh.credentials import Credentials
@@ -22,8 +23,8 @@ async def install_key(
 ) -> Credentials:
     """Make a key and give it to the router; return it once it logs in.
 
-    `account` is what an entry holds, without what lets us in. Raises KeyNotInstalled,
-    and leaves no key behind then.
+    `account` is what an entry holds, without what lets us in. Raises RouterError, such
+    as KeyNotInstalled, and leaves no key behind then.
     """
     private_key = generate_key(await async_owner(hass))
     try:
@@ -32,8 +33,8 @@ async def install_key(
         await (await connect_router(hass, data)).close()
     except Exception as err:
         await _take_back(router, private_key)
-        if isinstance(err, RouterError):
-            raise KeyNotInstalled(message=_reason(err)) from err
+        if type(err) is AuthenticationFailed:
+            raise KeyRefused from err
         raise
     return Credentials(account[CONF_USERNAME], private_key=private_key)
 
@@ -43,11 +44,6 @@ async def _take_back(router: Router, private_key: str) -> None:
     try:
         await router.remove_key(private_key)
     except RouterError as err:
-        _LOGGER.warning("A key that is not used stays on the router: %s", err)
-
-
-def _reason(err: RouterError) -> str:
-    """Return in the router's own words why a key can't be used."""
-    if isinstance(err, AuthenticationFailed):
-        return "Permission denied (publickey)"
-    return err.details.get("message") or str(err)
+        _LOGGER.warning(
+            "A key that is not used stays on the router: %s", english_of(err)
+        )

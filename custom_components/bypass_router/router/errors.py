@@ -2,7 +2,9 @@
 
 Each class has a `key`, the name of its sentence in the translations, and each
 error carries `details`, the words that the sentence needs. Details are shown to
-the user: no secret goes in, and text of the router only through `printable`.
+the user: no secret goes in, and text of the router only through `printable`. What
+Python or a library says is no word of a sentence: it is for logs and diagnostics,
+and what it means is a class of its own.
 """
 
 from typing import ClassVar
@@ -34,9 +36,33 @@ class ConnectionFailed(RouterError):
 
 
 class CannotReach(ConnectionFailed):
-    """The name is unknown, or no route leads to the address."""
+    """No way was found to the host; the classes below say why, where that is known."""
 
     key = "cannot_reach"
+
+
+class NameUnknown(CannotReach):
+    """No one knows the host's name."""
+
+    key = "name_unknown"
+
+
+class NameServerSilent(CannotReach):
+    """Whoever knows the host's name can't be asked."""
+
+    key = "name_server_silent"
+
+
+class NoRoute(CannotReach):
+    """The network is there, and the host is not in it."""
+
+    key = "no_route"
+
+
+class NetworkUnreachable(CannotReach):
+    """No network of Home Assistant's leads to the address."""
+
+    key = "network_unreachable"
 
 
 class PortClosed(ConnectionFailed):
@@ -55,6 +81,12 @@ class NotSSH(ConnectionFailed):
     """Something listens there, and it does not speak SSH as we need it."""
 
     key = "not_ssh"
+
+
+class CutOff(NotSSH):
+    """The host takes a connection, and cuts it off before it has said what it is."""
+
+    key = "cut_off"
 
 
 class HostKeyChanged(ConnectionFailed):
@@ -79,6 +111,12 @@ class LoginEnded(ConnectionFailed):
     """The router has proved its key, and ended the login: perhaps of an old account."""
 
     key = "login_ended"
+
+
+class AccountRefused(LoginEnded):
+    """It has said why, too: the account has expired, or is locked."""
+
+    key = "account_refused"
 
 
 class TooManyAttempts(ConnectionFailed):
@@ -118,9 +156,15 @@ class WrongPassphrase(RouterError):
 
 
 class KeyNotInstalled(RouterError):
-    """The router did not accept a new key for the account."""
+    """The file of the account's keys could not be changed."""
 
     key = "key_not_installed"
+
+
+class KeyRefused(KeyNotInstalled):
+    """A new key is in that file, and the router lets no one in with it."""
+
+    key = "key_refused"
 
 
 class TimedOut(RouterError):

@@ -7,6 +7,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 
 from ..const import CONF_PRIVATE_KEY
+from ..errors import english_of
 from ..issues import Issues
 from ..router.errors import RouterError
 from ..router.router import Router
@@ -39,6 +40,8 @@ async def async_forget_keys(router: Router, keep: str | None) -> bool:
     try:
         await router.forget_keys(keep)
     except RouterError as err:
-        _LOGGER.warning("Keys that are not used stay on the router: %s", err)
+        _LOGGER.warning(
+            "Keys that are not used stay on the router: %s", english_of(err)
+        )
         return False
     return True

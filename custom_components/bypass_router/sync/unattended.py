@@ -19,6 +19,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
 from ..const import CONF_CLOSE_CONNECTIONS, DOMAIN
+from ..errors import english_of
 from ..issues import Issues
 from ..router.errors import RouterError
 from .closing import Closing
@@ -110,7 +111,9 @@ async def _close(
     try:
         await _take_off(hass, entry, gone, issues)
     except RouterError as err:
-        _LOGGER.warning("%s: removed forwards are still open: %s", entry.title, err)
+        _LOGGER.warning(
+            "%s: removed forwards are still open: %s", entry.title, english_of(err)
+        )
         if entry.state in _UNATTENDED:
             issues.waiting_unattended([gone[key] for key in on])
     if entry.disabled_by:

@@ -227,6 +227,8 @@ def unreachable(error: RouterError) -> Diagnosis:
     placeholders.setdefault(
         "message", placeholders.get("firewall", printable(str(error)))
     )
+    # Whoever shows it has a sentence for each kind.
+    placeholders["error"] = error.key
     failing, cause = Step.CONNECTION, Cause.UNREACHABLE
     if isinstance(error, NotPrivileged):
         failing, cause = Step.PRIVILEGES, Cause.NOT_PRIVILEGED

@@ -1,7 +1,7 @@
 """What every firewall backend can do."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Interface
 import re
@@ -62,6 +62,8 @@ class Live:
     """Forwards of this owner of which only a part, or something else, is there."""
     foreign: frozenset[Tag]
     """Forwards of another Home Assistant on the same router."""
+    foreign_forwards: Mapping[Tag, Forward] = field(default_factory=dict)
+    """Those of them that are active, as far as they can be read."""
 
 
 def target_of(

@@ -50,6 +50,11 @@ class Snapshot:
             forwards=forwards,
             damaged=frozenset(tag.forward for tag in ours).difference(forwards),
             foreign=frozenset(tags - ours),
+            foreign_forwards={
+                tag: forward
+                for tag, forward in self._translated.items()
+                if tag.owner != owner
+            },
         )
 
     def problems(self, forward: Forward) -> frozenset[Problem]:

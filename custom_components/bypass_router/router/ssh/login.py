@@ -13,14 +13,21 @@ import aiohappyeyeballs
 import asyncssh
 
 from ..errors import (
+    AccountRefused,
     AuthenticationFailed,
     CannotReach,
     ConnectionFailed,
+    CutOff,
     LoginEnded,
+    NameServerSilent,
+    NameUnknown,
+    NetworkUnreachable,
     NoAnswer,
+    NoRoute,
     NotSSH,
     PasswordExpired,
     PortClosed,
+    RouterError,
     printable,
 )
 from .credentials import Credentials, HostKey
@@ -44,6 +51,11 @@ _OF_ACCOUNT = re.compile(
 # Seconds until the next address is tried as well.
 _STAGGER = 0.25
 _ERROR = re.compile(r"\[Errno ([0-9]{1,4})\]")
+# As the kernel says that no one has an address, or that no network leads there.
+_NO_HOST = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN})
+_NO_NETWORK = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
+# That there is no such name, or that it has no address.
+_NO_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY})
 # What asyncssh raises; the last five for packets of a router that make no sense.
 BROKEN = (
     OSError,
@@ -68,14 +80,24 @@ def connecting(host: str, port: int) -> Iterator[None]:
         raise NoAnswer(**where) from None
     except ConnectionRefusedError:
         raise PortClosed(**where) from None
-    except ConnectionResetError, BrokenPipeError, UnicodeDecodeError:
-        raise NotSSH(**where) from None
+    except ConnectionResetError, BrokenPipeError:
+        raise CutOff(**where) from None
     except (socket.gaierror, UnicodeError) as err:
-        raise CannotReach(**where, message=printable(str(err))) from None
+        raise _unnamed(err, where) from None
     except OSError as err:
         raise _unreached(err, where) from None
     except BROKEN:
         raise NotSSH(**where) from None
+
+
+def _unnamed(err: socket.gaierror | UnicodeError, where: dict[str, str]) -> RouterError:
+    """Return why a host's name leads nowhere."""
+    if isinstance(err, UnicodeDecodeError):
+        # What answers there is no text, and the name is good.
+        return NotSSH(**where)
+    if isinstance(err, UnicodeError) or err.errno in _NO_NAME:
+        return NameUnknown(**where)
+    return NameServerSilent(**where)
 
 
 def _unreached(err: OSError, where: dict[str, str]) -> ConnectionFailed:
@@ -85,11 +107,16 @@ def _unreached(err: OSError, where: dict[str, str]) -> ConnectionFailed:
     programmers.
     """
     numbers = [err.errno] if err.errno else map(int, _ERROR.findall(str(err)))
-    reasons = dict.fromkeys(numbers)
+    reasons = frozenset(numbers)
+    # Of several, what says most.
     if errno.ECONNREFUSED in reasons:
         return PortClosed(**where)
     if errno.ETIMEDOUT in reasons:
         return NoAnswer(**where)
+    if reasons & _NO_HOST:
+        return NoRoute(**where)
+    if reasons & _NO_NETWORK:
+        return NetworkUnreachable(**where)
     message = ", ".join(map(os.strerror, reasons)) or printable(str(err))
     return CannotReach(**where, message=message)
 
@@ -239,14 +266,14 @@ def _signing_in(host: str, port: int, client: _Client) -> Iterator[None]:
             raise PasswordExpired from None
         if not client.refusal:
             raise
-        message = client.refusal
-    except (asyncssh.ConnectionLost, asyncssh.ProtocolError, ConnectionError) as err:
+    except asyncssh.ConnectionLost, asyncssh.ProtocolError, ConnectionError:
         if not client.knows_router:
             raise
-        message = client.refusal or printable(str(err))
     else:
         return
-    raise LoginEnded(host=host, port=str(port), message=message)
+    if client.refusal:
+        raise AccountRefused(host=host, port=str(port), message=client.refusal)
+    raise LoginEnded(host=host, port=str(port))
 
 
 @asynccontextmanager
