@@ -258,6 +258,15 @@ def test_what_failed_since_is_red_beside_what_was_seen_before() -> None:
     assert words(kept_out) == ["OK", "OK", "OK"]
 
 
+@pytest.mark.parametrize("diagnosis", [None, diagnosed(port="ok")])
+def test_what_fails_without_a_diagnosis_does_so_at_the_router(
+    diagnosis: Diagnosis | None,
+) -> None:
+    """As a rule does that came since, and that the router itself has told of."""
+    known = replace(SITUATION, status=ForwardStatus.FAILS, diagnosis=diagnosis)
+    assert nodes(known)[Role.BYPASS] is FAILED
+
+
 def test_a_fault_that_is_over_is_not_red() -> None:
     """Someone was answered since, or it is being looked at again."""
     for status in (ForwardStatus.WORKS, ForwardStatus.CHECKING):

@@ -121,8 +121,10 @@ def _red(situation: Situation) -> frozenset[Place]:
     """Return where it fails."""
     if not situation.connected or situation.status is ForwardStatus.REFUSED:
         return frozenset({Place.BYPASS})
-    if situation.status is ForwardStatus.FAILS and situation.diagnosis:
-        return failing(situation.diagnosis)
+    if situation.status is ForwardStatus.FAILS:
+        found = failing(situation.diagnosis) if situation.diagnosis else None
+        # What is known without a diagnosis is what the router's own rules say.
+        return found or frozenset({Place.BYPASS})
     # What a diagnosis blamed before may have been mended since.
     return frozenset()
 
