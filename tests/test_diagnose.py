@@ -370,6 +370,8 @@ async def test_the_button_tells_how_far_it_is_and_what_came_of_it(
         await diagnose(hass, switch_of(hass, entry, "Web"))
     assert await passes(at_home)
     await asyncio.wait_for(pressed, LIMIT)
+    page = er.async_get(hass).async_get(button).device_id
+    assert all(text.endswith(f"(/config/devices/device/{page})") for text in shown)
     assert shown[0].startswith("Looking")
     assert shown[-1].startswith("**It works.**")
     assert "✓ The client from outside is answered: *seen: 203" in shown[-1]

@@ -5,15 +5,28 @@ from typing import Any
 from homeassistant.components import persistent_notification
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
 
 from ..const import DOMAIN
 from .run import async_diagnose, check
-from .texts import async_texts, report
+from .texts import Texts, async_texts, report
 
 # Seconds in which a person tries from outside.
 WATCHED = 60
 # Seconds between two sights of the remaining time, unless something happens.
 _STEP = 5
+
+
+def _link(
+    hass: HomeAssistant, entry: ConfigEntry[Any], forward_id: str, texts: Texts
+) -> str:
+    """Return the way to the forward's page, where all of that is to be seen as well."""
+    device = dr.async_get(hass).async_get_device_by_identifier(
+        (DOMAIN, forward_id), entry.entry_id
+    )
+    if device is None:
+        return ""
+    return f"\n\n[{texts.get('diagnosis_page')}](/config/devices/device/{device.id})"
 
 
 async def async_diagnose_visibly(
@@ -27,12 +40,13 @@ async def async_diagnose_visibly(
     subentry = check(hass, entry, forward_id)
     ports = str(subentry.data.get("external_port", ""))
     title = texts.get("diagnosis_title", forward=subentry.title)
+    link = _link(hass, entry, forward_id, texts)
     shown = -1
 
     def notify(message: str) -> None:
         """Show it in place of what was shown before."""
         persistent_notification.async_create(
-            hass, message, title, f"{DOMAIN}_diagnosis_{forward_id}"
+            hass, f"{message}{link}", title, f"{DOMAIN}_diagnosis_{forward_id}"
         )
 
     def on_progress(left: int, packets: int) -> None:

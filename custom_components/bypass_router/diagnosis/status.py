@@ -78,7 +78,7 @@ class Standing:
     when: float | None = None
     """When that was seen, in Unix time."""
     answered: float | None = None
-    """When someone from outside was answered last."""
+    """When someone from outside was answered last, over each transport."""
 
     def shown_of(self, known: Known) -> Diagnosis | None:
         """Return the checks that speak for it: none that were disproved since."""
@@ -92,7 +92,7 @@ class Standing:
 
 def standing_of(forward: Forward, known: Known) -> Standing:
     """Return how a forward stands now."""
-    answered = max((visit.when for visit in known.visits.values()), default=None)
+    answered = _answered_at(forward, known.visits)
     if progress := known.progress:
         trying = progress.left is not None
         status = ForwardStatus.TRY_NOW if trying else ForwardStatus.CHECKING
@@ -108,7 +108,7 @@ def standing_of(forward: Forward, known: Known) -> Standing:
         return Standing(ForwardStatus.REFUSED)
     if not known.on:
         return Standing(ForwardStatus.OFF)
-    proved = _proved_at(forward, known.visits)
+    proved = answered if answered and answered > time.time() - PROOF_LASTS else None
     return (
         _by_fault(finding, proved, answered)
         or _by_obstacle(known, proved, answered)
@@ -116,12 +116,12 @@ def standing_of(forward: Forward, known: Known) -> Standing:
     )
 
 
-def _proved_at(forward: Forward, visits: Mapping[Transport, Visit]) -> float | None:
-    """Return until when all of the way is proved, if it is lately."""
-    if not set(visits).issuperset(forward.protocol.transports):
+def _answered_at(forward: Forward, visits: Mapping[Transport, Visit]) -> float | None:
+    """Return until when all of the way is proved, over each of its transports."""
+    transports = forward.protocol.transports
+    if not set(visits).issuperset(transports):
         return None
-    last = min(visits[transport].when for transport in forward.protocol.transports)
-    return last if last > time.time() - PROOF_LASTS else None
+    return min(visits[transport].when for transport in transports)
 
 
 def _by_fault(
