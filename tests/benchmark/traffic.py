@@ -17,7 +17,9 @@ _RESTORED = re.compile(
     r"(?:iptables-restore|nft -f -)[^\n]*<<'(\S+)'\n(.*?\n)\1\n", re.DOTALL
 )
 # Of the rules: a connection that comes, and a watcher that is there.
-_NO_NEWS = re.compile(r" *\[NEW\] |bypass-router-[0-9a-f]+ (?:there|sees )|$")
+_NO_NEWS = re.compile(
+    r" *\[(?:NEW|UPDATE)\] |bypass-router-[0-9a-f]+ (?:there|sees )|$"
+)
 
 
 @dataclass(frozen=True)

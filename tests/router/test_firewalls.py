@@ -269,7 +269,7 @@ def asked(command: str) -> Result:
     return Result(f"sudo: a password is required\n{command}", 1)
 
 
-HEARING = "conntrack -E -e NEW -d 192.0.2.2 --dst-nat"
+HEARING = "conntrack -E -e NEW,UPDATES -d 192.0.2.2 --dst-nat"
 NFT_LINES = {
     "nft -c -f -": {"sudonftcheck": asked("nft -c -f -")},
     "nft -f -": {"sudonftuse": asked("nft -f -")},

@@ -5,6 +5,7 @@ themselves. Where the internet may come in, no client with a private address eit
 comes by a VPN or from another network of the home's, past what the main router does.
 """
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
 
 from ..forward import Forward
@@ -29,6 +30,7 @@ def is_for_home(forward: Forward, lan: IPv4Network) -> bool:
     return bool(forward.sources) and all(it.subnet_of(lan) for it in forward.sources)
 
 
+@lru_cache
 def home_networks(forward: Forward, router: IPv4Interface) -> tuple[IPv4Network, ...]:
     """Return the networks whose clients prove nothing of the way from outside."""
     private = PRIVATE if internet_client(forward) else ()
