@@ -13,10 +13,16 @@ from homeassistant.core import (
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.bypass_router.router.doctor.report import (
+    Cause,
+    Diagnosis,
+    Step,
+    failed,
+)
 from tests.lab.network import Lab
 from tests.lab.waiting import until
 
-from .setup import WEB, forward_id, passes, set_up, switch_of, turn
+from .setup import WEB, Held, forward_id, passes, set_up, switch_of, turn
 from .test_diagnose import button_of
 from .test_sensor import sensor
 
@@ -126,3 +132,32 @@ async def test_a_router_that_is_away_is_not_known_about(
     await press(hass, entry)
     state = status(hass, entry)
     assert (state.state, state.attributes["cause"]) == ("fails", "unreachable")
+
+
+async def test_what_was_seen_before_it_came_on_is_not_told_after_that(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Its rules were missing when the doctor began, and rightly so."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB)
+    held = Held(at_home, "conntrack", "*-L*")
+    pressed = press(hass, entry)
+    await held.begun()
+    turning = hass.async_create_task(turn(hass, "on", switch_of(hass, entry, "Web")))
+    held.let_go()
+    await turning
+    await pressed
+    assert status(hass, entry).state == "untested"
+
+
+async def test_rules_that_are_put_back_are_not_missing_any_more(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The doctor may see them missing first, and for less than a second."""
+    entry = await set_up(hass, at_home, WEB)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    coordinator = entry.runtime_data
+    forward = coordinator.forwards[forward_id(entry, "Web")]
+    missing = Diagnosis((failed(Step.RULES, Cause.RULE_MISSING),))
+    coordinator.async_diagnosed(forward, missing, on=True)
+    assert status(hass, entry).state == "untested"

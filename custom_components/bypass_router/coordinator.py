@@ -37,7 +37,7 @@ from .diagnosis.texts import Texts, async_texts
 from .errors import translated
 from .issues import Issues
 from .router.backend import Backend
-from .router.doctor.report import Diagnosis
+from .router.doctor.report import Cause, Diagnosis
 from .router.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -198,9 +198,22 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.in_background(self._reconciler.reconcile_unasked(), "forwards")
 
     @callback
-    def async_diagnosed(self, forward: Forward, diagnosis: Diagnosis) -> None:
-        """Take note of what the doctor said."""
-        self.findings[forward.id] = Finding(forward, self.is_on(forward.id), diagnosis)
+    def async_diagnosed(
+        self, forward: Forward, diagnosis: Diagnosis, *, on: bool
+    ) -> None:
+        """Take note of what the doctor said, and whether it was on when he began.
+
+        Nothing is kept of one that came on, went off or was put back while he looked:
+        what he saw may be of before.
+        """
+        key = forward.id
+        unseen = on and Cause.RULE_MISSING in diagnosis.causes
+        if unseen:
+            self._lifecycle.refresh()
+        if unseen or on is not self.is_on(key):
+            self.findings.pop(key, None)
+        else:
+            self.findings[key] = Finding(forward, on, diagnosis)
         router = self.connection.router
         if (visitor := diagnosis.visitor) and router and not router.hears_connections:
             # Nothing else tells of him.

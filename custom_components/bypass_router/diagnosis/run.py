@@ -69,6 +69,7 @@ async def async_diagnose(
     under_way = hass.data.setdefault(_UNDER_WAY, set())
     under_way.add(forward_id)
     coordinator = getattr(entry, "runtime_data", None)
+    on = bool(coordinator and coordinator.is_on(forward_id))
 
     def progressed(left: int, packets: int) -> None:
         """Show how far it is, wherever that is to be seen."""
@@ -91,7 +92,7 @@ async def async_diagnose(
         if coordinator:
             coordinator.async_progress(forward_id, None)
     if coordinator:
-        coordinator.async_diagnosed(forward, diagnosis)
+        coordinator.async_diagnosed(forward, diagnosis, on=on)
     return diagnosis
 
 
