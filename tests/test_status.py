@@ -116,6 +116,10 @@ CASES = {
         replace(ON, finding=found(THROUGH, ok(Step.VISIT), ago=PROOF_LASTS + 60)),
         ForwardStatus.WORKS_AT_HOME,
     ),
+    "he was told of one that is too long ago by now": (
+        replace(ON, finding=found(THROUGH, ok(Step.VISIT, ago=str(PROOF_LASTS - 5)))),
+        ForwardStatus.WORKS_AT_HOME,
+    ),
     "all are kept out": (
         replace(ON, obstacles=(DROPPED,), obstacles_since=NOW - 9),
         ForwardStatus.FAILS,

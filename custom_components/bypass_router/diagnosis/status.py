@@ -156,9 +156,12 @@ def _by_proof(
     if finding is None:
         return Standing(ForwardStatus.UNTESTED, answered=answered)
     diagnosis = finding.diagnosis
-    if diagnosis.healthy and finding.when > time.time() - PROOF_LASTS:
-        return Standing(ForwardStatus.WORKS, None, finding.when, answered)
     checks = {check.name: check for check in diagnosis.checks}
+    visit = checks.get(Step.VISIT)
+    # He may have been told of one who was answered some time before.
+    when = finding.when - int(visit.seen.get("ago", 0) if visit else 0)
+    if diagnosis.healthy and when > time.time() - PROOF_LASTS:
+        return Standing(ForwardStatus.WORKS, None, when, answered)
     through = checks.get(Step.THROUGH)
     at_home = through is not None and through.status is Status.OK
     status = ForwardStatus.WORKS_AT_HOME if at_home else ForwardStatus.UNTESTED
