@@ -133,6 +133,18 @@ CASES = {
         ),
         ForwardStatus.WORKS,
     ),
+    "all are kept out by a rule, and a test passes since": (
+        replace(
+            ON, finding=found(THROUGH), obstacles=(DROPPED,), obstacles_since=NOW - 20
+        ),
+        ForwardStatus.WORKS_AT_HOME,
+    ),
+    "all are kept out since a test has passed": (
+        replace(
+            ON, finding=found(THROUGH), obstacles=(DROPPED,), obstacles_since=NOW - 9
+        ),
+        ForwardStatus.FAILS,
+    ),
     "some are kept out": (
         replace(ON, obstacles=(LISTED,), obstacles_since=NOW - 9),
         ForwardStatus.UNTESTED,

@@ -139,9 +139,13 @@ def _by_fault(
 def _by_obstacle(
     known: Known, proved: float | None, answered: float | None
 ) -> Standing | None:
-    """Return what keeps everyone out by the rules' text, unless someone came in."""
+    """Return what keeps everyone out by the rules' text, unless someone came in.
+
+    The doctor judges it as well, and has found no fault in it if he was asked since.
+    """
     found = next((it for it in known.obstacles if it.kind not in _FOR_SOME), None)
-    if found is None or (proved is not None and proved > known.obstacles_since):
+    looked = known.finding.when if known.finding else 0.0
+    if found is None or max(proved or 0.0, looked) > known.obstacles_since:
         return None
     check = failed(Step.PASSAGE, Cause(found.kind.value), **found.seen)
     return Standing(ForwardStatus.FAILS, check, known.obstacles_since, answered)
