@@ -194,3 +194,15 @@ def test_nobody_came_is_said_with_what_that_may_mean() -> None:
         "✓ A test passes through the whole forward",
         f"– {texts_in().title(NOBODY)}",
     ]
+
+
+def test_a_fault_that_was_disproved_is_shown_nowhere() -> None:
+    """Neither beside what works, nor in place of what is wrong since."""
+    known = replace(ON, finding=found(CLOSED, ago=30), visits={"tcp": visit(20)})
+    standing = standing_of(WEB, known)
+    assert standing.shown_of(known) is None
+    assert attributes_of(standing, known, "8443", texts_in())["checks"] == []
+    known = replace(known, obstacles=(DROPPED,), obstacles_since=NOW - 10)
+    shown = standing_of(WEB, known).shown_of(known)
+    assert shown
+    assert shown.causes == (Cause.DENIED,)

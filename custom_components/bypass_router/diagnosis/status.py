@@ -87,7 +87,9 @@ class Standing:
             checks = diagnosis.checks if diagnosis else ()
             fault = (self.check,) if self.check and self.check.cause else ()
             return Diagnosis((*checks, *fault)) if checks or fault else None
-        return diagnosis if self.status is ForwardStatus.FAILS else None
+        if self.check in diagnosis.checks:
+            return diagnosis
+        return Diagnosis((self.check,)) if self.check else None
 
 
 def standing_of(forward: Forward, known: Known) -> Standing:

@@ -21,7 +21,7 @@ def attributes_of(
     told: dict[str, Any] = {
         "cause": check.cause.value if check and check.cause else None,
         **sentences(standing, known, ports, texts),
-        "checks": _checks(known, texts),
+        "checks": _checks(standing, known, texts),
         "checked_at": _minute(standing.when),
     }
     progress = known.progress
@@ -48,14 +48,12 @@ def sentences(
     return said
 
 
-def _checks(known: Known, texts: Texts) -> list[str]:
-    """Return all that the doctor has looked at, a line each."""
-    if known.finding is None or known.progress:
+def _checks(standing: Standing, known: Known, texts: Texts) -> list[str]:
+    """Return all that the doctor has looked at and that still counts, a line each."""
+    shown = standing.shown_of(known)
+    if shown is None or known.progress:
         return []
-    return [
-        f"{MARKS[check.status]} {texts.title(check)}"
-        for check in known.finding.diagnosis.checks
-    ]
+    return [f"{MARKS[check.status]} {texts.title(check)}" for check in shown.checks]
 
 
 def _minute(when: float | None) -> datetime | None:
