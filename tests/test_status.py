@@ -145,6 +145,15 @@ CASES = {
         ),
         ForwardStatus.FAILS,
     ),
+    "all are kept out since a test passed, and one was waited for": (
+        replace(
+            ON,
+            finding=replace(found(THROUGH, NOBODY), took=60),
+            obstacles=(DROPPED,),
+            obstacles_since=NOW - 20,
+        ),
+        ForwardStatus.FAILS,
+    ),
     "some are kept out": (
         replace(ON, obstacles=(LISTED,), obstacles_since=NOW - 9),
         ForwardStatus.UNTESTED,

@@ -199,7 +199,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     @callback
     def async_diagnosed(
-        self, forward: Forward, diagnosis: Diagnosis, *, on: bool
+        self, forward: Forward, diagnosis: Diagnosis, *, on: bool, took: float = 0
     ) -> None:
         """Take note of what the doctor said, and whether it was on when he began.
 
@@ -213,7 +213,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         if unseen or on is not self.is_on(key):
             self.findings.pop(key, None)
         else:
-            self.findings[key] = Finding(forward, on, diagnosis)
+            self.findings[key] = Finding(forward, on, diagnosis, took=took)
         router = self.connection.router
         if (visitor := diagnosis.visitor) and router and not router.hears_connections:
             # Nothing else tells of him.

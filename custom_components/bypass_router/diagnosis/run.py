@@ -38,6 +38,8 @@ class Finding:
     diagnosis: Diagnosis
     when: float = field(default_factory=time.time)
     """When that was, in Unix time."""
+    took: float = 0.0
+    """Seconds since he began."""
 
     def holds(self, forward: Forward | None, *, on: bool) -> bool:
         """Return whether the forward is still the one that was looked at."""
@@ -70,6 +72,7 @@ async def async_diagnose(
     under_way.add(forward_id)
     coordinator = getattr(entry, "runtime_data", None)
     on = bool(coordinator and coordinator.is_on(forward_id))
+    began = time.time()
 
     def progressed(left: int, packets: int) -> None:
         """Show how far it is, wherever that is to be seen."""
@@ -92,7 +95,8 @@ async def async_diagnose(
         if coordinator:
             coordinator.async_progress(forward_id, None)
     if coordinator:
-        coordinator.async_diagnosed(forward, diagnosis, on=on)
+        took = max(time.time() - began, 0)
+        coordinator.async_diagnosed(forward, diagnosis, on=on, took=took)
     return diagnosis
 
 

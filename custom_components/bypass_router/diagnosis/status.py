@@ -146,7 +146,7 @@ def _by_obstacle(
     The doctor judges it as well, and has found no fault in it if he was asked since.
     """
     found = next((it for it in known.obstacles if it.kind not in _FOR_SOME), None)
-    looked = known.finding.when if known.finding else 0.0
+    looked = known.finding.when - known.finding.took if known.finding else 0.0
     if found is None or max(proved or 0.0, looked) > known.obstacles_since:
         return None
     check = failed(Step.PASSAGE, Cause(found.kind.value), **found.seen)
