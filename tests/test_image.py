@@ -22,6 +22,7 @@ from tests.lab.waiting import until
 
 from .setup import GAME, WEB, forward_id, passes, set_up, switch_of, turn
 from .test_diagnose import diagnose
+from .test_sensor import sensor
 
 
 def picture_of(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> str:
@@ -107,3 +108,21 @@ async def test_it_is_drawn_anew_only_if_something_is_to_be_seen(
     assert hass.states.get(picture).state == drawn
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     assert hass.states.get(picture).state > drawn
+
+
+async def test_a_router_that_does_not_tell_what_is_on_has_nothing_called_off(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """It is there, and its firewall can't be asked; the doctor says why."""
+    entry = await set_up(hass, at_home, WEB)
+    picture, switch = picture_of(hass, entry, "Web"), switch_of(hass, entry, "Web")
+    await turn(hass, "on", switch)
+    for command in ("nft", "iptables"):
+        at_home.bypass.commands.replace(command, "#!/bin/sh\nexit 1\n")
+    await entry.runtime_data.async_refresh()
+    assert "Off" not in await texts(hass, picture)
+    await diagnose(hass, switch)
+    shown = hass.states.get(sensor(hass, entry, "Web", "status"))
+    assert shown
+    assert shown.attributes["cause"] == "firewall_unusable"
+    assert shown.attributes["seen"][:20] in " ".join(await texts(hass, picture))

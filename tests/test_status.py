@@ -43,6 +43,7 @@ THROUGH = ok(Step.THROUGH)
 NOBODY = unknown(Step.ARRIVAL, Reason.NOBODY, seconds="60", ports="8443", router="R")
 CLOSED = failed(Step.PORT, Cause.PORT_CLOSED, address="192.168.50.10", port="8443")
 AWAY = failed(Step.CONNECTION, Cause.UNREACHABLE, message="x")
+LOCKED = failed(Step.PRIVILEGES, Cause.NOT_PRIVILEGED, command="nft", message="x")
 DROPPED = Obstacle(Hindrance.DENIED, {"chain": "c", "rule": "r"})
 LISTED = Obstacle(Hindrance.ALLOW_LIST, {"chain": "c", "rule": "r"})
 
@@ -66,6 +67,10 @@ CASES = {
         ForwardStatus.FAILS,
     ),
     "away since he found a fault": (Known(on=None, finding=found(CLOSED)), None),
+    "not to be asked, as the doctor found": (
+        Known(on=None, finding=found(LOCKED)),
+        ForwardStatus.FAILS,
+    ),
     "back since he found it away": (
         replace(ON, finding=found(AWAY)),
         ForwardStatus.UNTESTED,

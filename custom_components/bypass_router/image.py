@@ -112,16 +112,17 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
         if (forward := self.forward) is None:
             return None
         coordinator, texts = self.coordinator, self._texts
-        connected = coordinator.connection.router is not None
         known = coordinator.known_of(forward)
+        # One that is there and does not tell what is on is no better.
+        connected = known.on is not None
         standing = standing_of(forward, known)
         # While a router is away, what it did last is shown, and that it is away.
         status = standing.status or ForwardStatus.OFF
         said: Mapping[str, str] = {}
-        if not connected:
-            said = self._away
-        elif status in (ForwardStatus.FAILS, ForwardStatus.REFUSED):
+        if status in (ForwardStatus.FAILS, ForwardStatus.REFUSED):
             said = sentences(standing, known, str(forward.external), texts)
+        elif not connected:
+            said = self._away
         return model_of(
             Situation(
                 title=coordinator.config_entry.subentries[forward.id].title,

@@ -28,6 +28,8 @@ from .run import Finding, Progress
 
 # Of these, some are let in.
 _FOR_SOME = (Hindrance.ALLOW_LIST,)
+# With one of these, no one can ask the router what is on.
+_UNASKED = frozenset({Cause.UNREACHABLE, Cause.NOT_PRIVILEGED, Cause.FIREWALL_UNUSABLE})
 # What a look without a fault may have to say that helps on, the most telling first.
 _TELLING = (Reason.UNHEARD, Reason.PARTLY, Reason.FROM_HOME, Reason.NOBODY)
 
@@ -101,7 +103,8 @@ def standing_of(forward: Forward, known: Known) -> Standing:
         return Standing(status, answered=answered)
     away = known.on is None
     finding = known.finding
-    if finding and away is not (Cause.UNREACHABLE in finding.diagnosis.causes):
+    causes = finding.diagnosis.causes if finding else ()
+    if _UNASKED.isdisjoint(causes) if away else Cause.UNREACHABLE in causes:
         # Of a router that is back, or not away by then.
         finding = None
     if away:

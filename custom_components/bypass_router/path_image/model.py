@@ -154,7 +154,7 @@ def _counts(situation: Situation) -> bool:
 def _word(situation: Situation) -> str:
     """Return how the forward stands as a whole: what is wrong, or else a word."""
     if not situation.connected:
-        return situation.labels.away
+        return situation.seen or situation.labels.away
     word: str = getattr(situation.labels, situation.status)
     return situation.seen or word if _fails(situation) else word
 
