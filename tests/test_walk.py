@@ -23,7 +23,7 @@ from custom_components.bypass_router.router.errors import FirewallFailed, PortTa
 from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
-from custom_components.bypass_router.storage import NotSaved
+from custom_components.bypass_router.storage import DiskFull
 from custom_components.bypass_router.sync import (
     rate_limit,
     reconciler,
@@ -317,7 +317,7 @@ class Walker:
         assert self.disk
         self.disk.fill()
         try:
-            await self._turn_in_vain(state, NotSaved.key, name)
+            await self._turn_in_vain(state, DiskFull.key, name)
             await self.check(f"turn {name} {state}, with a full disk", payload=False)
         finally:
             self.disk.empty()
