@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.bypass_router.coordinator import BypassRouterCoordinator
 from custom_components.bypass_router.counters.visits import Visit, Visits, visits_in
 from custom_components.bypass_router.router.forward import Transport
+from custom_components.bypass_router.router.monitor import Answered, NewConnection
 from tests.lab.network import INTERNET_ADDRESS, Lab
 from tests.lab.waiting import until
 
@@ -61,6 +62,23 @@ async def test_one_transport_proves_nothing_for_the_other(
     assert await passes(at_home, 6000, "udp")
     await until(lambda: "udp" in visits(hass, entry, "Game"))
     assert set(visits(hass, entry, "Game")) == {"udp"}
+
+
+async def test_a_client_that_has_a_port_of_its_own_is_seen_each_time(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """As WireGuard does, and games; once a connection."""
+    at_home.target.serve("udp", 7000)
+    entry = await set_up(hass, at_home, BOTH)
+    await turn(hass, "on", switch_of(hass, entry, "Game"))
+    heard = entry.runtime_data.counters.async_connected
+    new = NewConnection("udp", 6000, CLIENT, 51820)
+    for number in (1, 2):
+        heard(new)
+        # Once by its first answer, and once when it goes on.
+        for _ in range(2):
+            heard(new.answered_by(IPv4Address(BOTH["target"])))
+        assert visits(hass, entry, "Game")["udp"].number == number
 
 
 async def test_another_way_is_not_proved_by_who_came_before(

@@ -128,6 +128,8 @@ class Counters:
                 router.own_connections.heard(forward.id)
                 self.async_read_soon()
             else:
+                # A client may come by the same port of its own each time.
+                self._answered.pop(connection.answered_by(forward.target), None)
                 self._arrived[forward.id] = time.time()
                 self.async_read_soon()
 

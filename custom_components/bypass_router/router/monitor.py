@@ -72,6 +72,13 @@ class NewConnection:
     port: int
     """The external one."""
     client: IPv4Address
+    client_port: int
+
+    def answered_by(self, target: IPv4Address) -> Answered:
+        """Return what is heard if it is answered."""
+        return Answered(
+            self.transport, self.port, self.client, self.client_port, target
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +233,7 @@ def _connection(
     except ValueError:
         return
     if event == "NEW":
-        yield NewConnection(transport, int(port), client)
+        yield NewConnection(transport, int(port), client, int(source_port))
     elif not waiting and (transport == "udp" or state == "ESTABLISHED"):
         yield Answered(transport, int(port), client, int(source_port), target)
 
