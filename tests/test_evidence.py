@@ -97,6 +97,23 @@ async def test_another_way_is_not_proved_by_who_came_before(
     assert visits(hass, entry) == {}
 
 
+async def test_a_forward_that_is_opened_to_the_internet_has_had_no_visitor(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Clients of a VPN proved the way as long as it was for them alone."""
+    entry = await set_up(hass, at_home, {**WEB, "sources": ["10.8.0.0/24"]})
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    client, target = IPv4Address("10.8.0.2"), IPv4Address(WEB["target"])
+    heard = entry.runtime_data.counters.async_connected
+    heard(Answered("tcp", 8443, client, 40000, target))
+    assert visits(hass, entry)["tcp"].client == client
+    subentry = entry.subentries[forward_id(entry, "Web")]
+    changed = {**subentry.data, "sources": []}
+    hass.config_entries.async_update_subentry(entry, subentry, data=changed)
+    await hass.async_block_till_done()
+    assert visits(hass, entry) == {}
+
+
 async def test_who_comes_from_home_is_no_visitor(
     hass: HomeAssistant, at_home: Lab
 ) -> None:

@@ -104,7 +104,13 @@ class Counters:
         if (router := self._router()) is None:
             return self.tally(forward.id).visits.by_transport
         way = identity(forward, router.context.address.ip)
-        return self.tally(forward.id).visits.to(way)
+        # Who may come in decides who is from outside, and may have been changed.
+        home = home_networks(forward, router.context.address)
+        return {
+            transport: visit
+            for transport, visit in self.tally(forward.id).visits.to(way).items()
+            if not any(visit.client in network for network in home)
+        }
 
     @callback
     def async_connected(self, connection: ConnectionEvent) -> None:
