@@ -10,6 +10,7 @@ from homeassistant.core import (
     State,
     callback,
 )
+from homeassistant.exceptions import ServiceValidationError
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -161,3 +162,25 @@ async def test_rules_that_are_put_back_are_not_missing_any_more(
     missing = Diagnosis((failed(Step.RULES, Cause.RULE_MISSING),))
     coordinator.async_diagnosed(forward, missing, on=True)
     assert status(hass, entry).state == "untested"
+
+
+@pytest.mark.parametrize("shown", ["checking", "try_now"])
+async def test_a_diagnosis_that_a_reload_ends_blames_no_one(
+    hass: HomeAssistant, at_home: Lab, shown: str
+) -> None:
+    """The router was there all the time, and the next diagnosis may begin."""
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    states = history(hass, entry)
+    pressed = press(hass, entry)
+    await until(lambda: status(hass, entry).state == shown)
+    await hass.config_entries.async_reload(entry.entry_id)
+    with pytest.raises(ServiceValidationError, match="ended early"):
+        await pressed
+    await until(lambda: status(hass, entry).state == "untested")
+    assert "fails" not in {state.state for state in states}
+    again = press(hass, entry)
+    await until(lambda: status(hass, entry).state == "try_now")
+    assert await passes(at_home)
+    await again

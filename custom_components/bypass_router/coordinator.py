@@ -252,6 +252,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         return live is not None and live == self.forwards.get(forward_id)
 
     @property
+    def stopped(self) -> bool:
+        """Whether the entry has ended, or is about to."""
+        return self._reconciler.stopped
+
+    @property
     def outdated(self) -> bool:
         """Whether the router has to be connected again for what the entry says now."""
         entry = self.config_entry

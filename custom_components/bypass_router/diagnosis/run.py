@@ -63,8 +63,9 @@ async def async_diagnose(
 ) -> Diagnosis:
     """Diagnose a forward; watch for someone who tries from outside, if all is well.
 
-    Raises ServiceValidationError if that is under way, or makes no sense. That the
-    router can't be reached, or refuses, is part of the diagnosis.
+    Raises ServiceValidationError if that is under way, makes no sense, or was ended
+    with the entry. That the router can't be reached, or refuses, is part of the
+    diagnosis.
     """
     if (forward := forward_or_none(check(hass, entry, forward_id))) is None:
         raise _refused("forward_unreadable")
@@ -86,6 +87,9 @@ async def async_diagnose(
         remembered = TargetMacStore(hass, entry.entry_id)
         known = await remembered.of(forward)
         diagnosis = await _diagnosis(hass, entry, forward, known, watch, progressed)
+        if coordinator and coordinator.stopped and diagnosis.causes:
+            # It is we who have let go of the router.
+            raise _refused("diagnosis_ended")
         if diagnosis.mac and not diagnosis.causes:
             # Else it is learnt another time.
             with suppress(NotSaved):
