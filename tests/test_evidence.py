@@ -179,6 +179,10 @@ async def test_a_diagnosis_counts_for_nothing(
         {"of": "x", "visits": []},
         {"of": "x", "visits": {"tcp": {"when": "1", "client": "8.8.8.8", "number": 1}}},
         {"of": "x", "visits": {"tcp": {"when": 1, "client": "8.8.8", "number": 1}}},
+        {
+            "of": "x",
+            "visits": {"tcp": {"when": 1e99, "client": "8.8.8.8", "number": 1}},
+        },
         {"of": "x", "visits": {"sctp": {"when": 1, "client": "8.8.8.8", "number": 1}}},
     ],
 )

@@ -19,7 +19,7 @@ from homeassistant.helpers.event import async_call_later
 from ..const import DOMAIN
 from ..storage import CheckedStore, NotLoaded, NotSaved
 from .tally import Tally
-from .visits import StoredVisits, stored, visits_in
+from .visits import StoredVisits, is_moment, stored, visits_in
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _tally_of(line: object) -> Tally | None:
             "boot": str(boot),
             "last": float() | int() | None as last,
             **more,
-        } if total >= 0 and seen >= 0:
+        } if total >= 0 and seen >= 0 and is_moment(last or 0):
             visits = visits_in(more.get("visits"))
             return Tally(total, seen, boot, last, visits=visits)
         case _:

@@ -11,6 +11,9 @@ from typing import TypedDict
 
 from ..router.forward import Forward, Transport
 
+# The end of the year 9998, in Unix time: in any zone, it is no later than can be told.
+_LATEST = 253_370_764_799
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:
@@ -101,10 +104,19 @@ def visits_in(line: object) -> Visits:
     return Visits(of, found)
 
 
+def is_moment(when: float) -> bool:
+    """Return whether a number is a time that can be shown."""
+    return 0 <= when <= _LATEST
+
+
 def _visit_in(line: object) -> Visit | None:
     """Return the visits over one transport, if they make sense."""
     match line:
-        case {"when": float() | int() as when, "client": str(text), "number": int(n)}:
+        case {
+            "when": float() | int() as when,
+            "client": str(text),
+            "number": int(n),
+        } if is_moment(when):
             try:
                 return Visit(when, IPv4Address(text), max(1, n))
             except ValueError:
