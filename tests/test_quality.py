@@ -23,6 +23,7 @@ from homeassistant.util.yaml import load_yaml_dict
 import pytest
 
 from custom_components.bypass_router import PLATFORMS
+from custom_components.bypass_router.storage import NotSaved
 
 from .sentences import translations
 
@@ -72,6 +73,10 @@ def constants(node: ast.AST) -> Iterator[str]:
         case ast.IfExp():
             yield from constants(node.body)
             yield from constants(node.orelse)
+        case ast.Call(func=ast.Name(id="_numbered"), args=[ast.Constant(str(text)), _]):
+            yield from (f"{text}_one", text, f"{text}_many")
+        case ast.Attribute(value=ast.Name(id="err"), attr="key"):
+            yield from (NotSaved.key, *(kind.key for kind in NotSaved.__subclasses__()))
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:

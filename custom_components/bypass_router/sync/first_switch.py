@@ -46,8 +46,9 @@ class FirstSwitch:
     async def _apply(self) -> None:
         """Have it applied, and clear away what is done."""
         await self._reconciler.reconcile_unasked()
-        for key in self._left & self._reconciler.begun:
-            subentry = self._entry.subentries[key]
+        while done := self._left & self._reconciler.begun:
+            # Whoever hears of the change may clear others away meanwhile.
+            subentry = self._entry.subentries[done.pop()]
             data = {**subentry.data}
             del data[CONF_ENABLED]
             self._hass.config_entries.async_update_subentry(
