@@ -23,6 +23,7 @@ from custom_components.bypass_router.router.doctor.report import (
     Step,
     failed,
     ok,
+    skipped,
     unknown,
 )
 from custom_components.bypass_router.router.errors import PortTaken
@@ -117,6 +118,10 @@ CASES = {
         replace(ON, finding=found(THROUGH, ok(Step.VISIT))),
         ForwardStatus.WORKS,
     ),
+    "it is for home alone": (
+        replace(ON, finding=found(THROUGH, skipped(Step.VISIT, Reason.NOT_CONCERNED))),
+        ForwardStatus.WORKS,
+    ),
     "he did, long ago": (
         replace(ON, finding=found(THROUGH, ok(Step.VISIT), ago=PROOF_LASTS + 60)),
         ForwardStatus.WORKS_AT_HOME,
@@ -197,6 +202,14 @@ def test_each_status_says_what_was_seen_and_what_to_do(
         assert told["do"]
     assert "{" not in str(told["do"]) + told["seen"] + told["means"]
     assert bool(told["cause"]) is (status is ForwardStatus.FAILS)
+
+
+def test_no_one_from_outside_is_said_to_be_answered_where_none_may() -> None:
+    """What was seen is a test."""
+    known, _ = CASES["it is for home alone"]
+    told = attributes_of(standing_of(WEB, known), known, "8443", texts_in())
+    assert "test" in told["seen"]
+    assert "outside" not in told["seen"] + told["means"]
 
 
 def test_nobody_came_is_said_with_what_that_may_mean() -> None:

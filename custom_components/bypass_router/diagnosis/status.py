@@ -170,7 +170,7 @@ def _by_proof(
     # He may have been told of one who was answered some time before.
     when = finding.when - int(visit.seen.get("ago", 0) if visit else 0)
     if diagnosis.healthy and when > time.time() - PROOF_LASTS:
-        return Standing(ForwardStatus.WORKS, None, when, answered)
+        return Standing(ForwardStatus.WORKS, visit, when, answered)
     through = checks.get(Step.THROUGH)
     at_home = through is not None and through.status is Status.OK
     status = ForwardStatus.WORKS_AT_HOME if at_home else ForwardStatus.UNTESTED

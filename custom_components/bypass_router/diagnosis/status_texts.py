@@ -6,6 +6,7 @@ from typing import Any
 from homeassistant.util.dt import utc_from_timestamp
 
 from ..attributes import fitting
+from ..router.doctor.report import Reason
 from .status import ForwardStatus, Known, Standing
 from .texts import MARKS, Texts
 
@@ -34,14 +35,17 @@ def sentences(
     standing: Standing, known: Known, ports: str, texts: Texts
 ) -> dict[str, str]:
     """Return what was seen, what it means, and what to do."""
+    key: str = standing.status or ""
+    if standing.check and standing.check.seen.get("reason") == Reason.NOT_CONCERNED:
+        key = "works_for_home"
     said = {
-        part: texts.get(f"status_{standing.status}_{part}", ports=ports)
+        part: texts.get(f"status_{key}_{part}", ports=ports)
         for part in ("seen", "means", "do")
     }
     if standing.status is ForwardStatus.REFUSED and known.refusal:
         refusal = known.refusal
         said["seen"] = fitting(texts.get(refusal.key, **refusal.details))
-    elif standing.check:
+    elif standing.check and standing.status is not ForwardStatus.WORKS:
         said |= {
             part: text for part, text in texts.sentences(standing.check).items() if text
         }
