@@ -14,7 +14,7 @@ FOLDER: Final = os.environ.get("PICTURES")
 """Where the pictures go; without it, none are taken."""
 
 # Pixels: a window is shown in full.
-_TALL: Final = 1400
+_TALL: Final = 1600
 _MARGIN: Final = 16
 # A page needs no more than this.
 _PAGE: Final = 820
@@ -23,9 +23,9 @@ _PAGE: Final = 820
 class Camera:
     """Takes pictures of what is on a page."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, *, closed: bool = False) -> None:
         """Name all pictures after the language; a phone takes none."""
-        self._phone = view.phone
+        self._closed = closed or view.phone
         self._suffix = f".{view.language}.png"
 
     def shoot(self, name: str, what: Locator) -> None:
@@ -37,7 +37,7 @@ class Camera:
         self._shoot(name, what, _PAGE, 0)
 
     def _shoot(self, name: str, what: Locator, height: int, margin: int) -> None:
-        if FOLDER is None or self._phone:
+        if FOLDER is None or self._closed:
             return
         page = what.page
         before = page.viewport_size

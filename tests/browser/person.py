@@ -16,6 +16,28 @@ NAMES: Final = ("旁路由", "バイパスルーター", "バイパス", "bypass
 """What people look for, in any language."""
 _FORWARD: Final = "config_subentries.forward.step.user"
 _INTEGRATION: Final = f"a[href*='integration/{DOMAIN}']"
+# Keeps what a row shows from now on: some of it is to be seen for a moment only.
+_WATCH: Final = """
+row => {
+  const texts = node => node.nodeType === Node.TEXT_NODE
+    ? [node.data.trim()]
+    : [...node.childNodes, ...(node.shadowRoot?.childNodes ?? [])].flatMap(texts);
+  window.shown = [];
+  const look = () => {
+    const now = texts(row).filter(Boolean);
+    if (window.shown.at(-1)?.join() !== now.join()) window.shown.push(now);
+    requestAnimationFrame(look);
+  };
+  look();
+}
+"""
+# Whether these were shown one after the other, and the last of them still is.
+_SHOWN_IN_TURN: Final = """
+words => window.shown.at(-1).includes(words.at(-1)) && words.reduce((from, word) => {
+  const at = window.shown.slice(from).findIndex(texts => texts.includes(word));
+  return at < 0 ? NaN : from + at + 1;
+}, 0) > 0
+"""
 
 
 class Person:
@@ -123,6 +145,7 @@ class Person:
         row.locator("ha-config-entry-device-row").click()
         self._see_entities(name, "sensor.connections", "sensor.last_connection")
         self._see_entities(name, "image.path", "button.diagnose")
+        self._see_entities(name, "sensor.status")
 
     def toggle(self, *, on: bool) -> None:
         """Press the switch, and see it turned."""
@@ -143,9 +166,18 @@ class Person:
             expect(activity).to_contain_text(self._words(key))
 
     def press_diagnose(self) -> None:
-        """Press the button."""
+        """Press the button, and keep an eye on what the same page says from then on."""
+        self._status.evaluate(_WATCH)
         row = self._row("hui-button-entity-row", "button.diagnose")
         row.locator("ha-button").click()
+        self._status.scroll_into_view_if_needed()
+        expect(row).to_be_in_viewport()
+
+    def see_status(self, *statuses: str) -> None:
+        """See each of these where it was pressed, one after the other."""
+        said = [self._words(f"entity.sensor.status.state.{it}") for it in statuses]
+        self._page.wait_for_function(_SHOWN_IN_TURN, arg=said)
+        expect(self._status).to_be_in_viewport()
 
     def see_notification(self, *texts: str) -> None:
         """Look at the notifications, and see one that says this."""
@@ -166,6 +198,11 @@ class Person:
         self._camera.shoot("diagnosis", item)
         item.locator("[slot=actions]").click()
         expect(item).to_have_count(0)
+
+    def see_connections(self) -> None:
+        """See that some were counted by now."""
+        row = self._row("hui-sensor-entity-row", "sensor.connections")
+        expect(row.get_by_text("0", exact=True)).to_have_count(0)
 
     def see_picture(self) -> None:
         """Open the picture of the path: it is one, and shows something."""
@@ -200,6 +237,10 @@ class Person:
     @property
     def _switch(self) -> Locator:
         return self._page.locator("hui-toggle-entity-row ha-switch")
+
+    @property
+    def _status(self) -> Locator:
+        return self._row("hui-sensor-entity-row", "sensor.status")
 
     def _row(self, kind: str, entity: str) -> Locator:
         """Return an entity's row on its device's page, by its name."""
