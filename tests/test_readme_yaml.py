@@ -7,6 +7,7 @@ from homeassistant.components.logger import CONFIG_SCHEMA as LOGGER_SCHEMA
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.script import async_validate_actions_config
+from homeassistant.helpers.template import Template
 from homeassistant.helpers.trigger import async_validate_trigger_config
 from homeassistant.setup import async_setup_component
 
@@ -21,7 +22,7 @@ from tests.lab.network import Lab
 from tests.lab.waiting import until
 
 from .readmes import READMES, read, yaml_blocks
-from .setup import WEB, set_up
+from .setup import GAME, WEB, set_up, switch_of, turn
 
 BLOCKS: Final = yaml_blocks(read("README.md"))
 
@@ -47,7 +48,7 @@ async def test_home_assistant_takes_it(hass: HomeAssistant) -> None:
     """Each block is what it says: an automation, a trigger, an action, a setting."""
     assert await async_setup_component(hass, "automation", {})
     kinds = [next(iter(each)) for each in BLOCKS]
-    assert sorted(kinds) == ["action", "alias", "logger", "trigger"]
+    assert sorted(kinds) == ["action", "alias", "logger", "trigger", "type"]
     automation = await async_validate_config_item(hass, "readme", block("alias"))
     assert automation
     assert automation.validation_error is None
@@ -96,3 +97,27 @@ async def test_what_it_names_is_there(hass: HomeAssistant, at_home: Lab) -> None
 
     hass.states.async_set("zone.home", "1")
     await until(lambda: hass.states.get(switch).state == "off")
+
+
+async def test_the_dashboard_lists_each_forward(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """With its port map, its switch and its status, also one that no one has named."""
+    entry = await set_up(hass, at_home, {**WEB, "name": "Camera"}, GAME)
+    listing, switches = block("type")["cards"]
+    for switch in switches["entities"]:
+        assert hass.states.get(switch)
+    await turn(hass, "on", switch_of(hass, entry, "Camera"))
+
+    lines = [
+        line
+        for line in Template(listing["content"], hass).async_render().splitlines()
+        if line
+    ]
+    names, ways, states = lines[::3], lines[1::3], lines[2::3]
+    assert [name.partition("]")[0] for name in names] == ["**[Camera", "**[Game"]
+    assert ways == [
+        "TCP 8443 → 192.168.50.10:443",
+        "TCP/UDP 6000-6010 → 192.168.50.10:7000-7010",
+    ]
+    assert states == ["On · On, not tried from outside", "Off · Off"]

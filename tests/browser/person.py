@@ -14,6 +14,7 @@ from .words import Words, paragraphs
 TITLE: Final = "Bypass Router"
 NAMES: Final = ("旁路由", "バイパスルーター", "バイパス", "bypass")
 """What people look for, in any language."""
+DASHBOARD: Final = "port-forwards"
 _FORWARD: Final = "config_subentries.forward.step.user"
 _INTEGRATION: Final = f"a[href*='integration/{DOMAIN}']"
 # Keeps what a row shows from now on: some of it is to be seen for a moment only.
@@ -216,6 +217,15 @@ class Person:
         self._camera.shoot_page(
             "forward-page", self._page.locator("ha-config-device-page")
         )
+
+    def see_dashboard(self, *texts: str) -> None:
+        """See these texts on a dashboard, in what lists all forwards."""
+        self._page.goto(f"{URL}/{DASHBOARD}/0")
+        listing = self._page.locator("hui-markdown-card")
+        for text in texts:
+            expect(listing).to_contain_text(text)
+        assert self._page.evaluate("innerWidth >= document.body.scrollWidth")
+        self._camera.shoot("dashboard", self._page.locator("hui-vertical-stack-card"))
 
     def remove_forward(self, name: str) -> None:
         """Go to the integration's page, and remove it there."""

@@ -12,11 +12,12 @@ import pytest
 from tests.lab.waiting import wait_until
 from tests.live.fixtures import Live
 from tests.live.instance import DOMAIN
+from tests.readmes import read, yaml_blocks
 from tests.test_translations import LANGUAGES
 
 from .browser import Browser, View
 from .camera import FOLDER, Camera
-from .person import Person
+from .person import DASHBOARD, Person
 from .words import Words
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -67,6 +68,13 @@ MAIN_JOBS = [
     for number, language in enumerate(LANGUAGES)
     for each in (desktop, phone)
 ]
+DASHBOARDS = [
+    desktop("en", "Camera"),
+    phone("ja", "カメラ"),
+    phone("zh-Hans", "摄像头"),
+]
+if FOLDER:
+    DASHBOARDS += [desktop("ja", "カメラ"), desktop("zh-Hans", "摄像头")]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +87,9 @@ def browser(live_of_module: Live) -> Iterator[Browser]:
     hosts = f"127.0.0.1 localhost\n{lab.bypass.address} {' '.join(NAMES)}\n"
     (home_assistant.config / "hosts").write_text(hosts)
     lab.home.run("mount", "--bind", "/boot/hosts", "/etc/hosts")
+    home_assistant.command(
+        "lovelace/dashboards/create", url_path=DASHBOARD, title="Bypass Router"
+    )
     with Browser(lab.home) as browser:
         yield browser
     lab.home.run("umount", "/etc/hosts")
@@ -197,6 +208,56 @@ def main_job(live: Live, page: Page, walk: Walk) -> None:
     person.see_status("checking", "try_now", "works")
     live.lab.target.stop_serving()
     live.lab.target.serve("tcp", SERVICE)
+
+
+@pytest.mark.parametrize("walk", DASHBOARDS, ids=str)
+def test_the_readmes_dashboard_shows_each_forward(
+    live: Live, browser: Browser, walk: Walk, tmp_path: Path
+) -> None:
+    """What goes where, whether it is on, and how it stands; also on a phone."""
+    home_assistant, router = live.home_assistant, live.lab.bypass
+    view, words = walk.view, Words(walk.view.language)
+    home_assistant.command("config/core/update", language=view.language)
+    entry = live.flows.add_router(router.address, password=router.root_password)
+    address = live.lab.target.address
+    switches = []
+    for name, ports in (
+        (walk.forward, {"external_port": EXTERNAL, "target_port": SERVICE}),
+        ("SSH", {"external_port": "2222", "target_port": "22"}),
+        ("WireGuard", {"external_port": "51820", "protocol": "udp"}),
+    ):
+        fields = {"protocol": "tcp", "target": address, **ports}
+        added = live.flows.add_forward(entry.entry_id, name=name, **fields)
+        switches.append(added.entity_id)
+    home_assistant.call("switch", "turn_on", entity_id=switches[:2])
+    wait_for_packets(live, on=True)
+    home_assistant.api(
+        "POST",
+        "/api/services/bypass_router/diagnose?return_response",
+        {"entity_id": switches[1]},
+    )
+    (card,) = (it for it in yaml_blocks(read("README.md")) if "cards" in it)
+    card["cards"][1]["entities"] = switches
+    shown = {"type": "masonry", "cards": [card]}
+    home_assistant.command(
+        "lovelace/config/save", url_path=DASHBOARD, config={"views": [shown]}
+    )
+
+    status = words.part("entity.sensor.status.state")
+    texts = (
+        *(walk.forward, f"TCP {EXTERNAL} → {address}:{SERVICE}", status["works"]),
+        *("SSH", f"TCP 2222 → {address}:22", status["fails"]),
+        *("WireGuard", f"UDP 51820 → {address}:51820", status["off"]),
+    )
+    complaints = browser.visit(
+        view,
+        home_assistant.token,
+        lambda page: Person(page, words, Camera(view), phone=view.phone).see_dashboard(
+            *texts
+        ),
+        tmp_path / "failed.png",
+    )
+    assert complaints == []
 
 
 def shown_of(live: Live, host: str) -> dict[str, str]:
