@@ -55,7 +55,7 @@ HELLO = Script().run("said", "echo hello")
 CANARY = "/tmp/canary"
 # Megabytes that Home Assistant may need for a while, and seconds.
 MEMORY = 150
-SOON = 8.0
+SOON = 20.0
 
 
 @contextmanager

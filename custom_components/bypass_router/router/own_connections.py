@@ -8,7 +8,7 @@ reads the counters takes as many off:
 - What is dropped behind our rules is told by no one, and counted once a try.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +19,7 @@ class OwnConnections:
     def __init__(self) -> None:
         """Nothing has come yet."""
         self._noted: defaultdict[str, int] = defaultdict(int)
+        self._tests = Counter[str]()
         self._heard: dict[str, int] = {}
 
     def heard(self, forward_id: str) -> None:
@@ -30,15 +31,20 @@ class OwnConnections:
     @contextmanager
     def testing(self, forward_id: str) -> Iterator[None]:
         """Keep the counter of a forward from being read while it is tried."""
-        self._heard[forward_id] = 0
+        self._tests[forward_id] += 1
+        self._heard.setdefault(forward_id, 0)
         try:
             yield
         finally:
-            del self._heard[forward_id]
+            self._tests[forward_id] -= 1
+            if not self._tests[forward_id]:
+                del self._heard[forward_id]
 
     def tried(self, forward_id: str, number: int) -> None:
-        """Note that so many were counted of those that the test under way has sent."""
-        self._noted[forward_id] += max(0, number - self._heard[forward_id])
+        """Note that so many were counted of those that a test under way has sent."""
+        known = min(number, self._heard[forward_id])
+        self._heard[forward_id] -= known
+        self._noted[forward_id] += number - known
 
     def is_tested(self, forward_id: str) -> bool:
         """Return whether a test is under way, so that no one knows yet what is ours."""
