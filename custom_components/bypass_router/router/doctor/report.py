@@ -229,11 +229,16 @@ def unknown(step: Step, reason: Reason, **seen: str) -> Check:
     return Check(step, Status.UNKNOWN, seen={"reason": reason, **seen})
 
 
-def partly(
-    step: Step, proved: Collection[Transport], transports: Iterable[Transport]
+def by_transport(
+    step: Step,
+    proved: Collection[Transport],
+    transports: Iterable[Transport],
+    **seen: str,
 ) -> Check:
-    """Return a step that is proved over some of a forward's transports."""
+    """Return a step that is proved over some of a forward's transports, or all."""
     left = [it for it in transports if it not in proved]
+    if not left:
+        return ok(step, **seen)
     words = {"proved": _names(proved), "open": _names(left)}
     return unknown(step, Reason.PARTLY, **words)
 

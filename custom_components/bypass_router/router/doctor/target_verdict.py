@@ -12,9 +12,9 @@ from .report import (
     Reason,
     Status,
     Step,
+    by_transport,
     failed,
     ok,
-    partly,
     skipped,
     unknown,
 )
@@ -80,9 +80,7 @@ def _served(case: Analysis) -> Check:
     """Return the check of a service that has answered the router."""
     service, transports = case.facts.service, case.forward.protocol.transports
     proved = [it for it, answer in service.items() if answer.is_service]
-    if set(proved).issuperset(transports):
-        return ok(Step.PORT, answer=best(case.facts))
-    return partly(Step.PORT, proved, transports)
+    return by_transport(Step.PORT, proved, transports, answer=best(case.facts))
 
 
 def _closed_port(case: Analysis, answer: Answer, seen: dict[str, str]) -> Check:

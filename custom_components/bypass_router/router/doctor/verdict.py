@@ -23,9 +23,9 @@ from .report import (
     Diagnosis,
     Reason,
     Step,
+    by_transport,
     failed,
     ok,
-    partly,
     skipped,
     told_by_visit,
     unknown,
@@ -143,12 +143,8 @@ def _reverse_path(case: Analysis) -> Check:
 
 
 def _through(case: Analysis) -> Check:
-    transports = case.forward.protocol.transports
     if case.proved:
-        whole = case.proved.issuperset(transports)
-        return (
-            ok(Step.THROUGH) if whole else partly(Step.THROUGH, case.proved, transports)
-        )
+        return by_transport(Step.THROUGH, case.proved, case.forward.protocol.transports)
     if not case.facts.through:
         return skipped(Step.THROUGH, _untried(case))
     if case.lost or not has_service(case.facts):

@@ -17,9 +17,9 @@ from .report import (
     Diagnosis,
     Reason,
     Step,
+    by_transport,
     failed,
     ok,
-    partly,
     skipped,
     unknown,
 )
@@ -66,12 +66,9 @@ def _checks(
     if found.answered:
         seen = _seen(found, "answered")
         transports = forward.protocol.transports
-        whole = set(found.answered).issuperset(transports)
         return [
             ok(Step.ARRIVAL, **seen),
-            ok(Step.VISIT, **seen)
-            if whole
-            else partly(Step.VISIT, found.answered, transports),
+            by_transport(Step.VISIT, found.answered, transports, **seen),
         ]
     if found.replied:
         return [

@@ -7,7 +7,7 @@ have begun before. So it counts only where nothing else is wrong.
 from collections.abc import Iterable, Iterator
 
 from .evidence import Analysis
-from .report import Check, Reason, Step, ok, partly, skipped, unknown
+from .report import Check, Reason, Step, by_transport, ok, skipped, unknown
 from .visitors import is_for_home
 
 
@@ -28,7 +28,4 @@ def evaluate_visit(case: Analysis, path: Iterable[Check]) -> Iterator[Check]:
         if not past:
             seen["source"] = str(visitors[proved[0]])
         yield ok(Step.ARRIVAL, **seen)
-        whole = len(proved) == len(transports)
-        yield (
-            ok(Step.VISIT, **seen) if whole else partly(Step.VISIT, proved, transports)
-        )
+        yield by_transport(Step.VISIT, proved, transports, **seen)
