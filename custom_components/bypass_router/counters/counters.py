@@ -23,7 +23,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.event import async_track_time_interval
 
-from ..router.doctor.visitors import home_networks
+from ..router.doctor.visitors import is_outside
 from ..router.errors import RouterError
 from ..router.forward import Forward, Transport
 from ..router.monitor import Answered, ConnectionEvent, Unheard
@@ -105,11 +105,10 @@ class Counters:
             return self.tally(forward.id).visits.by_transport
         way = identity(forward, router.context.address.ip)
         # Who may come in decides who is from outside, and may have been changed.
-        home = home_networks(forward, router.context.address)
         return {
             transport: visit
             for transport, visit in self.tally(forward.id).visits.to(way).items()
-            if not any(visit.client in network for network in home)
+            if is_outside(visit.client, forward, router.context.address)
         }
 
     @callback
@@ -122,10 +121,7 @@ class Counters:
             return
         own = router.probe.is_own(connection.client)
         for forward in self._forwards().values():
-            if not (
-                forward.external.first <= connection.port <= forward.external.last
-                and connection.transport in forward.protocol.transports
-            ):
+            if not forward.takes(connection.transport, connection.port):
                 continue
             if isinstance(connection, Answered):
                 if not own and connection.target == forward.target:
@@ -143,16 +139,15 @@ class Counters:
         self, forward: Forward, connection: Answered, router: Router
     ) -> None:
         """Keep who was answered, once; tell it where that proves something new."""
-        home = home_networks(forward, router.context.address)
-        if any(connection.client in network for network in home):
+        if not is_outside(connection.client, forward, router.context.address):
             return
-        known = connection in self._answered
+        if connection in self._answered:
+            self._answered.move_to_end(connection)
+            return
         self._answered[connection] = None
-        self._answered.move_to_end(connection)
-        if not known:
-            while len(self._answered) > _REMEMBERED:
-                self._answered.popitem(last=False)
-            self.async_visited(forward, connection.transport, connection.client)
+        if len(self._answered) > _REMEMBERED:
+            self._answered.popitem(last=False)
+        self.async_visited(forward, connection.transport, connection.client)
 
     @callback
     def async_visited(

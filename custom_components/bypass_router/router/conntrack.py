@@ -69,9 +69,7 @@ def flows_of(
         flow
         for flow in found
         if any(
-            flow.target == forward.target
-            and flow.transport in forward.protocol.transports
-            and forward.external.first <= flow.port <= forward.external.last
+            flow.target == forward.target and forward.takes(flow.transport, flow.port)
             for forward in forwards
         )
     )

@@ -121,6 +121,13 @@ class Forward:
             self.protocol.transports
         ).isdisjoint(other.protocol.transports)
 
+    def takes(self, transport: Transport, port: int) -> bool:
+        """Return whether what comes to a port of the router's goes through this."""
+        return (
+            transport in self.protocol.transports
+            and self.external.first <= port <= self.external.last
+        )
+
     @classmethod
     def parse(
         cls,

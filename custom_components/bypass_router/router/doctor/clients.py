@@ -20,7 +20,7 @@ from ..forward import Forward, Transport
 from ..probe.probe import Probe
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root, if_allowed
-from .visitors import home_networks
+from .visitors import is_outside
 
 _FILE = "/proc/net/nf_conntrack"
 # As many lines as a target's own connections may take up, and more than enough.
@@ -165,11 +165,9 @@ def clients_of(
         and flow.source not in router.network
         and flow.source not in probe.addresses
         and flow.source != home
-        and flow.transport in forward.protocol.transports
-        and forward.external.first <= flow.port <= forward.external.last
+        and forward.takes(flow.transport, flow.port)
     ]
     translated = [flow for flow in ours if flow.answerer == forward.target]
-    near = home_networks(forward, router)
     limit = _LIMIT.match(result.output)
     longest = int(limit[1]) if limit and limit[1] else _TCP_TIMEOUT
     listed = result.output[limit.end() :] if limit else result.output
@@ -180,7 +178,7 @@ def clients_of(
             flow.transport: flow.source
             for flow in translated
             if (_goes_on(flow) or _is_acknowledged(flow, longest))
-            and not any(flow.source in it for it in near)
+            and is_outside(flow.source, forward, router)
         },
         acknowledged=any(_is_acknowledged(flow, longest) for flow in translated),
         # UDP is often left unanswered, and rightly so.

@@ -35,3 +35,8 @@ def home_networks(forward: Forward, router: IPv4Interface) -> tuple[IPv4Network,
     """Return the networks whose clients prove nothing of the way from outside."""
     private = PRIVATE if internet_client(forward) else ()
     return tuple(collapse_addresses((router.network, *private)))
+
+
+def is_outside(client: IPv4Address, forward: Forward, router: IPv4Interface) -> bool:
+    """Return whether a client that was answered proves the way from outside."""
+    return not any(client in network for network in home_networks(forward, router))
