@@ -18,6 +18,7 @@ import re
 from zlib import crc32
 
 from ..forward import Forward, Transport
+from ..iptables.rules import ports_text
 from ..probe.probe import Probe
 from ..rules.base import RouterContext, Tag
 from ..ssh.script import HEARTBEAT_LIMIT
@@ -245,8 +246,8 @@ def _iptables_arrivals(
     counted: _Counted, transport: Transport, tag: Tag
 ) -> Iterator[str]:
     """Yield the rules for what comes, whoever it is from, and what is from home."""
-    external = str(counted.forward.external).replace("-", ":")
-    asks = f"-d {counted.address}/32 -p {transport} -m {transport} --dport {external}"
+    to = f"-d {counted.address}/32 -p {transport} -m {transport}"
+    asks = f"{to} --dport {ports_text(counted.forward.external)}"
     opens = ""
     if transport == "tcp":
         opens = " --tcp-flags SYN,ACK SYN"
@@ -268,10 +269,10 @@ def _iptables_answers(
     counted: _Counted, transport: Transport, tag: Tag
 ) -> Iterator[str]:
     """Yield the rules for what is answered, and what is said to that."""
-    external = str(counted.forward.external).replace("-", ":")
+    ports = ports_text(counted.forward.external)
     flow = (
-        f"--ctstate DNAT --ctorigdst {counted.address}/32 --ctorigdstport {external}"
-        f" --ctreplsrc {counted.forward.target}/32"
+        f"--ctstate DNAT --ctorigdst {counted.address}/32"
+        f" --ctorigdstport {ports} --ctreplsrc {counted.forward.target}/32"
     )
     by = f"-o {counted.interface} " if counted.interface else ""
     protocol = f"-p {transport} -m {transport}"

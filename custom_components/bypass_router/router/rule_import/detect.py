@@ -25,7 +25,7 @@ from typing import Any
 
 from ..forward import Forward, PortRange, Protocol, normal_sources
 from ..iptables.rule import Rule
-from ..iptables.rules import POST, PRE, rules_of
+from ..iptables.rules import POST, PRE, ports_text, rules_of
 from ..rules.base import RouterContext, Tag
 from ..ssh.script import Result
 from .replace import Listing, ManualForward, OldRule
@@ -166,11 +166,11 @@ def _forms(
     """Return the rules that belong to a translation: whether each rewrites clients."""
     router, target = location.context.address.ip, forward.target
     match = f"-p {forward.protocol}"
-    port = f"--dport {_written(forward.target_ports)}"
+    port = f"--dport {ports_text(forward.target_ports)}"
     forms = {f"{match} -d {router} {port} -j SNAT --to-source {target}": False}
     flow = (
         f"{match} -m conntrack --ctstate DNAT --ctorigdst {router}"
-        f" --ctorigdstport {_written(forward.external)}"
+        f" --ctorigdstport {ports_text(forward.external)}"
     )
     for act in (f"SNAT --to-source {router}", "MASQUERADE"):
         for out in ("", f"-o {location.interface} "):
@@ -258,11 +258,6 @@ def _both(first: ManualForward, second: ManualForward, field: str) -> ManualForw
         tuple(dict.fromkeys((*first.rewrites, *second.rewrites))),
         first.comment or second.comment,
     )
-
-
-def _written(ports: PortRange) -> str:
-    """Return a range as iptables writes it."""
-    return str(ports).replace("-", ":")
 
 
 def _read_ports(text: str) -> PortRange:
