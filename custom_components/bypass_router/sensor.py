@@ -16,9 +16,10 @@ from homeassistant.helpers.typing import StateType
 from homeassistant.util.dt import utc_from_timestamp
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .diagnosis.status import ForwardStatus, standing_of
+from .diagnosis.status import ForwardStatus, Known, Standing, standing_of
 from .diagnosis.status_texts import attributes_of
 from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_forwards
+from .router.forward import Forward
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0
@@ -76,6 +77,7 @@ class BypassRouterStatusSensor(BypassRouterForwardEntity, SensorEntity):
         """Name it."""
         super().__init__(coordinator, forward_id, "status")
         self._attr_options = [status.value for status in ForwardStatus]
+        self._seen: tuple[Forward, Known, Standing] | None = None
         self._look()
 
     @override
@@ -114,6 +116,10 @@ class BypassRouterStatusSensor(BypassRouterForwardEntity, SensorEntity):
             return
         known = self.coordinator.known_of(forward)
         standing = standing_of(forward, known)
+        if (seen := (forward, known, standing)) == self._seen:
+            # Among many forwards, most are as they were.
+            return
+        self._seen = seen
         self._attr_native_value = standing.status
         self._attributes = attributes_of(
             standing, known, str(forward.external), self.coordinator.texts
