@@ -8,13 +8,11 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 
 from ..const import DOMAIN
-from .run import async_diagnose, check
+from .run import SIGHT, async_diagnose, check
 from .texts import Texts, async_texts, report
 
 # Seconds in which a person tries from outside.
 WATCHED = 60
-# Seconds between two sights of the remaining time, unless something happens.
-_STEP = 5
 
 
 def _link(
@@ -52,7 +50,7 @@ async def async_diagnose_visibly(
     def on_progress(left: int, packets: int) -> None:
         """Show how long it takes, and whether someone came."""
         nonlocal shown
-        if packets == shown and left % _STEP:
+        if packets == shown and left % SIGHT:
             return
         shown = packets
         parts = [

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 import time
-from typing import Any
+from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.core import HomeAssistant
@@ -23,8 +23,9 @@ from ..subentry import forward_or_none
 from ..sync.connection import connect_router
 from .target_store import TargetMacStore
 
-# Seconds between two sights of the time that is left.
-_STEP = 5
+SIGHT: Final = 5
+"""Seconds between two sights of the time that is left, unless something happens."""
+
 _UNDER_WAY: HassKey[set[str]] = HassKey(f"{DOMAIN}.diagnoses_under_way")
 
 
@@ -78,7 +79,7 @@ async def async_diagnose(
     def progressed(left: int, packets: int) -> None:
         """Show how far it is, wherever that is to be seen."""
         if coordinator:
-            coordinator.async_progress(forward_id, Progress(-(-left // _STEP) * _STEP))
+            coordinator.async_progress(forward_id, Progress(-(-left // SIGHT) * SIGHT))
         on_progress(left, packets)
 
     if coordinator:

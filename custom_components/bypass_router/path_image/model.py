@@ -196,7 +196,7 @@ def _sources(forward: Forward, labels: Labels) -> str:
     """Return who may come in."""
     return (
         ", ".join(
-            str(network.network_address) if network.prefixlen == 32 else str(network)  # noqa: PLR2004 - a single host
+            str(network.network_address) if network.num_addresses == 1 else str(network)
             for network in forward.sources
         )
         or labels.anyone
