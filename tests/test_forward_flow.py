@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from homeassistant.components.device_tracker.const import ATTR_IP, ATTR_MAC
 from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigSubentry,
@@ -599,10 +600,10 @@ async def test_the_device_is_chosen_by_its_name_or_typed(
     )
     er.async_get(hass).async_update_entity("device_tracker.tv", name="Bedroom TV")
     trackers: dict[str, dict[str, Any]] = {
-        "tv": {"mac": "02-00-C0-A8-32-1F", "ip": "192.168.50.40"},
-        "tablet": {"ip": "192.168.50.41", "friendly_name": "Zoe's tablet\n\x1b[0m"},
-        "away": {"ip": "10.0.0.1"},
-        "odd": {"ip": "none", "mac": 7},
+        "tv": {ATTR_MAC: "02-00-C0-A8-32-1F", ATTR_IP: "192.168.50.40"},
+        "tablet": {ATTR_IP: "192.168.50.41", "friendly_name": "Zoe's tablet\n\x1b[0m"},
+        "away": {ATTR_IP: "10.0.0.1"},
+        "odd": {ATTR_IP: "none", ATTR_MAC: 7},
     }
     for name, attributes in trackers.items():
         hass.states.async_set(f"device_tracker.{name}", "home", attributes)

@@ -4,15 +4,9 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from homeassistant.components.device_tracker.const import (
-    ATTR_HOST_NAME,
-    ATTR_IP,
-    ATTR_MAC,
-    DOMAIN as DEVICE_TRACKER_DOMAIN,
-)
 from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import STATE_HOME
+from homeassistant.const import STATE_HOME, Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 
@@ -23,6 +17,8 @@ from .router.network.neighbours import Neighbour, is_device
 from .router.router import Router
 from .subentry import port_map_of
 
+# What a device tracker tells. By its package, one would import a web server as well.
+_IP, _MAC, _HOST_NAME = "ip", "mac", "host_name"
 _HOME: Final = "Home Assistant"
 # Letters of a device's name, in a list to choose from.
 _LONGEST: Final = 60
@@ -141,15 +137,15 @@ class _Names:
                 if kind == dr.CONNECTION_NETWORK_MAC:
                     self._note(key, device.name_by_user, device.name)
         registry = er.async_get(hass)
-        for state in hass.states.async_all(DEVICE_TRACKER_DOMAIN):
+        for state in hass.states.async_all(Platform.DEVICE_TRACKER):
             entity = registry.async_get(state.entity_id)
             said = entity.name if entity else None
-            told = state.attributes.get(ATTR_HOST_NAME)
-            address = _address(state.attributes.get(ATTR_IP))
+            told = state.attributes.get(_HOST_NAME)
+            address = _address(state.attributes.get(_IP))
             if address and state.state == STATE_HOME:
                 self.addresses.append(address)
                 self._note(address, said, state.name, told)
-            if isinstance(mac := state.attributes.get(ATTR_MAC), str):
+            if isinstance(mac := state.attributes.get(_MAC), str):
                 self._note(dr.format_mac(mac), said, state.name, told)
 
     def _note(self, key: str | IPv4Address, *names: object) -> None:
