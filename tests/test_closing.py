@@ -93,6 +93,17 @@ async def test_turning_off_cuts_connections_of_this_forward_alone(
     assert Connection(at_home, "udp", 6001).lives()
 
 
+@FIREWALLS
+async def test_they_end_also_when_the_entry_is_reloaded_at_once(
+    hass: HomeAssistant, at_home: Lab, firewall: str
+) -> None:
+    """As it is by whoever saves another option just then."""
+    entry, users = await connected(hass, at_home, firewall=firewall)
+    await turn(hass, "off", switch_of(hass, entry, "Web"))
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert await alive(users) == users.keys() - {"web"}
+
+
 async def test_without_the_option_connections_go_on(
     hass: HomeAssistant, at_home: Lab
 ) -> None:

@@ -19,6 +19,8 @@ from .test_diagnose import diagnose
 
 # Seconds: what is promised of a peer that sends once a second.
 PROMISED = 2
+# Seconds from one datagram to the next.
+INTERVAL = 0.4
 VOICE = {**WEB, "name": "Voice", "protocol": "both", "external_port": "9000"}
 MANY = {**GAME, "name": "Many", "external_port": "6000-6099", "target_port": ""}
 FIREWALLS = pytest.mark.parametrize("firewall", ["nftables", "iptables"])
@@ -32,7 +34,8 @@ class Peer:
         with lab.internet.enter():
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         weakref.finalize(self, self._socket.close)
-        self._socket.settimeout(soon(0.4))
+        # It sends again, however busy the machine is: an answer may come to that.
+        self._socket.settimeout(INTERVAL)
         self._socket.bind(("203.0.113.10", 0))
         self._to = (lab.main.wan_address, port)
         self.port = self._socket.getsockname()[1]
@@ -153,6 +156,40 @@ async def test_so_it_does_when_the_router_has_restarted(
     at_home.bypass.start_ssh()
     # What is promised counts from the rules on, not from the reconnection.
     await until(lambda: hass.states.get(switch).state == STATE_ON)
+    await gets_through(peer)
+
+
+@FIREWALLS
+async def test_so_it_does_when_the_entry_is_reloaded_at_once(
+    hass: HomeAssistant, at_home: Lab, firewall: str
+) -> None:
+    """As it is by whoever saves another option just then."""
+    entry = await home(hass, at_home, firewall=firewall)
+    peer = await sending(at_home)
+    await turn(hass, "on", switch_of(hass, entry, "Voice"))
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await gets_through(peer)
+
+
+@FIREWALLS
+async def test_so_it_does_through_rules_that_are_there_when_home_assistant_starts(
+    hass: HomeAssistant, at_home: Lab, firewall: str
+) -> None:
+    """It was killed when it had just set them."""
+    entry = await home(hass, at_home, firewall=firewall)
+    await turn(hass, "on", switch_of(hass, entry, "Voice"))
+    await hass.config_entries.async_unload(entry.entry_id)
+    listing = {
+        "nftables": "nft list table ip ha_bypass",
+        "iptables": "iptables-save -t nat",
+    }[firewall]
+    rules = at_home.bypass.run(*listing.split()).stdout
+    flush(at_home, firewall)
+    peer = await sending(at_home)
+    restoring = {"nftables": "nft -f -", "iptables": "iptables-restore"}[firewall]
+    at_home.bypass.run(*restoring.split(), input=rules)
+    assert not await peer.asks()
+    await hass.config_entries.async_setup(entry.entry_id)
     await gets_through(peer)
 
 

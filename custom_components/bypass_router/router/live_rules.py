@@ -69,7 +69,7 @@ class LiveRules:
             run, {"count": self._add_count, "manual": self._add_manual}
         )
         self._lost: set[str] = set()
-        self._was: Mapping[str, Forward] | None = None
+        self._was: Mapping[str, Forward] = {}
         self._come: set[Forward] = set()
         self.listing: Mapping[str, str] = {}
         """The rules as they were printed last, by the label of each section."""
@@ -162,7 +162,8 @@ class LiveRules:
     def take_come(self) -> frozenset[Forward]:
         """Return the forwards that were seen to come on, and forget them.
 
-        Not those that were live when the router was read for the first time.
+        Those too that were live when the router was read for the first time: whoever
+        brought them may have been stopped before all was done that comes after it.
         """
         come, self._come = frozenset(self._come), set()
         return come
@@ -350,8 +351,7 @@ class LiveRules:
         snapshot = ruleset.read(sections).without_stale()
         if ruleset.context == self._context:
             live = snapshot.live.forwards
-            if self._was is not None:
-                self._come |= set(live.values()).difference(self._was.values())
+            self._come |= set(live.values()).difference(self._was.values())
             self._was = live
         self._snapshot = self._seen = snapshot
         return sections, snapshot

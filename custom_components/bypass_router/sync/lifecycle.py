@@ -100,6 +100,7 @@ class Lifecycle:
         Requests that came before are saved, and whoever waits for them hears of it.
         """
         self.reconciler.stopped = True
+        await self.reconciler.finish()
         await self.connection.close()
         await self.reconciler.stop()
 

@@ -1,9 +1,10 @@
 """Applies what is desired to one router, and keeps it so."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 import logging
 import time
+from typing import Any
 
 from ..router.errors import (
     BadOutput,
@@ -33,6 +34,8 @@ type _Outcome = RouterError | Mapping[str, RouterError]
 
 # Seconds that a router is left alone at the most which reports changes all the time.
 _LONGEST_PAUSE = 1.0
+# Seconds that the end waits for what a change has left to do on the router.
+_LAST_WORK = 5.0
 
 
 class Reconciler:
@@ -74,6 +77,7 @@ class Reconciler:
         self._unread = False
         self._refreshing: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
+        self._left_to_do: set[asyncio.Task[None]] = set()
 
     async def load(self) -> None:
         """Read what was desired before, which is taken for live until it is read."""
@@ -92,6 +96,18 @@ class Reconciler:
             return False
         self._first.set_exception(err)
         return True
+
+    async def finish(self) -> None:
+        """Let what a change has left to do be done, while the router is connected.
+
+        A reload asks for none of it again: flows would go on that a forward has let in
+        which is off now, or would never reach one that has come on. `stopped` is to be
+        set by then.
+        """
+        if self._next_change and self._face.connected:
+            await asyncio.wait([self._next_change], timeout=_LAST_WORK)
+        if self._left_to_do:
+            await asyncio.wait(self._left_to_do, timeout=_LAST_WORK)
 
     async def stop(self) -> None:
         """Wait for changes that were asked for; `stopped` is to be set by then."""
@@ -451,14 +467,16 @@ class Reconciler:
         self._live = live
         self._face.show(live)
         if come := router.rules.take_come():
-            self._face.in_background(
-                self._forget_untranslated(router, come), "flows", eager_start=False
-            )
+            self._have_done(self._forget_untranslated(router, come), "flows")
         if gone := self._closing.gone(live):
             # What the switch shows need not wait for it.
-            self._face.in_background(
-                self._close(router, gone), "connections", eager_start=False
-            )
+            self._have_done(self._close(router, gone), "connections")
+
+    def _have_done(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        """Start what a change has left to do on the router, and nobody waits for."""
+        task = self._face.in_background(work, what, eager_start=False)
+        self._left_to_do.add(task)
+        task.add_done_callback(self._left_to_do.discard)
 
     @property
     def _due(self) -> frozenset[str]:
