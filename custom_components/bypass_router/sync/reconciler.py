@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 import logging
 import time
 from typing import Any
@@ -104,10 +105,12 @@ class Reconciler:
         which is off now, or would never reach one that has come on. `stopped` is to be
         set by then.
         """
-        if self._next_change and self._face.connected:
-            await asyncio.wait([self._next_change], timeout=_LAST_WORK)
-        if self._left_to_do:
-            await asyncio.wait(self._left_to_do, timeout=_LAST_WORK)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORK):
+                if self._next_change and self._face.connected:
+                    await asyncio.wait([self._next_change])
+                if self._left_to_do:
+                    await asyncio.wait(self._left_to_do)
 
     async def stop(self) -> None:
         """Wait for changes that were asked for; `stopped` is to be set by then."""
