@@ -21,6 +21,7 @@ from .sentences import translations
 from .setup import (
     GAME,
     WEB,
+    Held,
     choose,
     forward_id,
     issue,
@@ -101,6 +102,22 @@ async def test_they_end_also_when_the_entry_is_reloaded_at_once(
     entry, users = await connected(hass, at_home, firewall=firewall)
     await turn(hass, "off", switch_of(hass, entry, "Web"))
     assert await hass.config_entries.async_reload(entry.entry_id)
+    assert await alive(users) == users.keys() - {"web"}
+
+
+async def test_they_end_though_a_reload_overtakes_the_change(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The router is still at it."""
+    entry, users = await connected(hass, at_home)
+    held = Held(at_home, "nft", '"-f -"')
+    change = asyncio.create_task(turn(hass, "off", switch_of(hass, entry, "Web")))
+    await held.begun()
+    reloading = asyncio.create_task(hass.config_entries.async_reload(entry.entry_id))
+    await until(lambda: entry.runtime_data.stopped)
+    held.let_go()
+    assert await reloading
+    await change
     assert await alive(users) == users.keys() - {"web"}
 
 

@@ -35,7 +35,7 @@ type _Outcome = RouterError | Mapping[str, RouterError]
 
 # Seconds that a router is left alone at the most which reports changes all the time.
 _LONGEST_PAUSE = 1.0
-# Seconds that the end waits for what a change has left to do on the router.
+# Seconds that the end waits for changes, and for what they have left to do.
 _LAST_WORK = 5.0
 
 
@@ -99,7 +99,7 @@ class Reconciler:
         return True
 
     async def finish(self) -> None:
-        """Let what a change has left to do be done, while the router is connected.
+        """Let changes be done, with what comes after, while the router is connected.
 
         A reload asks for none of it again: flows would go on that a forward has let in
         which is off now, or would never reach one that has come on. `stopped` is to be
@@ -107,8 +107,7 @@ class Reconciler:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORK):
-                if self._next_change and self._face.connected:
-                    await asyncio.wait([self._next_change])
+                await self.stop()
                 if self._left_to_do:
                     await asyncio.wait(self._left_to_do)
 
