@@ -240,6 +240,6 @@ def unreachable(error: RouterError) -> Diagnosis:
             checks.append(failed(step, cause, **placeholders))
         elif failing is Step.PRIVILEGES and step is Step.CONNECTION:
             checks.append(ok(step))
-        elif step not in (Step.ARRIVAL, Step.VISIT):
+        elif step not in (Step.MAIN_ROUTER, Step.ARRIVAL, Step.VISIT):
             checks.append(skipped(step, Reason.EARLIER))
     return Diagnosis(tuple(checks))

@@ -79,6 +79,8 @@ class Step(StrEnum):
     """What the target answers to internet clients comes back by this router."""
     THROUGH = "through"
     """A probe of Home Assistant's own passes through the whole forward."""
+    MAIN_ROUTER = "main_router"
+    """The main router forwards the ports to this router, where anyone can tell."""
     ARRIVAL = "arrival"
     """Packets of a client from outside reach the router."""
     VISIT = "visit"

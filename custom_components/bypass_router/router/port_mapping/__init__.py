@@ -1,0 +1,1 @@
+"""The main router's port mappings, asked for by scripts on the bypass router."""
