@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 import logging
-import time
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry
@@ -29,15 +28,14 @@ from .devices import (
     async_name_forwards,
     async_register_router,
 )
+from .diagnosis.knowledge import Knowledge
 from .diagnosis.obstacles import tell_obstacles
-from .diagnosis.run import Finding, Progress
-from .diagnosis.status import Known
 from .diagnosis.target_learner import TargetLearner
 from .diagnosis.texts import Texts, async_texts
 from .errors import translated
 from .issues import Issues
 from .router.backend import Backend
-from .router.doctor.report import Cause, Diagnosis
+from .router.doctor.report import Diagnosis
 from .router.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -108,17 +106,12 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.history = self._lifecycle.history
         self.events = self._lifecycle.events
         self._reconciler = self._lifecycle.reconciler
-        self.findings: dict[str, Finding] = {}
-        """What the doctor said of each forward, when it was asked last."""
+        self.knowledge = Knowledge(self, self.counters, self.async_update_listeners)
         self._chosen = _chosen_of(entry)
         self._look_again = Retry(hass, self._lifecycle.refresh)
         self._refused: Mapping[str, RouterError] = {}
         self.texts = Texts({})
         """What people are told, in their language."""
-        self.obstacles: Mapping[str, Sequence[Obstacle]] = {}
-        """What is in the way of forwards that are on, by id."""
-        self._obstacles_since: dict[str, float] = {}
-        self._progress: dict[str, Progress] = {}
 
     async def async_start(self) -> None:
         """Connect, and apply what was desired before.
@@ -201,50 +194,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def async_diagnosed(
         self, forward: Forward, diagnosis: Diagnosis, *, on: bool, took: float = 0
     ) -> None:
-        """Take note of what the doctor said, and whether it was on when he began.
-
-        Nothing is kept of one that came on, went off or was put back while he looked:
-        what he saw may be of before.
-        """
-        key = forward.id
-        unseen = on and Cause.RULE_MISSING in diagnosis.causes
-        if unseen:
+        """Take note of what the doctor said, and whether it was on when he began."""
+        if self.knowledge.diagnosed(forward, diagnosis, on=on, took=took):
             self._lifecycle.refresh()
-        if unseen or on is not self.is_on(key):
-            self.findings.pop(key, None)
-        else:
-            self.findings[key] = Finding(forward, on, diagnosis, took=took)
-        router = self.connection.router
-        if (visitor := diagnosis.visitor) and router and not router.hears_connections:
-            # Nothing else tells of him.
-            for transport in forward.protocol.transports:
-                self.counters.async_visited(forward, transport, visitor)
-        self.async_update_listeners()
-
-    @callback
-    def async_progress(self, forward_id: str, progress: Progress | None) -> None:
-        """Show how far a diagnosis is; None: it is over."""
-        if progress == self._progress.get(forward_id):
-            return
-        if progress:
-            self._progress[forward_id] = progress
-        else:
-            self._progress.pop(forward_id, None)
-        self.async_update_listeners()
-
-    def known_of(self, forward: Forward) -> Known:
-        """Return all that tells how a forward stands."""
-        key, on = forward.id, self.is_on(forward.id)
-        finding = self.findings.get(key)
-        return Known(
-            on if self.connection.router and self.last_update_success else None,
-            self._progress.get(key),
-            self.refused.get(key),
-            finding if finding and finding.holds(forward, on=on) else None,
-            self.obstacles.get(key, ()),
-            self._obstacles_since.get(key, 0.0),
-            self.counters.visits(forward),
-        )
 
     def is_on(self, forward_id: str) -> bool:
         """Return whether a forward was found in the kernel as it is set up."""
@@ -334,15 +286,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         else:
             self._look_again.async_cancel()
         self._issues.settle()
-        if (self._refused, self.obstacles) != (refused, obstacles):
+        if self.knowledge.found(obstacles) or self._refused != refused:
             # The data tell only what is live.
-            self._obstacles_since = {
-                key: self._obstacles_since[key]
-                if self.obstacles.get(key) == found
-                else time.time()
-                for key, found in obstacles.items()
-            }
-            self._refused, self.obstacles = refused, obstacles
+            self._refused = refused
             self.async_update_listeners()
         self.async_set_updated_data(live)
 

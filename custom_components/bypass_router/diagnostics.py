@@ -130,7 +130,7 @@ def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
         "live": _live(coordinator.data),
         "obstacles": {
             key: [{"kind": one.kind.value, **one.seen} for one in found]
-            for key, found in coordinator.obstacles.items()
+            for key, found in coordinator.knowledge.obstacles.items()
         },
         "rules": {
             label: _listed(text)

@@ -112,7 +112,7 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
         if (forward := self.forward) is None:
             return None
         coordinator, texts = self.coordinator, self._texts
-        known = coordinator.known_of(forward)
+        known = coordinator.knowledge.of(forward)
         # One that is there and does not tell what is on is no better.
         connected = known.on is not None
         standing = standing_of(forward, known)

@@ -114,7 +114,7 @@ class BypassRouterStatusSensor(BypassRouterForwardEntity, SensorEntity):
         """Take how the forward stands now."""
         if (forward := self.forward) is None:
             return
-        known = self.coordinator.known_of(forward)
+        known = self.coordinator.knowledge.of(forward)
         standing = standing_of(forward, known)
         if (seen := (forward, known, standing)) == self._seen:
             # Among many forwards, most are as they were.

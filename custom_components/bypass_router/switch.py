@@ -59,7 +59,7 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
             told["router_address"] = address
         if err := coordinator.refused.get(self._forward_id):
             told["refused"] = fitting(sentence_of(self.hass, err))
-        elif found := coordinator.obstacles.get(self._forward_id):
+        elif found := coordinator.knowledge.obstacles.get(self._forward_id):
             said = [coordinator.texts.obstacle(one) for one in found]
             told["obstacles"] = parts_of(said)[0]
         return told

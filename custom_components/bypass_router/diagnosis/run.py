@@ -79,11 +79,13 @@ async def async_diagnose(
     def progressed(left: int, packets: int) -> None:
         """Show how far it is, wherever that is to be seen."""
         if coordinator:
-            coordinator.async_progress(forward_id, Progress(-(-left // SIGHT) * SIGHT))
+            coordinator.knowledge.progress(
+                forward_id, Progress(-(-left // SIGHT) * SIGHT)
+            )
         on_progress(left, packets)
 
     if coordinator:
-        coordinator.async_progress(forward_id, Progress())
+        coordinator.knowledge.progress(forward_id, Progress())
     try:
         remembered = TargetMacStore(hass, entry.entry_id)
         known = await remembered.of(forward)
@@ -98,7 +100,7 @@ async def async_diagnose(
     finally:
         under_way.discard(forward_id)
         if coordinator:
-            coordinator.async_progress(forward_id, None)
+            coordinator.knowledge.progress(forward_id, None)
     if coordinator:
         took = max(time.time() - began, 0)
         coordinator.async_diagnosed(forward, diagnosis, on=on, took=took)
