@@ -62,6 +62,15 @@ SEEN = {
     Cause.EARLIER_FLOW: {"source"},
     Cause.SOURCE_EXCLUDED: {"source"},
     Cause.DIED_ON_THE_WAY: {"source"},
+    Cause.MAIN_SILENT: {"main_router"},
+    Cause.MAIN_NOT_ALLOWED: {"main_router", "port", "answer"},
+    Cause.MAIN_PORT_TAKEN: {"main_router", "port", "holder"},
+    Cause.MAIN_PORT_HELD: {"main_router", "port", "answer"},
+    Cause.MAIN_PORT_REFUSED: {"main_router", "port", "answer"},
+    Cause.MAIN_FULL: {"main_router", "port", "answer"},
+    Cause.MAIN_FAILED: {"main_router", "port", "answer"},
+    Cause.MAIN_NOT_SET: {"main_router", "port"},
+    Cause.NO_PUBLIC_ADDRESS: {"main_router", "address"},
 }
 
 
@@ -123,12 +132,17 @@ def test_each_check_and_each_reason_has_its_words(language: str) -> None:
     assert len(set(found)) == len(found)
 
 
-# What the doctor says of each reason that has more to say than why.
-TOLD = {
+# The words of reasons that say no more than why, and of those that say more.
+SHORT = {
     Reason.PARTLY: {"proved", "open"},
+    Reason.MAIN_BY_HAND: {"most"},
+    Reason.MAIN_UNTOLD: {"main_router"},
+}
+TOLD = {
     Reason.NOBODY: {"seconds", "ports", "router"},
     Reason.FROM_HOME: {"seconds", "ports", "router", "source"},
     Reason.UNHEARD: {"source"},
+    Reason.MAIN_SET_AND_SILENT: {"seconds", "ports", "router", "main_router"},
 }
 
 
@@ -140,8 +154,8 @@ def test_a_reason_that_is_explained_also_has_what_to_do(
     """With words that the doctor gives."""
     keys = [f"exceptions.reason_{reason}{part}.message" for part in MORE]
     said = [translations(language).get(key, "") for key in keys]
-    assert bool(said[1]) == bool(said[2]) == (reason in set(TOLD) - {Reason.PARTLY})
-    assert all(words(text) <= TOLD.get(reason, set()) for text in said)
+    assert bool(said[1]) == bool(said[2]) == (reason in TOLD)
+    assert all(words(text) <= (SHORT | TOLD).get(reason, set()) for text in said)
 
 
 def test_nothing_is_said_of_what_there_is_not() -> None:

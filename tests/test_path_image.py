@@ -81,6 +81,10 @@ AT_THE_DEVICE: Final = {
     Cause.NO_ANSWER,
     Cause.GATEWAY_BYPASSES,
 }
+AT_THE_MAIN_ROUTER: Final = {
+    *(cause for cause in Cause if cause.startswith("main_")),
+    Cause.NO_PUBLIC_ADDRESS,
+}
 ON_THE_WAY: Final = {Cause.DIED_ON_THE_WAY: 2}
 
 
@@ -182,9 +186,12 @@ def test_each_cause_is_red_where_it_fails_and_there_alone(cause: Cause) -> None:
     for known in (found, replace(found, answered_at=NOW - DAY)):
         red = [role for role, state in nodes(known).items() if state is FAILED]
         hops = [number for number, it in enumerate(segments(known)) if it is FAILED]
-        assert red == [Role.BYPASS] * (cause in AT_THE_BYPASS_ROUTER) + [
-            Role.TARGET
-        ] * (cause in AT_THE_DEVICE)
+        places = {
+            Role.MAIN: AT_THE_MAIN_ROUTER,
+            Role.BYPASS: AT_THE_BYPASS_ROUTER,
+            Role.TARGET: AT_THE_DEVICE,
+        }
+        assert red == [role for role, causes in places.items() if cause in causes]
         assert hops == ([ON_THE_WAY[cause]] if cause in ON_THE_WAY else [])
         assert len(red) + len(hops) == 1
     model = model_of(found)

@@ -53,6 +53,8 @@ _UNTRIED: Final = (
     ForwardStatus.UNTESTED,
     ForwardStatus.WORKS_AT_HOME,
 )
+# Of the way to the bypass router, the parts are proved together.
+_BEFORE: Final = (Place.OUTSIDE, Place.MAIN, Place.ARRIVING)
 _DOWN: Final = (ForwardStatus.OFF, ForwardStatus.REFUSED)
 
 
@@ -61,18 +63,22 @@ def model_of(situation: Situation) -> PathModel:
     labels, forward = situation.labels, situation.forward
     states = _states(situation)
     reached = f"{situation.router}:{forward.external}" if situation.router else ""
-    outside = states[Place.OUTSIDE]
     return PathModel(
         title=situation.title,
         state=_STATES[situation.status] if situation.connected else State.FAILED,
         word=_word(situation),
         nodes=(
-            Node(Role.CLIENT, labels.client, _sources(forward, labels), outside),
+            Node(
+                Role.CLIENT,
+                labels.client,
+                _sources(forward, labels),
+                states[Place.OUTSIDE],
+            ),
             Node(
                 Role.MAIN,
                 labels.main_router,
                 f"→ {reached}" if reached else "",
-                outside,
+                states[Place.MAIN],
             ),
             Node(
                 Role.BYPASS,
@@ -140,9 +146,9 @@ def _green(situation: Situation) -> frozenset[Place]:
     fails = situation.status is ForwardStatus.FAILS
     if situation.answered_at is not None:
         # Behind the main router, something has changed since.
-        green |= {Place.OUTSIDE, Place.ARRIVING} if fails else set(Place)
-    if Place.ARRIVING in _red(situation):
-        green.discard(Place.OUTSIDE)
+        green |= set(_BEFORE) if fails else set(Place)
+    if not _red(situation).isdisjoint(_BEFORE):
+        green -= set(_BEFORE)
     return frozenset(green)
 
 

@@ -10,12 +10,14 @@ from ..router.doctor.report import Cause, Diagnosis, Status, Step
 class Place(Enum):
     """The parts of the path that can be told apart, in its order.
 
-    No one here sees where before the bypass router a packet got lost; what did arrive
-    has come all the way.
+    No one here sees where before the bypass router a packet got lost, unless the main
+    router says so; what did arrive has come all the way.
     """
 
     OUTSIDE = auto()
     """The internet, and the way from there to the main router."""
+    MAIN = auto()
+    """The main router, where it can be asked what it does."""
     ARRIVING = auto()
     """The way from the main router to the bypass router."""
     BYPASS = auto()
@@ -24,7 +26,7 @@ class Place(Enum):
     TARGET = auto()
 
 
-_CAME: Final = (Place.OUTSIDE, Place.ARRIVING)
+_CAME: Final = (Place.OUTSIDE, Place.MAIN, Place.ARRIVING)
 _WHOLE: Final = tuple(Place)
 
 FAILING: Final[Mapping[Cause, Place]] = {
@@ -53,6 +55,16 @@ FAILING: Final[Mapping[Cause, Place]] = {
     Cause.NO_ROUTE: Place.BYPASS,
     Cause.NO_GATEWAY: Place.BYPASS,
     Cause.HIJACKED_BY_TUNNEL: Place.BYPASS,
+    # What the main router says that it does not do.
+    Cause.MAIN_SILENT: Place.MAIN,
+    Cause.MAIN_NOT_ALLOWED: Place.MAIN,
+    Cause.MAIN_PORT_TAKEN: Place.MAIN,
+    Cause.MAIN_PORT_HELD: Place.MAIN,
+    Cause.MAIN_PORT_REFUSED: Place.MAIN,
+    Cause.MAIN_FULL: Place.MAIN,
+    Cause.MAIN_FAILED: Place.MAIN,
+    Cause.MAIN_NOT_SET: Place.MAIN,
+    Cause.NO_PUBLIC_ADDRESS: Place.MAIN,
     # Packets leave for the device, and nothing tells at which end answers get lost.
     Cause.DIED_ON_THE_WAY: Place.LEAVING,
     # What is to be mended on the device.
