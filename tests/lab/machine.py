@@ -115,10 +115,13 @@ class Machine:
         """Kill what `spawn` started, and its children of the same group."""
         while process.poll() is None:
             # nsenter goes last, as no one else would take its child's status soon.
-            for member in _group(process.pid) or [process.pid]:
-                with suppress(ProcessLookupError):
-                    os.kill(member, signal.SIGKILL)
+            _signal(_group(process.pid) or [process.pid], signal.SIGKILL)
             time.sleep(0.001)
+
+    def terminate(self, process: subprocess.Popen[str]) -> None:
+        """Ask what `spawn` started to end, and wait until it has."""
+        _signal(_group(process.pid), signal.SIGTERM)
+        process.wait(LIMIT)
 
     @contextmanager
     def enter(self) -> Iterator[None]:
@@ -140,6 +143,13 @@ class Machine:
                         stream.close()
             process.wait()
         self._running.clear()
+
+
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    """Send a signal to those that are still there."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _group(leader: int) -> list[int]:

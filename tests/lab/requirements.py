@@ -23,12 +23,13 @@ OTHER_COMMANDS = {
     "fail2ban-client": "fail2ban",
     "firewalld": "firewalld",
     "fish": "fish",
+    "miniupnpd": "miniupnpd-nftables",
     "sudo": "sudo",
     "sshd": "openssh-server",
     "ufw": "ufw",
     "zsh": "zsh",
 }
-"""Commands that only some kinds of router need."""
+"""Commands that only some tests need."""
 
 COMMAND_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Where commands are looked for; an ordinary user's own PATH leaves out sbin."""
