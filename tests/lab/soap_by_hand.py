@@ -1,12 +1,17 @@
-"""What a main router is asked by UPnP, typed by hand on a machine of the lab."""
+"""What a gateway is asked by UPnP, as one types it on a machine of the lab.
+
+Who asks may also be an address of this machine's own, such as 127.0.0.2.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 import re
+import socket
 from typing import Final
 from urllib.parse import urlsplit
 
 from .machine import Machine
+from .waiting import LIMIT
 
 WAN_IP: Final = "urn:schemas-upnp-org:service:WANIPConnection:1"
 
@@ -18,6 +23,9 @@ _ENVELOPE: Final = (
 )
 # One write, so that it is one segment.
 _SEND: Final = 'exec 3<>"/dev/tcp/$1/$2" || exit; cat >&3; cat <&3'
+
+
+type Asker = Machine | str
 
 
 @dataclass(frozen=True)
@@ -53,21 +61,31 @@ def answer(text: str) -> Answer:
 
 
 def ask(
-    machine: Machine,
+    asker: Asker,
     url: str,
     action: str,
     arguments: Mapping[str, object] | None = None,
     service: str = WAN_IP,
 ) -> Answer:
-    """Ask from a machine, with nothing but bash."""
+    """Ask for an action."""
+    return answer(talk(asker, url, request(url, action, arguments or {}, service)))
+
+
+def talk(asker: Asker, url: str, text: str) -> str:
+    """Send a text, on a machine with nothing but bash, and return what is said."""
     parts = urlsplit(url)
-    text = request(url, action, arguments or {}, service)
-    where = ("-", str(parts.hostname), str(parts.port))
-    return answer(machine.run("bash", "-c", _SEND, *where, input=text).stdout)
+    host, port = str(parts.hostname), parts.port or 80
+    if isinstance(asker, Machine):
+        where = ("-", host, str(port))
+        return asker.run("bash", "-c", _SEND, *where, input=text).stdout
+    with socket.create_connection((host, port), LIMIT, (asker, 0)) as connection:
+        connection.sendall(text.encode())
+        with connection.makefile("rb") as said:
+            return said.read().decode(errors="replace").replace("\r\n", "\n")
 
 
 def add(
-    machine: Machine,
+    asker: Asker,
     url: str,
     port: int,
     client: str,
@@ -86,22 +104,22 @@ def add(
         "NewPortMappingDescription": description,
         "NewLeaseDuration": lease,
     }
-    return ask(machine, url, "AddPortMapping", wanted)
+    return ask(asker, url, "AddPortMapping", wanted)
 
 
-def delete(machine: Machine, url: str, port: int, protocol: str = "TCP") -> Answer:
+def delete(asker: Asker, url: str, port: int, protocol: str = "TCP") -> Answer:
     """Ask for a mapping to be gone."""
-    return ask(machine, url, "DeletePortMapping", _entry(port, protocol))
+    return ask(asker, url, "DeletePortMapping", _entry(port, protocol))
 
 
-def get(machine: Machine, url: str, port: int, protocol: str = "TCP") -> Answer:
+def get(asker: Asker, url: str, port: int, protocol: str = "TCP") -> Answer:
     """Ask what is mapped at a port."""
-    return ask(machine, url, "GetSpecificPortMappingEntry", _entry(port, protocol))
+    return ask(asker, url, "GetSpecificPortMappingEntry", _entry(port, protocol))
 
 
-def public_address(machine: Machine, url: str) -> Answer:
+def public_address(asker: Asker, url: str) -> Answer:
     """Ask for the address on the internet's side."""
-    return ask(machine, url, "GetExternalIPAddress")
+    return ask(asker, url, "GetExternalIPAddress")
 
 
 def _entry(port: int, protocol: str) -> dict[str, object]:
