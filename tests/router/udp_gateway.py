@@ -1,0 +1,102 @@
+"""A main router that is asked by UDP, for answers that no real one can be made to give.
+
+And a bypass router that is this machine: its scripts are run by a shell here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address
+import itertools
+from typing import Any, Final, override
+
+from custom_components.bypass_router.router.port_mapping.udp import PORT
+from custom_components.bypass_router.router.ssh.script import Result, Script
+from tests.lab.waiting import LIMIT
+
+CLIENT: Final = IPv4Address("192.168.50.2")
+
+type Reply = bytes | None
+"""None: silence."""
+
+
+class UdpGateway(asyncio.DatagramProtocol):
+    """Answers each datagram as it is told, and remembers them all."""
+
+    def __init__(self, answer: Callable[[bytes], Reply]) -> None:
+        """Take what answers."""
+        self.answer = answer
+        self.asked: list[bytes] = []
+        self.ports: list[int] = []
+        self.address = IPv4Address("127.0.0.1")
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def open(self) -> None:
+        """Take an address of this machine that no other test has."""
+        loop = asyncio.get_running_loop()
+        for number in itertools.count(int(IPv4Address("127.5.3.51"))):
+            self.address = IPv4Address(number)
+            place = (str(self.address), PORT)
+            with suppress(OSError):
+                self._transport, _ = await loop.create_datagram_endpoint(
+                    lambda: self, local_addr=place
+                )
+                return
+
+    def close(self) -> None:
+        """Leave the port closed."""
+        assert self._transport is not None
+        self._transport.close()
+
+    @override
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        """Answer."""
+        self.asked.append(data)
+        self.ports.append(addr[1])
+        assert self._transport is not None
+        if (reply := self.answer(data)) is not None:
+            self._transport.sendto(reply, addr)
+
+
+@asynccontextmanager
+async def udp_gateway(
+    answer: Callable[[bytes], Reply] | Iterable[Reply],
+) -> AsyncIterator[UdpGateway]:
+    """Open one that answers by this, or with these, one after the other."""
+    if callable(answer):
+        gateway = UdpGateway(answer)
+    else:
+        replies = iter(answer)
+        gateway = UdpGateway(lambda _: next(replies))
+    await gateway.open()
+    try:
+        yield gateway
+    finally:
+        gateway.close()
+
+
+class Shell:
+    """Runs scripts, as `Router.run` does, and counts them."""
+
+    def __init__(self, *command: str, path: str | None = None) -> None:
+        """Take the shell, and where it is to look for commands."""
+        self._command = command or ("sh",)
+        self._path = path
+        self.scripts = 0
+
+    async def __call__(
+        self, script: Script, seconds: float = LIMIT, /
+    ) -> Mapping[str, Result]:
+        """Return the sections of what a script prints."""
+        self.scripts += 1
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            "-s",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=None if self._path is None else {"PATH": self._path},
+        )
+        async with asyncio.timeout(seconds):
+            printed, _ = await process.communicate(script.text.encode())
+        return script.read(printed.decode(errors="surrogateescape"))
