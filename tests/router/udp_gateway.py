@@ -10,14 +10,41 @@ from ipaddress import IPv4Address
 import itertools
 from typing import Any, Final, override
 
+from custom_components.bypass_router.router.port_mapping.base import (
+    LASTS,
+    Answer,
+    Entry,
+    Opening,
+    Outcome,
+    PortMapping,
+    PublicPort,
+    Refusal,
+)
 from custom_components.bypass_router.router.port_mapping.udp import PORT
 from custom_components.bypass_router.router.ssh.script import Result, Script
 from tests.lab.waiting import LIMIT
 
 CLIENT: Final = IPv4Address("192.168.50.2")
+WEB: Final = PortMapping(PublicPort("tcp", 8443), 8443)
+SHIFTED: Final = PortMapping(PublicPort("udp", 6000), 5000)
 
 type Reply = bytes | None
 """None: silence."""
+
+
+def opening(mapping: PortMapping, lease: int = LASTS) -> Opening:
+    """Return a mapping as it is asked for."""
+    return Opening(mapping, "bypass_router:ab12:01WEB:1", lease)
+
+
+def was_opened(mapping: PortMapping, lease: int = LASTS) -> Outcome:
+    """Return what became of a mapping that was granted."""
+    return Outcome(None, Entry(CLIENT, mapping.port, lease=lease))
+
+
+def was_refused(kind: Answer, code: int | None = None) -> Outcome:
+    """Return what became of one that was not."""
+    return Outcome(Refusal(kind, code), Refusal(kind, code))
 
 
 class UdpGateway(asyncio.DatagramProtocol):

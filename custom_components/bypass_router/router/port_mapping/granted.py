@@ -1,0 +1,123 @@
+"""What NAT-PMP and PCP have in common: they grant leases, and list nothing.
+
+So what is told of a mapping, as its `listed` too, is what was granted just now. Neither
+knows a mapping but by the port of the bypass router to which it leads: there is one
+public port to each of those, and no second. `public_port` may shift a forward's ports,
+which keeps that so. Where a forward's public port changes, the old mapping is closed
+before the new one is opened, or in the same act: closed later, it takes the new one
+along.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from ..forward import Transport
+from .base import (
+    Answer,
+    Entry,
+    Listed,
+    Opening,
+    Outcome,
+    PortMapping,
+    PublicPort,
+    Refusal,
+    RunFor,
+)
+from .epoch import Epoch
+from .udp import ask
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What the main router says of a mapping that it has made, or taken away."""
+
+    port: int
+    """On the internet's side."""
+    lease: int
+    """Seconds; 0 where it is gone."""
+    epoch: int
+    address: IPv4Address | None = None
+    """On the internet's side, where it tells."""
+
+
+def named(address: IPv4Address) -> IPv4Address | None:
+    """Return an address that was told, unless it stands for none."""
+    return None if address.is_unspecified or address.is_loopback else address
+
+
+def refused(kind: Answer) -> Outcome:
+    """Return what became of a mapping of which no more is known than the refusal."""
+    return Outcome(Refusal(kind), Refusal(kind))
+
+
+GONE: Final = Outcome(None, None)
+"""What became of a mapping that was closed."""
+TAKEN: Final = refused(Answer.TAKEN)
+"""What became of one in place of which another was granted."""
+
+
+def distinct(
+    opens: Iterable[Opening],
+) -> tuple[list[Opening], dict[PublicPort, Outcome]]:
+    """Return what can be opened side by side, and what became of the rest.
+
+    A second public port for a port of the bypass router would be answered with the
+    first one's, and be closed for that together with it.
+    """
+    first: dict[tuple[Transport, int], Opening] = {}
+    rest: dict[PublicPort, Outcome] = {}
+    for opening in opens:
+        public = opening.mapping.public
+        one = first.setdefault((public.transport, opening.mapping.port), opening)
+        if one.mapping != opening.mapping:
+            rest[public] = refused(Answer.UNSUPPORTED)
+    return list(first.values()), rest
+
+
+def at(mapping: PortMapping, port: int) -> PortMapping:
+    """Return the mapping as it is where another public port was granted."""
+    return PortMapping(PublicPort(mapping.public.transport, port), mapping.port)
+
+
+class Grantor:
+    """The main router, as one that is asked by UDP."""
+
+    model: Final = ""
+    lists: Final = False
+
+    def __init__(self, run: RunFor, client: IPv4Address, gateway: IPv4Address) -> None:
+        """Take what runs scripts on the bypass router, and both routers' addresses."""
+        self._run = run
+        self._client = client
+        self._gateway = gateway
+        self._epoch: Epoch | None = None
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The main router's address in the LAN."""
+        return self._gateway
+
+    @property
+    def epoch(self) -> Epoch | None:
+        """What the first answer to the last call said; None: nothing was said yet."""
+        return self._epoch
+
+    async def look(self, ports: Collection[PublicPort]) -> Mapping[PublicPort, Listed]:
+        """Return that this can't be told, of any port."""
+        return dict.fromkeys(ports, Refusal(Answer.UNSUPPORTED))
+
+    async def _ask(self, *datagrams: bytes) -> list[bytes | Answer]:
+        """Return what each is answered."""
+        return await ask(self._run, self._gateway, datagrams)
+
+    def _hear(self, epochs: Iterable[int]) -> None:
+        """Take note of the first."""
+        for epoch in epochs:
+            self._epoch = Epoch.after(self._epoch, epoch)
+            return
+
+    def _opened(self, mapping: PortMapping, lease: int) -> Outcome:
+        """Return what became of a mapping that was granted."""
+        return Outcome(None, Entry(self._client, mapping.port, lease=lease))
