@@ -45,11 +45,23 @@ def request(
     body = _ENVELOPE.format(action=action, service=service, arguments=listed)
     parts = urlsplit(url)
     return (
-        f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"POST {path(url)} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         f'SOAPAction: "{service}#{action}"\r\n'
         'Content-Type: text/xml; charset="utf-8"\r\n'
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
     )
+
+
+def page(url: str) -> str:
+    """Return the text of a request for a page."""
+    host = urlsplit(url).netloc
+    return f"GET {path(url)} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+
+
+def path(url: str) -> str:
+    """Return what of a URL is in a request."""
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def answer(text: str) -> Answer:
@@ -94,6 +106,7 @@ def add(
     protocol: str = "TCP",
     description: str = "by hand",
     lease: int = 7200,
+    service: str = WAN_IP,
 ) -> Answer:
     """Ask for a mapping."""
     wanted: dict[str, object] = {
@@ -104,7 +117,7 @@ def add(
         "NewPortMappingDescription": description,
         "NewLeaseDuration": lease,
     }
-    return ask(asker, url, "AddPortMapping", wanted)
+    return ask(asker, url, "AddPortMapping", wanted, service)
 
 
 def delete(asker: Asker, url: str, port: int, protocol: str = "TCP") -> Answer:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+import re
+from urllib.parse import urljoin
 
 import pytest
 
 from . import soap_by_hand as soap
-from .gateway import Gateway, GatewayOptions
+from .gateway import GATEWAYS, Gateway, GatewayOptions
 from .waiting import wait_until
 
 PORT = 8443
@@ -324,3 +326,41 @@ def test_restarts(gateway: Gateway, remembers: bool) -> None:
     gateway.restart()
     assert (get(gateway).status == 200) is remembers
     assert bool(gateway.table.kernel.ways()) is remembers
+
+
+_REFUSED = {
+    "FRITZ!Box, without the tick": 606,
+    "Huawei HG531 behind CGNAT": 501,
+    "repeater": 501,
+    "says that it is connected": 501,
+    "Huawei ONT": 402,
+    "ZTE F670L": 718,
+    "729": 729,
+    "-911": -911,
+    "RomPager": 400,
+    "miniupnpd behind CGNAT": 501,
+    "MikroTik": 725,
+    "Netgear": 725,
+    "Freebox": 725,
+    "ARRIS NVG578LX": 402,
+}
+"""What those say to a mapping for two hours that others take."""
+
+
+_HERE = [name for name, it in GATEWAYS.items() if it.upnp and not it.location_host]
+
+
+@pytest.mark.parametrize("name", _HERE)
+@pytest.mark.usefixtures("socket_enabled")
+def test_gateways_that_people_have(name: str) -> None:
+    """Each takes a mapping where its description says, or answers as it was seen to."""
+    with Gateway(GATEWAYS[name]) as gateway:
+        text = soap.talk(ASKER, gateway.location, soap.page(gateway.location))
+        # Where it comes in chunks, their lengths are in between.
+        text = re.sub(r"\n[0-9a-f]+\n", "", text)
+        *_, (service, control) = re.findall(
+            r"<serviceType>(.*?)</.*?<controlURL>(.*?)</controlURL>", text
+        )
+        url = urljoin(gateway.location, control.strip())
+        done = soap.add(ASKER, url, PORT, ASKER, service=service)
+    assert (done.code or done.status) == _REFUSED.get(name, 200)

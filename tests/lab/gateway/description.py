@@ -45,6 +45,7 @@ def described(options: GatewayOptions, base: str) -> str:
     root = _device(device_type(options), options.udn, others, wans, about)
     url_base = options.url_base
     at = "" if url_base is None else f"<URLBase>{url_base}</URLBase>"
+    root = root.replace("urn:schemas-upnp-org:device:", f"urn:{options.domain}:device:")
     text = (
         '<?xml version="1.0"?>\r\n'
         '<root xmlns="urn:schemas-upnp-org:device-1-0">'

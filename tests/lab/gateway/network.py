@@ -79,21 +79,13 @@ class Network:
     async def _serve(self, ready: Future[None]) -> None:
         """Open all sockets, and have them served."""
         self._loop = asyncio.get_running_loop()
-        gateway, options = self._gateway, self._gateway.options
+        options = self._gateway.options
         with ExitStack() as sockets:
-            server = await asyncio.start_server(
-                self._talk, self._host, gateway.http_port
-            )
-            sockets.callback(server.close)
-            gateway.http_port = server.sockets[0].getsockname()[1]
-            if options.control_port is not None:
-                other = await asyncio.start_server(
-                    self._talk, self._host, options.control_port
-                )
-                sockets.callback(other.close)
+            if options.upnp:
+                await self._open_http(sockets)
             if options.nat_pmp or options.pcp:
                 await self._open_udp(sockets)
-            found = self._router is not None and options.ssdp
+            found = self._router is not None and options.upnp and options.ssdp
             answering = await self._open_ssdp(sockets) if found else None
             self._do(self._watch())
             self._announce(answering, alive=True)
@@ -166,6 +158,20 @@ class Network:
         if answer.tells is not None:
             self._tell(*answer.tells)
         return stays and way in {"plain", "chunked", "two_segments", "drip"}
+
+    async def _open_http(self, sockets: ExitStack) -> None:
+        """Listen for UPnP, perhaps at two ports."""
+        gateway = self._gateway
+        gateway.http_port = await self._listen(sockets, gateway.http_port)
+        if gateway.control_port is not None:
+            gateway.control_port = await self._listen(sockets, gateway.control_port)
+
+    async def _listen(self, sockets: ExitStack, port: int) -> int:
+        """Listen at a port, and return which it is."""
+        server = await asyncio.start_server(self._talk, self._host, port)
+        sockets.callback(server.close)
+        own: int = server.sockets[0].getsockname()[1]
+        return own
 
     async def _open_udp(self, sockets: ExitStack) -> None:
         """Listen for NAT-PMP and PCP."""

@@ -93,6 +93,8 @@ class GatewayOptions:
     """
 
     # How it is found.
+    upnp: bool = True
+    """Whether it speaks UPnP at all."""
     ssdp: bool = True
     ssdp_port: int = 1900
     """From which it answers; 0: any."""
@@ -106,6 +108,8 @@ class GatewayOptions:
 
     # How it describes itself.
     version: Literal[1, 2] = 1
+    domain: str = "schemas-upnp-org"
+    """Of the devices' types in the description."""
     services: tuple[Service, ...] = (Service(),)
     other_services: tuple[str, ...] = ()
     """Types that nobody asked for, before the services."""

@@ -46,6 +46,8 @@ class Gateway:
         self.address: Final = "127.0.0.1" if router is None else router.address
         self.http_port = 0 if router is None else HTTP_PORT
         self.udp_port = 0 if router is None else NAT_PMP_PORT
+        control = self._given.control_port
+        self.control_port = control if router or control is None else 0
         self.asked: Final[list[Asked]] = []
         self.boot = int(time.time())
         self.events = Events()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
+from ..soap_by_hand import path
 from .actions import Actions, Fault
 from .description import described
 from .http import HttpRequest
@@ -63,7 +64,7 @@ class Web:
     def _events(self, request: HttpRequest, source: str) -> HttpAnswer:
         """Take a subscription."""
         gateway, options = self.gateway, self.gateway.options
-        paths = {_path(self.url(service.events)) for service in options.services}
+        paths = {path(self.url(service.events)) for service in options.services}
         if request.path in paths and request.method == "SUBSCRIBE":
             gateway.note("subscribe", source)
             status, headers = gateway.events.subscribe(request.headers, source, options)
@@ -82,7 +83,7 @@ class Web:
         services = [
             service
             for service in options.services
-            if _path(self.url(service.control)) == request.path
+            if path(self.url(service.control)) == request.path
         ]
         if not services:
             gateway.note("refused", source)
@@ -109,7 +110,7 @@ class Web:
 
     def _prefixed(self) -> GatewayOptions:
         """Return the options, with this start's own path in their URLs."""
-        port = self.gateway.options.control_port
+        port = self.gateway.control_port
 
         def moved(url: str) -> str:
             url = f"{self.gateway.prefix}{url}" if url.startswith("/") else url
@@ -128,13 +129,7 @@ class Web:
         if url.startswith("/"):
             url = f"{self.gateway.prefix}{url}"
         joined = urljoin(url_base, url.strip()).replace("{base}", self.gateway.base)
-        port = self.gateway.options.control_port
+        port = self.gateway.control_port
         if port is None:
             return joined
         return urlsplit(joined)._replace(netloc=f"{gateway.address}:{port}").geturl()
-
-
-def _path(url: str) -> str:
-    """Return what of a URL is in a request."""
-    parts = urlsplit(url)
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
