@@ -1,0 +1,224 @@
+"""The script that asks a gateway from the bypass router, whatever is there to ask with.
+
+Each request is a section of its own, and goes out after the answer to the one before.
+An answer has seconds, not more: once the gateway was silent, it is asked no more. What
+it says is coded before the shell has it: any byte may be in it.
+
+Nothing from outside is in the script but as a word in quotes, or as a number.
+"""
+
+from base64 import b64decode
+from binascii import Error as CodeError
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from shlex import quote
+from typing import Final
+
+from ..ssh.script import Result, Script
+from .base import Answer, Refusal
+from .http import LONGEST, Request, Response, read_response
+
+PATIENCE: Final = 3
+"""Seconds for one answer."""
+BUDGET: Final = 20
+"""Seconds after which a script asks nothing new; it ends before `SCRIPT_TIMEOUT`."""
+_SSDP_PORT: Final = 1900
+_SSDP_PATIENCE: Final = 1
+_UNABLE: Final = 5
+_ASKING: Final = "asking"
+
+# Whoever talks prints its own number first, and is ended by that: by what reads it, as
+# soon as all has come that was promised, or by the guard. `dd` sends in one piece.
+#
+# busybox's nc and ncat tell the gateway when their stdin ends, and some gateways take
+# that for the end of it all. So they get a pipe that never ends, as they hold it open
+# themselves; the others would wait for its end.
+#
+# By `talk`: tcp or udp, host, port, what to send; and for curl and wget, which put that
+# together themselves, the URL's path, the body, and a header each.
+_TALK: Final = r"""
+piece() { printf '%s' "$1" | dd obs=16384 2>/dev/null; }
+go() { exec sh -c 'echo $$; exec "$@"' sh "$@"; }
+held() { : | { exec 3<>/proc/self/fd/0; piece "$1" >&3; shift; go "$@" <&3 3<&-; }; }
+plain() { piece "$1" | { shift; go "$@"; }; }
+nc=
+if command -v nc >/dev/null; then nc=nc
+elif command -v ncat >/dev/null; then nc=ncat
+elif busybox nc --help 2>&1 | grep -q Usage; then nc='busybox nc'
+fi
+able='tcp udp'
+if command -v bash >/dev/null; then
+  talk() {
+    exec bash --norc -c '
+      echo $$
+      exec 3<>"/dev/$1/$2/$3" || exit
+      printf "%s" "$4" | dd obs=16384 2>/dev/null >&3
+      exec cat <&3
+    ' bash "$@"
+  }
+elif [ "$nc" ]; then
+  case $($nc --help 2>&1 </dev/null) in
+  *BusyBox*|*Ncat*) by_nc() { held "$@"; } ;;
+  *) by_nc() { plain "$@"; } ;;
+  esac
+  talk() {
+    if [ "$1" = udp ]; then by_nc "$4" $nc -u "$2" "$3"
+    else by_nc "$4" $nc "$2" "$3"; fi
+  }
+elif command -v socat >/dev/null; then
+  talk() { plain "$4" socat -t 9 - "$1-connect:$2:$3,shut-none"; }
+elif command -v curl >/dev/null; then
+  able=tcp
+  talk() {
+    url=http://$2:$3$5 body=$6; shift 6
+    for line in "$@"; do set -- "$@" -H "$line"; shift; done
+    if [ "$body" ]; then set -- "$@" -H Expect: --data-binary "$body"; fi
+    go curl -q -g -s -i --raw --path-as-is --noproxy '*' "$@" "$url"
+  }
+elif wget --version 2>&1 | grep -q GNU; then
+  able=tcp
+  talk() {
+    url=http://$2:$3$5 body=$6; shift 6
+    for line in "$@"; do set -- "$@" "--header=$line"; shift; done
+    if [ "$body" ]; then set -- "$@" "--post-data=$body"; fi
+    go wget --no-config -q -O - --save-headers --content-on-error --no-proxy \
+      --max-redirect=0 --tries=1 --no-http-keep-alive "$@" "$url"
+  }
+else
+  able=
+fi
+"""
+# Of TCP, an answer ends with the connection, or soon after what was promised: not all
+# close it. Of UDP, it is the headers. 6 is for silence, 7 for what ends with nothing.
+_ANSWERED: Final = r"""
+cr=$(printf '\r')
+answered() {
+  IFS= read -r pid || return 7
+  (
+    trap 'kill "$nap"; exit 1' TERM
+    sleep "$1" & nap=$!
+    wait "$nap"; trap '' TERM
+    kill "$pid"; exit 0
+  ) </dev/null >/dev/null 3>&- 4>&- &
+  guard=$! some= length=
+  while IFS= read -r line || [ "$line" ]; do
+    some=1
+    printf '%s\n' "$line"
+    case $line in
+    [Cc]ontent-[Ll]ength:*) length=$(printf '%s' "${line#*:}" | tr -cd 0-9) ;;
+    ''|"$cr") break ;;
+    esac
+  done
+  if [ "$2" = udp ]; then kill "$pid"
+  elif [ "$length" ] && [ "${#length}" -lt 7 ]; then
+    head -c "$length"
+    { sleep 0.2 || sleep 1; kill "$pid"; } </dev/null >/dev/null 3>&- 4>&- &
+    closer=$!
+  fi
+  cat
+  kill "$guard" $closer
+  wait "$guard" && late=1
+  [ -z "$some" ] || return 0
+  [ "$late" ] && return 6
+  return 7
+}
+if printf a | base64 >/dev/null; then coded() { echo base64; base64; }
+elif printf a | od -An -v -tx1 >/dev/null; then coded() { echo hex; od -An -v -tx1; }
+elif printf a | hexdump -v -e '1/1 "%02x"' >/dev/null
+then coded() { echo hex; hexdump -v -e '1/1 "%02x"'; }
+else coded() { echo plain; tr '\000' ' '; }
+fi
+began=$(date +%s) silent=
+ask() {
+  case " $able " in *" $2 "*) ;; *) return 5 ;; esac
+  if [ "$silent" ] || [ "$(($(date +%s) - began))" -ge "$budget" ]; then return 4; fi
+  seconds=$1; shift
+  {
+    said=$({ {
+      { talk "$@"; } 3>&- 4>&- | answered "$seconds" "$1"
+      echo "$?" >&4
+    } | head -c "$longest" | coded >&3; } 4>&1)
+  } 3>&1 2>/dev/null
+  if [ "$1 $said" = 'tcp 6' ]; then silent=1; fi
+  return "${said:-7}"
+}
+"""
+
+
+def _asking(script: Script) -> None:
+    """Define what asks, once a script."""
+    if _ASKING not in script:
+        limits = f"longest={LONGEST} budget={BUDGET}"
+        text = f"{{ {limits}\n{_TALK}{_ANSWERED}\n}} 2>/dev/null"
+        script.run(_ASKING, f"eval {quote(text)}")
+
+
+def add_requests(script: Script, requests: Iterable[tuple[str, Request]]) -> None:
+    """Add requests, by label; `read_answer` understands what each section says."""
+    _asking(script)
+    for label, request in requests:
+        url = request.url
+        words = ("tcp", str(url.host), str(url.port), request.text)
+        apart = (url.path, request.body, *request.headers)
+        quoted = " ".join(map(quote, (*words, *apart)))
+        script.run(label, f"ask {PATIENCE} {quoted}")
+
+
+def add_searches(
+    script: Script, gateway: IPv4Address, searches: Iterable[tuple[str, str]]
+) -> None:
+    """Add searches by SSDP, by label, each of which is made if those before found none.
+
+    They go to the gateway itself, which a connected socket hears by the port that was
+    asked: some answer from another.
+    """
+    _asking(script)
+    first = True
+    for label, wanted in searches:
+        lines = (
+            "M-SEARCH * HTTP/1.1",
+            f"HOST: {gateway}:{_SSDP_PORT}",
+            'MAN: "ssdp:discover"',
+            "MX: 1",
+            f"ST: {wanted}",
+        )
+        text = "".join(f"{line}\r\n" for line in (*lines, ""))
+        words = ("udp", str(gateway), str(_SSDP_PORT), text)
+        command = f"ask {_SSDP_PATIENCE} {' '.join(map(quote, words))}"
+        if first:
+            script.run(label, command)
+        else:
+            script.otherwise(label, command)
+        first = False
+
+
+def read_answer(result: Result | None) -> Response | Refusal:
+    """Return what was answered; it never raises.
+
+    What was not asked any more is silent too.
+    """
+    if result is None:
+        return Refusal(Answer.SILENT)
+    if result.status == _UNABLE:
+        return Refusal(
+            Answer.UNSUPPORTED, said="bash, nc, socat, curl, wget: not found"
+        )
+    if raw := _decoded(result.output):
+        return read_response(raw)
+    return Refusal(Answer.SILENT)
+
+
+def _decoded(output: str) -> bytes:
+    """Return the bytes that a section holds."""
+    code, _, text = output.partition("\n")
+    try:
+        match code:
+            case "base64":
+                return b64decode(text)[:LONGEST]
+            case "hex":
+                return bytes.fromhex(text)[:LONGEST]
+            case "plain":
+                return text.encode(errors="replace")[:LONGEST]
+    except CodeError, ValueError:
+        pass
+    return b""

@@ -1,0 +1,206 @@
+"""UPnP: the bypass router asks the main router's Internet Gateway Device."""
+
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import Final
+
+from ..ssh.script import Result, Script
+from . import soap
+from .base import (
+    Answer,
+    Entry,
+    Listed,
+    Opening,
+    Outcome,
+    PortMapping,
+    PublicPort,
+    Refusal,
+    RunFor,
+)
+from .description import Description, Service
+from .finding import choose, describe, search
+from .http import Request, Url
+from .transport import add_requests, read_answer
+
+# One of them is asked about to learn what is said where nothing is: nobody opens it.
+_UNLIKELY: Final = (PublicPort("udp", 61413), PublicPort("udp", 61587))
+# What some say where nothing is, and others where something is wrong.
+_UNCLEAR: Final = (Answer.INVALID, Answer.FAILED)
+# What some say of a mapping that is there and this client's: they replace none.
+_STUCK: Final = (Answer.TAKEN, Answer.FAILED)
+
+
+async def find_upnp(
+    run: RunFor, client: IPv4Address, gateway: IPv4Address, locations: Collection[str]
+) -> Upnp | Refusal:
+    """Return the main router, ready to be asked; or why it can't be.
+
+    `client` is the bypass router's address, and `locations` are URLs of descriptions,
+    as they were announced. It is searched for where none of these is at the gateway, or
+    none is right any more. Raises RouterError.
+    """
+    urls = [url for text in locations if (url := Url.at(gateway, text)) is not None]
+    found = await describe(run, urls) if urls else Refusal(Answer.SILENT)
+    if isinstance(found, Refusal):
+        searched = await search(run, gateway)
+        if isinstance(searched, Refusal):
+            return found if urls else searched
+        found = await describe(run, [searched])
+    if not isinstance(found, Description):
+        return found
+    service = await choose(run, found.services)
+    if isinstance(service, Refusal):
+        return service
+    return Upnp(run, client, gateway, found.model, service)
+
+
+class Upnp:
+    """A main router that is asked by UPnP; see `PortMapper`."""
+
+    name: Final = "upnp"
+    lists: Final = True
+
+    def __init__(
+        self,
+        run: RunFor,
+        client: IPv4Address,
+        gateway: IPv4Address,
+        model: str,
+        service: Service,
+    ) -> None:
+        """Take what asks, who asks whom, and what the description said."""
+        self.gateway: Final = gateway
+        self.model: Final = model
+        self.event_url: Final = str(service.events or "")
+        """Where it takes subscriptions; empty where it has no events."""
+        self._run = run
+        self._client = client
+        self._service = service
+        # Whether it has listed anything yet, and by what it says that nothing is there.
+        self._has_listed = False
+        self._code_of_nothing: int | None = None
+
+    async def public_address(self) -> IPv4Address | Refusal | None:
+        """Return its address on the internet's side; None where it has none."""
+        script = Script()
+        add_requests(script, [("address", soap.get_address(self._service))])
+        sections = await self._run(script)
+        return soap.read_address(read_answer(sections.get("address")))
+
+    async def look(self, ports: Collection[PublicPort]) -> Mapping[PublicPort, Listed]:
+        """Return what is at each of these ports."""
+        if not ports:
+            return {}
+        script = Script()
+        add_requests(script, (self._get(port) for port in dict.fromkeys(ports)))
+        self._add_unlikely(script, ports)
+        return self._listed(await self._run(script), ports)
+
+    async def apply(
+        self, opens: Collection[Opening], closes: Collection[PortMapping]
+    ) -> Mapping[PublicPort, Outcome]:
+        """Close and open mappings, in this order, and read each of them back.
+
+        Some replace no mapping, not even this client's own. There it is closed, and
+        opened once more: by a second script.
+        """
+        outcomes = await self._apply(opens, [mapping.public for mapping in closes])
+        stuck = [
+            opening
+            for opening in opens
+            if self._is_stuck(opening, outcomes[opening.mapping.public])
+        ]
+        again = await self._apply(stuck, [opening.mapping.public for opening in stuck])
+        return {**outcomes, **again}
+
+    async def _apply(
+        self, opens: Collection[Opening], closes: Collection[PublicPort]
+    ) -> dict[PublicPort, Outcome]:
+        """Close and open mappings, each of which is read back, by one script."""
+        opened = {opening.mapping.public: opening for opening in opens}
+        ports = dict.fromkeys((*closes, *opened))
+        if not ports:
+            return {}
+        script = Script()
+        for port in dict.fromkeys(closes):
+            request = soap.delete(self._service, port)
+            add_requests(script, [(_label("delete", port), request)])
+        for port in ports:
+            # Each with its proof: a slow gateway may leave no time for the last ones.
+            if port in opened:
+                request = soap.add(self._service, opened[port], self._client)
+                add_requests(script, [(_label("add", port), request)])
+            add_requests(script, [self._get(port)])
+        self._add_unlikely(script, ports)
+        sections = await self._run(script)
+        return {
+            port: Outcome(_refusal(sections, port, opens=port in opened), listed)
+            for port, listed in self._listed(sections, ports).items()
+        }
+
+    def _is_stuck(self, opening: Opening, outcome: Outcome) -> bool:
+        """Return whether a mapping of this client's own is in the way of another."""
+        listed, refusal = outcome.listed, outcome.refusal
+        if not isinstance(listed, Entry) or listed.client != self._client:
+            return False
+        if refusal is None:
+            return listed.port != opening.mapping.port
+        return refusal.kind in _STUCK
+
+    def _get(self, port: PublicPort) -> tuple[str, Request]:
+        """Return what asks for what is at a port, with its label."""
+        return _label("get", port), soap.get(self._service, port)
+
+    def _add_unlikely(self, script: Script, ports: Iterable[PublicPort]) -> None:
+        """Ask for what nobody has, unless it is known what is said then."""
+        if self._code_of_nothing is None:
+            port = next(port for port in _UNLIKELY if port not in set(ports))
+            request = soap.get(self._service, port)
+            add_requests(script, [("unlikely", request)])
+
+    def _listed(
+        self, sections: Mapping[str, Result], ports: Iterable[PublicPort]
+    ) -> dict[PublicPort, Listed]:
+        """Return what is at each of these ports, as a script has read it.
+
+        Not all say by the standard's code that nothing is there, and what they say
+        instead may mean that they tell nothing. So it counts if they say the same of a
+        port that nobody has, and have listed an entry.
+        """
+        found = {
+            port: soap.read_listed(read_answer(sections.get(_label("get", port))))
+            for port in ports
+        }
+        if any(isinstance(listed, Entry) for listed in found.values()):
+            self._has_listed = True
+        if "unlikely" in sections:
+            response = read_answer(sections["unlikely"])
+            self._code_of_nothing = soap.read_code(response)
+        return {
+            port: None if self._means_nothing(listed) else listed
+            for port, listed in found.items()
+        }
+
+    def _means_nothing(self, listed: Listed) -> bool:
+        """Return whether a refusal is what this gateway says where nothing is."""
+        return (
+            isinstance(listed, Refusal)
+            and self._has_listed
+            and listed.kind in _UNCLEAR
+            and listed.code is not None
+            and listed.code == self._code_of_nothing
+        )
+
+
+def _refusal(
+    sections: Mapping[str, Result], port: PublicPort, *, opens: bool
+) -> Refusal | None:
+    """Return why a mapping was not opened, or not closed."""
+    label = _label("add" if opens else "delete", port)
+    response = read_answer(sections.get(label))
+    return soap.read_added(response) if opens else soap.read_deleted(response)
+
+
+def _label(word: str, port: PublicPort) -> str:
+    """Return the name of a section."""
+    return f"{word}.{port.transport}.{port.port}"
