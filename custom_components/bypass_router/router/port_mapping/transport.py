@@ -57,8 +57,10 @@ if command -v bash >/dev/null; then
     ' bash "$@"
   }
 elif [ "$nc" ]; then
+  by_nc() { held "$@"; }
   case $($nc --help 2>&1 </dev/null) in
-  *BusyBox*|*Ncat*) by_nc() { held "$@"; } ;;
+  *BusyBox*UDP*|*Ncat*) ;;
+  *BusyBox*) able=tcp ;;
   *) by_nc() { plain "$@"; } ;;
   esac
   talk() {
