@@ -53,6 +53,16 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "kept_out_many": lambda issues: issues.kept_out(
         [(str(number), ["A rule drops it."]) for number in range(99)]
     ),
+    "main_router_one": lambda issues: issues.main_router([("Web", "It says no.")]),
+    "main_router": lambda issues: issues.main_router([("Web", "It says no.")] * 2),
+    "main_router_many": lambda issues: issues.main_router(
+        [(str(number), "It says no.") for number in range(99)]
+    ),
+    "no_public_address": lambda issues: issues.no_public_address("100.64.0.7"),
+    "main_router_left": lambda issues: issues.main_router_left(["TCP 443"], "12:00"),
+    "main_router_left_for_good": lambda issues: issues.main_router_left(
+        ["TCP 443"], None
+    ),
     "state_lost": lambda issues: issues.state_lost(lost=True),
     "not_saved": lambda issues: issues.not_saved(NotSaved()),
     "not_saved_full": lambda issues: issues.not_saved(DiskFull()),

@@ -33,11 +33,21 @@ async def test_the_form_shows_what_is_chosen(hass: HomeAssistant, at_home: Lab) 
     """All is as most people want it at first; what was chosen stands there later."""
     entry = await set_up(hass, at_home, WEB)
     form = await hass.config_entries.options.async_init(entry.entry_id)
-    usual = {"restore": True, "firewall": "auto", "close_connections": True}
+    usual = {
+        "restore": True,
+        "firewall": "auto",
+        "close_connections": True,
+        "main_router": "manual",
+    }
     schema = form["data_schema"]
     assert schema is not None
     assert schema({}) == usual
-    chosen = {"restore": False, "firewall": "iptables", "close_connections": False}
+    chosen = {
+        "restore": False,
+        "firewall": "iptables",
+        "close_connections": False,
+        "main_router": "upnp",
+    }
     assert (await choose(hass, entry, **chosen))["type"] is FlowResultType.CREATE_ENTRY
     assert entry.options == chosen
     form = await hass.config_entries.options.async_init(entry.entry_id)

@@ -18,6 +18,9 @@ CONF_ENABLED = "enabled"
 CONF_RESTORE = "restore"
 CONF_FIREWALL = "firewall"
 CONF_MAIN_ROUTER_ADDRESS = "main_router_address"
+CONF_MAIN_ROUTER = "main_router"
+MAIN_ROUTER_MANUAL = "manual"
+MAIN_ROUTER_UPNP = "upnp"
 CONF_CLOSE_CONNECTIONS = "close_connections"
 
 DEFAULT_PORT = 22

@@ -29,11 +29,14 @@ from .devices import (
     async_register_router,
 )
 from .diagnosis.knowledge import Knowledge
+from .diagnosis.main_router import tell_main_router
 from .diagnosis.obstacles import tell_obstacles
 from .diagnosis.target_learner import TargetLearner
 from .diagnosis.texts import Texts, async_texts
 from .errors import translated
 from .issues import Issues
+from .main_router.manager import MainRouter
+from .main_router.search import find_mapper
 from .router.backend import Backend
 from .router.doctor.report import Diagnosis
 from .router.errors import (
@@ -43,7 +46,7 @@ from .router.errors import (
     RouterError,
     TooManyAttempts,
 )
-from .router.forward import Forward
+from .router.forward import Forward, PortRange
 from .router.router import Router
 from .router.rules.base import Live
 from .router.rules.obstacles import Obstacle
@@ -106,9 +109,16 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.history = self._lifecycle.history
         self.events = self._lifecycle.events
         self._reconciler = self._lifecycle.reconciler
-        self.knowledge = Knowledge(self, self.counters, self.async_update_listeners)
+        self.main_router = MainRouter(
+            hass, entry, self, find_mapper, self._main_router_changed
+        )
+        """The main router, as far as it can be asked."""
+        self.knowledge = Knowledge(
+            self, self.counters, self.main_router, self.async_update_listeners
+        )
         self._chosen = _chosen_of(entry)
         self._look_again = Retry(hass, self._lifecycle.refresh)
+        self._turns: dict[str, object] = {}
         self._refused: Mapping[str, RouterError] = {}
         self.texts = Texts({})
         """What people are told, in their language."""
@@ -140,6 +150,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Connect, and wait until what is desired is applied. Raises RouterError."""
         self.texts = await async_texts(self.hass)
         await self._reconciler.load()
+        await self.main_router.load()
         await self.counters.async_start()
         router = await self._lifecycle.open()
         self.device_id = async_register_router(self.hass, self.config_entry, router)
@@ -152,6 +163,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def async_stop(self) -> None:
         """End the connection; the rules stay live."""
+        self.main_router.stop()
         await self._lifecycle.stop()
         await self.counters.async_stop()
 
@@ -162,13 +174,23 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         kept where the router could not be asked, and is dropped where the
         router refused it, and where it comes after the end.
         """
-        if self._reconciler.stopped:
-            raise translated(HomeAssistantError, ConnectionLost(message="closed"))
-        self._reconciler.request(forward_id, on=on)
+        turn = self._turns[forward_id] = object()
         try:
+            if not on and not self._reconciler.stopped:
+                await self.main_router.close(forward_id)
+            if self._reconciler.stopped:
+                raise translated(HomeAssistantError, ConnectionLost(message="closed"))
+            if self._turns.get(forward_id) is not turn:
+                # Someone has asked for something else meanwhile.
+                return
+            self._reconciler.request(forward_id, on=on)
             await self._reconciler.reconcile(forward_id)
         except RouterError as err:
             raise translated(HomeAssistantError, err) from err
+        finally:
+            self.main_router.closed(forward_id)
+        if on:
+            await self.main_router.opened()
 
     async def async_reapply(self) -> None:
         """Apply what is desired; raises HomeAssistantError for the user."""
@@ -187,6 +209,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.forwards = read_forwards(self.config_entry)
         self._lifecycle.forwards_changed()
         async_name_forwards(self.hass, self.config_entry, self.forwards)
+        self.main_router.show()
         self.async_update_listeners()
         self.in_background(self._reconciler.reconcile_unasked(), "forwards")
 
@@ -254,6 +277,26 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Whether forwards that other software took away are to be put back."""
         return bool(self.config_entry.options.get(CONF_RESTORE, True))
 
+    def public_ports(self, forward: Forward) -> PortRange:
+        """Return the main router's ports of a forward."""
+        return forward.external
+
+    @callback
+    def _main_router_changed(self) -> None:
+        """Show what is known of the main router's half of each forward."""
+        halves = self.main_router.halves
+        subentries = self.config_entry.subentries
+        tell_main_router(
+            {
+                subentries[key].title: half
+                for key, half in halves.items()
+                if key in subentries and self.is_on(key)
+            },
+            self._issues,
+            self.texts,
+        )
+        self.async_update_listeners()
+
     @property
     def closes(self) -> bool:
         """Whether connections are to end with their forward."""
@@ -291,6 +334,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._refused = refused
             self.async_update_listeners()
         self.async_set_updated_data(live)
+        self.main_router.show()
 
     def _obstacles_of(self, live: Live) -> Mapping[str, Sequence[Obstacle]]:
         """Return what is in the way of each forward that is on, by id."""

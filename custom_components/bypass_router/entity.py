@@ -21,8 +21,9 @@ def async_add_to_forwards(
     entry: BypassRouterConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
     make: Callable[[BypassRouterCoordinator, str], Iterable[Entity]],
+    wanted: Callable[[BypassRouterCoordinator, str], bool] = lambda *_: True,
 ) -> None:
-    """Make entities for each forward that there is, and that comes."""
+    """Make entities for each forward that there is, and that comes, where `wanted`."""
     coordinator = entry.runtime_data
     known: set[str] = set()
 
@@ -32,8 +33,9 @@ def async_add_to_forwards(
         if entry.state is ConfigEntryState.UNLOAD_IN_PROGRESS:
             # They would outlive it, and stand in the way of those of the next set-up.
             return
-        new = coordinator.forwards.keys() - known
-        known.intersection_update(coordinator.forwards)
+        there = {key for key in coordinator.forwards if wanted(coordinator, key)}
+        new = there - known
+        known.intersection_update(there)
         known.update(new)
         for forward_id in new:
             async_add_entities(

@@ -197,6 +197,38 @@ class Issues:
             placeholders=_forwards([name for name, _ in found], shown),
         )
 
+    def main_router(self, found: Sequence[tuple[str, str]]) -> None:
+        """The main router does not have its half of some forwards, by name, and why."""
+        if not found:
+            self._clear("main_router")
+            return
+        shown = [f"{_line(name)}: {said}" for name, said in found]
+        self._raise(
+            "main_router",
+            key=_numbered("main_router", len(found)),
+            placeholders=_forwards([name for name, _ in found], shown),
+        )
+
+    def no_public_address(self, address: str | None) -> None:
+        """No one on the internet reaches the main router; None: as far as is known."""
+        if address:
+            self._raise("no_public_address", placeholders={"address": address})
+        else:
+            self._clear("no_public_address")
+
+    def main_router_left(self, ports: Sequence[str], until: str | None) -> None:
+        """The main router may still have these; `until` then, or for good."""
+        if ports:
+            words = {"ports": "\n".join(f"- {line}" for line in ports)}
+            self._raise(
+                "main_router_left",
+                key="main_router_left" if until else "main_router_left_for_good",
+                persistent=True,
+                placeholders=words | ({"until": until} if until else {}),
+            )
+        else:
+            self._clear("main_router_left")
+
     def bridged(self, interface: str | None) -> None:
         """The LAN is a bridge that keeps forwards' packets; None: it does not."""
         if interface:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address
 import math
 import time
 from typing import Any, Final, override
@@ -34,8 +35,14 @@ async def async_setup_entry(
     entry: BypassRouterConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the sensor of the router, and those of each forward."""
-    async_add_entities([BypassRouterActiveForwardsSensor(entry.runtime_data)])
+    """Add the sensors of the router, and those of each forward."""
+    coordinator = entry.runtime_data
+    async_add_entities(
+        [
+            BypassRouterActiveForwardsSensor(coordinator),
+            BypassRouterPublicAddressSensor(coordinator),
+        ]
+    )
     async_add_to_forwards(entry, async_add_entities, _sensors)
 
 
@@ -62,6 +69,30 @@ class BypassRouterActiveForwardsSensor(BypassRouterEntity, SensorEntity):
     def native_value(self) -> int:
         """Count the switches that are on."""
         return sum(map(self.coordinator.is_on, self.coordinator.forwards))
+
+
+class BypassRouterPublicAddressSensor(BypassRouterEntity, SensorEntity):
+    """The main router's address at the internet's side, as it says itself."""
+
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+    _attr_entity_registry_enabled_default = False
+
+    def __init__(self, coordinator: BypassRouterCoordinator) -> None:
+        """Name it."""
+        super().__init__(coordinator, "public_address")
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Where the main router is not asked for anything, it is not asked for this."""
+        return super().available and self.coordinator.main_router.asks
+
+    @property
+    @override
+    def native_value(self) -> str | None:
+        """Return the address; unknown where it has none, or does not tell."""
+        address = self.coordinator.main_router.public_address
+        return str(address) if isinstance(address, IPv4Address) else None
 
 
 class BypassRouterStatusSensor(BypassRouterForwardEntity, SensorEntity):

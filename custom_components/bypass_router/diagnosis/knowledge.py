@@ -7,6 +7,7 @@ from typing import Protocol
 from homeassistant.core import callback
 
 from ..counters.counters import Counters
+from ..main_router.manager import MainRouter
 from ..router.doctor.report import Cause, Diagnosis
 from ..router.errors import RouterError
 from ..router.forward import Forward
@@ -39,11 +40,16 @@ class Knowledge:
     """What the doctor has said of each forward, what is in its way, and who came."""
 
     def __init__(
-        self, face: Face, counters: Counters, changed: Callable[[], None]
+        self,
+        face: Face,
+        counters: Counters,
+        main_router: MainRouter,
+        changed: Callable[[], None],
     ) -> None:
         """Take who else knows something, and who hears of what is new."""
         self._face = face
         self._counters = counters
+        self._main_router = main_router
         self._changed = changed
         self.obstacles: Mapping[str, Sequence[Obstacle]] = {}
         """What is in the way of forwards that are on, by id."""
@@ -64,6 +70,7 @@ class Knowledge:
             self.obstacles.get(key, ()),
             self._obstacles_since.get(key, 0.0),
             self._counters.visits(forward),
+            self._main_router.half(key) if on else None,
         )
 
     @callback
@@ -81,7 +88,9 @@ class Knowledge:
         if unseen or on is not self._face.is_on(key):
             self._findings.pop(key, None)
         else:
-            self._findings[key] = Finding(forward, on, diagnosis, took=took)
+            # What the main router says is told anew, as it is asked anew.
+            own = diagnosis.beside(None)
+            self._findings[key] = Finding(forward, on, own, took=took)
         router = self._face.connected
         if (visitor := diagnosis.visitor) and router and not router.hears_connections:
             # Nothing else tells of him.

@@ -12,8 +12,9 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN
+from ..main_router.half import MainHalf, MainState
 from ..router.doctor.doctor import NO_ONE, diagnose, unreachable
-from ..router.doctor.report import Diagnosis
+from ..router.doctor.report import Diagnosis, Reason
 from ..router.doctor.visit import OnProgress, await_client
 from ..router.errors import RouterError
 from ..router.forward import Forward, Transport
@@ -89,7 +90,14 @@ async def async_diagnose(
     try:
         remembered = TargetMacStore(hass, entry.entry_id)
         known = await remembered.of(forward)
-        diagnosis = await _diagnosis(hass, entry, forward, known, watch, progressed)
+        main = coordinator.main_router if coordinator else None
+        half = await main.look(forward_id, anew=watch > 0) if main else None
+        diagnosis = await _diagnosis(
+            hass, entry, forward, known, half, watch, progressed
+        )
+        if main and Reason.MAIN_SET_AND_SILENT in diagnosis.reasons:
+            # It may have lost what it lists.
+            await main.look(forward_id, anew=True)
         if coordinator and coordinator.stopped and diagnosis.causes:
             # It is we who have let go of the router.
             raise _refused("diagnosis_ended")
@@ -126,10 +134,12 @@ async def _diagnosis(
     entry: ConfigEntry[Any],
     forward: Forward,
     remembered: str | None,
+    half: MainHalf | None,
     watch: int,
     on_progress: OnProgress,
 ) -> Diagnosis:
-    """Ask the doctor."""
+    """Ask the doctor, and add the main router's `half`."""
+    main = half.check if half else None
     try:
         async with _router_of(hass, entry) as router:
             found = await diagnose(
@@ -138,11 +148,14 @@ async def _diagnosis(
                 remembered=remembered,
                 visited=_visited(entry, forward),
             )
+            found = found.beside(main)
             if watch and not found.causes:
                 visit = await await_client(
                     router, forward, watch, on_progress, remembered=remembered
                 )
-                found = found.followed_by(visit)
+                found = found.followed_by(visit).beside(main)
+                if half and half.state is MainState.ON:
+                    found = found.though_it_is_set(half.check.seen)
             return found
     except RouterError as err:
         return unreachable(err)

@@ -11,6 +11,7 @@ from enum import StrEnum
 import time
 
 from ..counters.visits import Visit
+from ..main_router.half import MainHalf
 from ..router.doctor.doctor import PROOF_LASTS
 from ..router.doctor.report import (
     Cause,
@@ -31,7 +32,13 @@ _FOR_SOME = (Hindrance.ALLOW_LIST,)
 # With one of these, no one can ask the router what is on.
 _UNASKED = frozenset({Cause.UNREACHABLE, Cause.NOT_PRIVILEGED, Cause.FIREWALL_UNUSABLE})
 # What a look without a fault may have to say that helps on, the most telling first.
-_TELLING = (Reason.UNHEARD, Reason.PARTLY, Reason.FROM_HOME, Reason.NOBODY)
+_TELLING = (
+    Reason.UNHEARD,
+    Reason.PARTLY,
+    Reason.FROM_HOME,
+    Reason.MAIN_SET_AND_SILENT,
+    Reason.NOBODY,
+)
 
 
 class ForwardStatus(StrEnum):
@@ -67,6 +74,8 @@ class Known:
     obstacles_since: float = 0.0
     """When they were found, in Unix time."""
     visits: Mapping[Transport, Visit] = field(default_factory=dict)
+    main: MainHalf | None = None
+    """The main router's half, where anyone can tell of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,11 @@ class Standing:
     def shown_of(self, known: Known) -> Diagnosis | None:
         """Return the checks that speak for it: none that were disproved since."""
         diagnosis = known.finding.diagnosis if known.finding else None
+        if known.main and (diagnosis or self.status is ForwardStatus.FAILS):
+            # As it is now, whatever it was when the doctor looked.
+            half = known.main.check
+            told = half if half.cause is None or half is self.check else None
+            diagnosis = (diagnosis or Diagnosis(())).beside(told)
         if diagnosis is None or not diagnosis.causes:
             checks = diagnosis.checks if diagnosis else ()
             fault = (self.check,) if self.check and self.check.cause else ()
@@ -117,6 +131,7 @@ def standing_of(forward: Forward, known: Known) -> Standing:
     return (
         _by_fault(finding, proved, answered)
         or _by_obstacle(known, proved, answered)
+        or _by_main_router(known, proved, answered)
         or _by_proof(finding, proved, answered)
     )
 
@@ -154,6 +169,16 @@ def _by_obstacle(
         return None
     check = failed(Step.PASSAGE, Cause(found.kind.value), **found.seen)
     return Standing(ForwardStatus.FAILS, check, known.obstacles_since, answered)
+
+
+def _by_main_router(
+    known: Known, proved: float | None, answered: float | None
+) -> Standing | None:
+    """Return what the main router says against it, unless someone came through it."""
+    half = known.main
+    if half is None or half.check.cause is None or (proved or 0.0) > half.since:
+        return None
+    return Standing(ForwardStatus.FAILS, half.check, half.since, answered)
 
 
 def _by_proof(

@@ -83,10 +83,14 @@ class Texts:
 
     def obstacle(self, obstacle: Obstacle, *, markdown: bool = False) -> str:
         """Return what is in a forward's way, what it means, and what to do."""
-        words = dict(obstacle.seen)
-        if markdown:
-            words = escaped(words)
-        said = " ".join(self._of_cause(Cause(obstacle.kind.value), words).values())
+        return self.fault(Cause(obstacle.kind.value), obstacle.seen, markdown=markdown)
+
+    def fault(
+        self, cause: Cause, seen: Mapping[str, str], *, markdown: bool = False
+    ) -> str:
+        """Return what is wrong, what it means, and what to do."""
+        words = escaped(seen) if markdown else seen
+        said = " ".join(self._of_cause(cause, words).values())
         # After such a stop there is no space.
         return said.replace("。 ", "。")
 

@@ -1,4 +1,4 @@
-"""The main router's address, where a user has to say it."""
+"""The main router: its address, where a user has to say it, and what it can do."""
 
 from ipaddress import IPv4Address
 
@@ -6,8 +6,15 @@ from homeassistant.helpers.selector import TextSelector
 import voluptuous as vol
 
 from ..const import CONF_MAIN_ROUTER_ADDRESS
+from ..diagnosis.texts import Texts
+from ..main_router.search import find_mapper
+from ..router.errors import RouterError
+from ..router.port_mapping.base import Refusal
+from ..router.port_mapping.gateway import gateway_of
 from ..router.router import Router
 
+# As people write them.
+_PROTOCOLS = {"upnp": "UPnP", "nat_pmp": "NAT-PMP", "pcp": "PCP"}
 MAIN_ROUTER_FIELD = {vol.Optional(CONF_MAIN_ROUTER_ADDRESS): TextSelector()}
 
 
@@ -30,3 +37,23 @@ def main_router_in(text: str, router: Router | None) -> tuple[str, str | None]:
         if address not in lan.network or address in hosts:
             return text, "main_router_elsewhere"
     return str(address), None
+
+
+async def async_found(router: Router | None, texts: Texts) -> str:
+    """Return whether the main router takes requests, as a sentence."""
+    if router is None:
+        return texts.get("main_router_not_asked")
+    context = router.context
+    try:
+        gateway = context.main_router or await gateway_of(router.run, context.address)
+        found = await find_mapper(router, gateway, ()) if gateway else None
+    except RouterError:
+        return texts.get("main_router_not_asked")
+    if found is None or isinstance(found, Refusal):
+        return texts.get("main_router_not_found", main_router=str(gateway or "?"))
+    return texts.get(
+        "main_router_found",
+        name=found.model or str(gateway),
+        main_router=str(gateway),
+        protocol=_PROTOCOLS[found.name],
+    )

@@ -18,12 +18,16 @@ import voluptuous as vol
 from ..const import (
     CONF_CLOSE_CONNECTIONS,
     CONF_FIREWALL,
+    CONF_MAIN_ROUTER,
     CONF_MAIN_ROUTER_ADDRESS,
     CONF_RESTORE,
+    MAIN_ROUTER_MANUAL,
+    MAIN_ROUTER_UPNP,
 )
+from ..diagnosis.texts import async_texts
 from ..router.backend import Backend, chosen_backend
 from ..sync.connection import router_of
-from .main_router import MAIN_ROUTER_FIELD, main_router_in
+from .main_router import MAIN_ROUTER_FIELD, async_found, main_router_in
 from .text_input import Form
 
 OPTIONS_SCHEMA = vol.Schema(
@@ -37,6 +41,13 @@ OPTIONS_SCHEMA = vol.Schema(
                 translation_key=CONF_FIREWALL,
             )
         ),
+        vol.Required(CONF_MAIN_ROUTER, default=MAIN_ROUTER_MANUAL): SelectSelector(
+            SelectSelectorConfig(
+                options=[MAIN_ROUTER_MANUAL, MAIN_ROUTER_UPNP],
+                mode=SelectSelectorMode.DROPDOWN,
+                translation_key=CONF_MAIN_ROUTER,
+            )
+        ),
         **MAIN_ROUTER_FIELD,
     }
 )
@@ -44,6 +55,9 @@ OPTIONS_SCHEMA = vol.Schema(
 
 class BypassRouterOptionsFlow(OptionsFlow):
     """The form of a router's options."""
+
+    _found: str | None = None
+    """What was found out about the main router, for the form."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
@@ -65,13 +79,16 @@ class BypassRouterOptionsFlow(OptionsFlow):
                 form.errors[CONF_MAIN_ROUTER_ADDRESS] = error
             if not form.errors:
                 return self._finish(user_input)
+        if self._found is None:
+            texts = await async_texts(self.hass)
+            self._found = await async_found(router_of(self.config_entry), texts)
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(
                 OPTIONS_SCHEMA, user_input or self.config_entry.options
             ),
             errors=form.errors,
-            description_placeholders=form.placeholders,
+            description_placeholders={**form.placeholders, "found": self._found},
         )
 
     def _finish(self, options: dict[str, Any]) -> ConfigFlowResult:

@@ -305,6 +305,11 @@ class Diagnosis:
         return tuple(check.cause for check in self.checks if check.cause)
 
     @property
+    def reasons(self) -> frozenset[str]:
+        """Why checks were skipped, or tell nothing."""
+        return frozenset(check.seen.get("reason", "") for check in self.checks) - {""}
+
+    @property
     def healthy(self) -> bool | None:
         """Whether the forward works, for all who may come in; None: it is not known.
 
@@ -328,6 +333,39 @@ class Diagnosis:
                 source = check.seen.get("source")
                 return IPv4Address(source) if source else None
         return None
+
+    def beside(self, main: Check | None) -> Diagnosis:
+        """Return it with what the main router says of its part, in place of any before.
+
+        That it says no is disproved by a client who came through it just now.
+        """
+        found = {check.name: check for check in self.checks}
+        found.pop(Step.MAIN_ROUTER, None)
+        if main:
+            came = any(
+                _is_ok(found, step) and "ago" not in found[step].seen
+                for step in (Step.ARRIVAL, Step.VISIT)
+            )
+            passes = unknown(Step.MAIN_ROUTER, Reason.MAIN_PASSES)
+            found[Step.MAIN_ROUTER] = passes if main.cause and came else main
+        checks = tuple(found[step] for step in Step if step in found)
+        return replace(self, checks=checks)
+
+    def though_it_is_set(self, words: Mapping[str, str]) -> Diagnosis:
+        """Return it as it is where the main router says that its part is set.
+
+        That nobody came means something else then. `words` are those of its check.
+        """
+        silent = Reason.MAIN_SET_AND_SILENT
+        return replace(
+            self,
+            checks=tuple(
+                replace(check, seen={**check.seen, **words, "reason": silent})
+                if check.seen.get("reason") == Reason.NOBODY
+                else check
+                for check in self.checks
+            ),
+        )
 
     def followed_by(self, later: Diagnosis) -> Diagnosis:
         """Return both as one: each step once, as it was seen last.

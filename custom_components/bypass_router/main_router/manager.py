@@ -1,0 +1,387 @@
+"""Has the main router forward to the bypass router what is on there.
+
+The bypass router asks, by scripts: a main router lets each host open ports for itself
+alone. It is asked whenever something else is desired, and every few minutes, for some
+forget what they were asked for. Whatever it answers, a forward stays as it is on the
+bypass router, where it is of use without the main router too.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address
+import logging
+import math
+import time
+from typing import Any, Protocol
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+
+from ..const import CONF_MAIN_ROUTER, MAIN_ROUTER_UPNP
+from ..router.doctor.report import Reason
+from ..router.errors import RouterError
+from ..router.forward import Forward, PortRange
+from ..router.port_mapping.base import (
+    Answer,
+    Entry,
+    Outcome,
+    PortMapper,
+    PublicPort,
+    Refusal,
+)
+from ..router.port_mapping.gateway import gateway_of
+from ..router.router import Router
+from ..storage import NotLoaded, NotSaved
+from ..sync.retry import Retry
+from ..unforeseen import Surprises
+from .asking import Asking, Desired
+from .findings import OFF, Port, PublicAddress, half_of, nobody, not_known
+from .half import MainHalf
+from .plan import MOST_PORTS, Owner, mappings_of
+from .records import Records
+
+_LOGGER = logging.getLogger(__name__)
+
+# Seconds between looks at what the main router has: some drop in ten minutes what no
+# one uses.
+_LOOK_INTERVAL = 240.0
+# Seconds after which it is looked whether a mapping is still there that was taken.
+_SECOND_LOOK = 5.0
+# Seconds until a main router is asked again that did not answer, at first.
+_FIRST_DELAY = 15.0
+# Seconds that a switch waits for the main router at the most.
+_PATIENCE = 15.0
+UNTOLD = Refusal(Answer.UNSUPPORTED)
+
+
+class Face(Protocol):
+    """Of a coordinator, what is needed here."""
+
+    @property
+    def connected(self) -> Router | None:
+        """The bypass router while it is connected."""
+
+    @property
+    def forwards(self) -> Mapping[str, Forward]:
+        """The forwards as they are set up, by id."""
+
+    @property
+    def desired(self) -> frozenset[str]:
+        """The ids of the forwards that are to be live."""
+
+    @property
+    def refused(self) -> Mapping[str, RouterError]:
+        """Why forwards are not as desired that the bypass router refuses, by id."""
+
+    def is_on(self, forward_id: str) -> bool:
+        """Return whether a forward was found in the bypass router's kernel."""
+
+    def public_ports(self, forward: Forward) -> PortRange:
+        """Return the main router's ports of a forward."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the entry has ended, or is about to."""
+
+    def in_background[T](
+        self, work: Coroutine[Any, Any, T], what: str, *, eager_start: bool = True
+    ) -> asyncio.Task[T]:
+        """Start something that ends with the entry at the latest."""
+
+
+type Find = Callable[
+    [Router, IPv4Address, Collection[str]], Awaitable[PortMapper | Refusal]
+]
+"""Finds out by which protocol a main router can be asked. Raises RouterError."""
+
+
+class MainRouter:
+    """The main router of one entry, as far as it is asked to forward by itself."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry[Any],
+        face: Face,
+        find: Find,
+        changed: Callable[[], None],
+    ) -> None:
+        """Take whose it is, and who hears of what is found; nothing is asked yet."""
+        self._entry = entry
+        self._face = face
+        self._find = find
+        self._changed = changed
+        self._records = Records(hass, entry.entry_id)
+        self._retry = Retry(hass, self.settle_soon)
+        self._surprises = Surprises(entry.title)
+        self._acting = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+        self._closing: set[str] = set()
+        self._anew: set[str] = set()
+        self._planned: Desired = {}
+        self._router: Router | None = None
+        self._delay = _FIRST_DELAY
+        self.asking: Asking | None = None
+        """What asks it, once it is known how it can be asked."""
+        self.gateway: IPv4Address | None = None
+        """The main router's address in the LAN, once it is known."""
+        self.public_address: PublicAddress = UNTOLD
+        """Its address at the internet's side, as it says itself."""
+        self.halves: Mapping[str, MainHalf] = {}
+        """The main router's half of forwards that are on, by id."""
+
+    async def load(self) -> None:
+        """Read what it was asked for before; its answers are worth more than that."""
+        try:
+            await self._records.load()
+        except NotLoaded as err:
+            _LOGGER.warning(
+                "%s: what the main router was asked for can't be read: %s",
+                self._entry.title,
+                err,
+            )
+
+    @property
+    def asks(self) -> bool:
+        """Whether the user has it asked for what is on."""
+        return self._entry.options.get(CONF_MAIN_ROUTER) == MAIN_ROUTER_UPNP
+
+    def half(self, forward_id: str) -> MainHalf | None:
+        """Return its half of a forward; None where no one tells of it."""
+        if not self.asks:
+            return None
+        if half := self.halves.get(forward_id):
+            return half
+        if self._face.is_on(forward_id) or self._has(forward_id):
+            return not_known(Reason.MAIN_UNASKED)
+        return OFF
+
+    @callback
+    def show(self) -> None:
+        """Have it asked if the bypass router shows something else than before."""
+        if not self.asks and not self._records.mappings:
+            if self.halves:
+                self._note({}, {})
+            return
+        router = self._face.connected
+        if router is not self._router or self._desired() != self._planned:
+            self.settle_soon()
+
+    @callback
+    def restarted(self) -> None:
+        """Find out anew what it is, since it has begun anew or was exchanged."""
+        self.asking = None
+        self.settle_soon()
+
+    @callback
+    def settle_soon(self) -> None:
+        """Have it asked, and wait for nothing."""
+        if self._next is None and not self._face.stopped:
+            # Not eagerly: it would begin, and end the time to join, in here.
+            self._next = self._face.in_background(
+                self._act(), "main router", eager_start=False
+            )
+
+    async def settle(self) -> None:
+        """Have it asked, and wait for what it answers, but not for ever."""
+        self.settle_soon()
+        if task := self._next:
+            await asyncio.wait([task], timeout=_PATIENCE)
+
+    async def opened(self) -> None:
+        """Wait until it was asked for a forward that has come on."""
+        if not self.asks:
+            return
+        if self._delay == _FIRST_DELAY:
+            await self.settle()
+        else:
+            # It has not answered lately.
+            self.settle_soon()
+
+    async def close(self, forward_id: str) -> None:
+        """Have it close what a forward had, which is about to go off."""
+        if self._has(forward_id):
+            self._closing.add(forward_id)
+            await self.settle()
+
+    def _has(self, forward_id: str) -> bool:
+        """Return whether it may have something of a forward."""
+        records = self._records.mappings.values()
+        return any(record.forward_id == forward_id for record in records)
+
+    @callback
+    def closed(self, forward_id: str) -> None:
+        """Go by what is desired again: the forward has gone off, or has not."""
+        self._closing.discard(forward_id)
+        self.show()
+
+    async def look(self, forward_id: str, *, anew: bool = False) -> MainHalf | None:
+        """Return its half of a forward as it says now.
+
+        Asked `anew`, it sets what it may have lost and lists all the same.
+        """
+        if self.asks and self._face.is_on(forward_id):
+            if anew:
+                self._anew.add(forward_id)
+            await self.settle()
+        return self.half(forward_id)
+
+    @callback
+    def stop(self) -> None:
+        """Ask no more; what is there stays, and ends with its lease at the latest."""
+        self._retry.async_cancel()
+
+    async def _act(self) -> None:
+        """Have it be as desired, when what is under way is done."""
+        async with self._acting:
+            self._next = None
+            self._retry.async_cancel()
+            with self._surprises.survived("the main router"):
+                await self._once()
+
+    async def _once(self) -> None:
+        """Ask what it has, have it be as desired, and note what it says."""
+        router, desired = self._face.connected, self._desired()
+        self._planned = desired
+        if router is not self._router:
+            self._router, self.asking = router, None
+        if router is None:
+            return
+        if not desired and not self._records.mappings:
+            self._note(desired, {})
+            return
+        try:
+            await self._ask(router, desired)
+        except NotSaved:
+            self._note_all(not_known(Reason.MAIN_NOT_SAVED))
+            self._retry.async_in(_LOOK_INTERVAL)
+        except RouterError as err:
+            _LOGGER.debug("The main router can't be asked: %s", err)
+            self.asking = None
+            self._note_all(not_known(Reason.MAIN_UNASKED))
+            self._back_off()
+
+    async def _ask(self, router: Router, desired: Desired) -> None:
+        """Do it. Raises RouterError, NotSaved."""
+        asking = await self._found(router)
+        if asking is None:
+            self._note_all(nobody(self.gateway))
+            self._back_off()
+            return
+        anew, self._anew = self._anew, set()
+        outcomes = await asking.bring_about(desired, anew)
+        if any(map(_is_silent, outcomes.values())):
+            # Whoever answers next may be another, or have begun anew.
+            self.asking = None
+            self._back_off()
+        else:
+            self.public_address = await asking.mapper.public_address()
+            self._delay = _FIRST_DELAY
+            self._retry.async_in(self._next_look(asking))
+        self._note(desired, outcomes)
+
+    async def _found(self, router: Router) -> Asking | None:
+        """Return what asks the main router; None if nothing can. Raises RouterError."""
+        if self.asking is None:
+            self.public_address = UNTOLD
+            context = router.context
+            self.gateway = context.main_router or await gateway_of(
+                router.run, context.address
+            )
+            if self.gateway:
+                found = await self._find(router, self.gateway, self._records.locations)
+                if not isinstance(found, Refusal):
+                    owner = Owner(context.owner, context.address.ip)
+                    self.asking = Asking(found, owner, self._records)
+        return self.asking
+
+    def _desired(self) -> Desired:
+        """Return what the main router is to have.
+
+        Nothing is opened before the forward is on. What is open stays while a forward
+        is put back that others took away.
+        """
+        if not self.asks:
+            return {}
+        face, recorded = (
+            self._face,
+            {record.forward_id for record in self._records.mappings.values()},
+        )
+        ids = face.desired - face.refused.keys() - self._closing
+        return {
+            mapping.public: (key, mapping)
+            for key in sorted(ids & face.forwards.keys())
+            if key in recorded or face.is_on(key)
+            for mapping in mappings_of(
+                face.forwards[key], face.public_ports(face.forwards[key])
+            )
+        }
+
+    def _next_look(self, asking: Asking) -> float:
+        """Return in how many seconds it is to be asked again."""
+        if asking.opened:
+            return _SECOND_LOOK
+        due = min(
+            (it.renew_at for it in self._records.mappings.values()), default=math.inf
+        )
+        return min(max(due - time.time(), 1.0), _LOOK_INTERVAL)
+
+    def _back_off(self) -> None:
+        """Ask again, ever more seldom until it answers."""
+        self._retry.async_in(self._delay)
+        self._delay = min(self._delay * 2, _LOOK_INTERVAL)
+
+    def _note(self, desired: Desired, outcomes: Mapping[PublicPort, Outcome]) -> None:
+        """Take note of what it says of each port."""
+        router = self._router
+        ports: dict[str, list[Port]] = {}
+        for public, (key, mapping) in desired.items():
+            outcome = outcomes[public]
+            entry = outcome.listed
+            leads = (
+                isinstance(entry, Entry)
+                and router is not None
+                and Owner("", router.context.address.ip).leads_to(entry, mapping)
+            )
+            ports.setdefault(key, []).append(Port(public.port, outcome, leads))
+        by_hand = not_known(Reason.MAIN_BY_HAND, most=str(MOST_PORTS))
+        self._show(
+            {
+                key: half_of(ports[key], self.public_address, self.gateway)
+                if key in ports
+                else by_hand
+                for key, forward in self._face.forwards.items()
+                if key in ports
+                or (
+                    self.asks
+                    and self._face.is_on(key)
+                    and not mappings_of(forward, self._face.public_ports(forward))
+                )
+            }
+        )
+
+    def _note_all(self, half: MainHalf) -> None:
+        """Take note of what holds for all that it is to have."""
+        self._show({key: half for key, _ in self._planned.values()})
+
+    def _show(self, halves: Mapping[str, MainHalf]) -> None:
+        """Tell of what is new, and since when it is so."""
+        now, before = time.time(), self.halves
+        self.halves = {
+            key: replace(half, since=_since(before.get(key), half, now))
+            for key, half in halves.items()
+        }
+        self._changed()
+
+
+def _is_silent(outcome: Outcome) -> bool:
+    """Return whether the main router did not answer."""
+    said = outcome.refusal or outcome.listed
+    return isinstance(said, Refusal) and said.kind is Answer.SILENT
+
+
+def _since(before: MainHalf | None, half: MainHalf, now: float) -> float:
+    """Return since when it is as it is."""
+    same = before and before.check.cause is half.check.cause
+    return before.since if before and same else now

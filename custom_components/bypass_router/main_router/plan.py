@@ -1,0 +1,167 @@
+"""What the main router is to be asked, going by what it lists and what is desired.
+
+Pure: nothing is asked here. What others hold is never touched: a mapping is ours by its
+description, or, where a main router keeps none, by our record of just that mapping.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from ..router.forward import Forward, PortRange
+from ..router.port_mapping.base import (
+    LASTS,
+    Answer,
+    Entry,
+    Listed,
+    Opening,
+    Outcome,
+    PortMapping,
+    PublicPort,
+    Refusal,
+)
+from .records import Record
+
+MOST_PORTS: Final = 16
+"""A main router is asked for each port by itself: ranges of more are set by hand."""
+
+LEASES: Final[Mapping[int, int]] = {LASTS: 0, 0: 604_800}
+"""Which lease is asked for where another did not do, in seconds; 0: for good."""
+
+# After these answers, another lease may be taken. `Answer.FAILED` is how some say all.
+_ABOUT_THE_LEASE = frozenset({Answer.ONLY_FOR_GOOD, Answer.INVALID})
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose mappings are ours."""
+
+    id: str
+    """Of this Home Assistant."""
+    client: IPv4Address
+    """The bypass router's address, which they lead to."""
+
+    def description(self, forward_id: str, number: int) -> str:
+        """Return what a mapping of ours is called."""
+        return f"bypass_router:{self.id}:{forward_id}:{number}"
+
+    def has(self, entry: Entry, record: Record | None) -> bool:
+        """Return whether a listed mapping is ours.
+
+        Some main routers put another sign for each that they don't like.
+        """
+        if _letters(entry.description).startswith(_letters(f"bypass_router{self.id}")):
+            return True
+        return (
+            not entry.description.strip()
+            and record is not None
+            and self.leads_to(entry, record.mapping)
+        )
+
+    def leads_to(self, entry: Entry, mapping: PortMapping) -> bool:
+        """Return whether it leads where this mapping is to lead, whoever made it."""
+        there = (entry.client, entry.port, entry.enabled)
+        return there == (self.client, mapping.port, True)
+
+
+def _letters(text: str) -> str:
+    """Return letters and digits alone, in lower case."""
+    return "".join(char for char in text.lower() if char.isalnum())
+
+
+def mappings_of(forward: Forward, public: PortRange) -> tuple[PortMapping, ...]:
+    """Return what a forward needs on the main router, at these ports of it.
+
+    None where that are more ports than are asked for.
+    """
+    if len(public) > MOST_PORTS:
+        return ()
+    return tuple(
+        PortMapping(PublicPort(transport, public.first + offset), port)
+        for transport in forward.protocol.transports
+        for offset, port in enumerate(
+            range(forward.external.first, forward.external.last + 1)
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be asked of the main router."""
+
+    opens: Mapping[PublicPort, tuple[str, PortMapping]]
+    """By port: the id of the forward, and what is to be there."""
+    closes: tuple[PortMapping, ...]
+    taken: Mapping[PublicPort, Entry]
+    """What others hold of what is desired, and lead elsewhere."""
+
+
+def plan_of(
+    owner: Owner,
+    desired: Mapping[PublicPort, tuple[str, PortMapping]],
+    listed: Mapping[PublicPort, Listed],
+    records: Mapping[PublicPort, Record],
+    due: Collection[PublicPort],
+) -> Plan:
+    """Return what has to be asked for the desired mappings to be there, and no others.
+
+    `listed` has each port that is desired or of which there is a record, and `due` are
+    those to be asked for again, though they are there.
+    """
+    opens = {}
+    taken = {}
+    for public, (forward_id, mapping) in desired.items():
+        entry, record = listed.get(public), records.get(public)
+        if isinstance(entry, Entry) and not owner.has(entry, record):
+            # One that leads to us serves as well as ours, and is not to be replaced.
+            if not owner.leads_to(entry, mapping):
+                taken[public] = entry
+        elif public in due or not _stands(owner, entry, record, mapping):
+            opens[public] = forward_id, mapping
+    closes = tuple(
+        record.mapping
+        for public, record in sorted(records.items())
+        if public not in desired and _may_be_ours(owner, listed.get(public), record)
+    )
+    return Plan(opens, closes, taken)
+
+
+def _stands(
+    owner: Owner, entry: Listed, record: Record | None, mapping: PortMapping
+) -> bool:
+    """Return whether a mapping needs no asking for: as it is listed, or recorded."""
+    if isinstance(entry, Entry):
+        # Of one that we know nothing of any more, no one knows when it ends.
+        return record is not None and owner.leads_to(entry, mapping)
+    # Of a main router that lists nothing, only what it was asked for is known.
+    told = isinstance(entry, Refusal)
+    return told and record is not None and record.mapping == mapping
+
+
+def _may_be_ours(owner: Owner, entry: Listed, record: Record) -> bool:
+    """Return whether what is at a port has to be closed.
+
+    There are main routers that list nothing of what they do.
+    """
+    return not isinstance(entry, Entry) or owner.has(entry, record)
+
+
+def opening(owner: Owner, record: Record) -> Opening:
+    """Return how a mapping is asked for that is recorded."""
+    name = owner.description(record.forward_id, record.number)
+    return Opening(record.mapping, name, record.lease)
+
+
+def next_lease(lease: int, outcome: Outcome) -> int | None:
+    """Return what lease to ask for instead of one that did not do; None: no other.
+
+    There are main routers that take only 0, those that never take it, and those that
+    say yes to one of both and forget it: so it goes from two hours by 0 to a week.
+    """
+    refusal = outcome.refusal
+    if refusal is None and outcome.listed is None:
+        return LEASES.get(lease)
+    if refusal and refusal.kind in _ABOUT_THE_LEASE:
+        return LEASES.get(lease)
+    return None
