@@ -81,6 +81,7 @@ def situation(
     return Situation(
         "Web",
         WEB,
+        WEB.external,
         "192.168.50.2",
         connected=True,
         status=status,

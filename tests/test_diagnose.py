@@ -139,8 +139,8 @@ SHORT = {
     Reason.MAIN_UNTOLD: {"main_router"},
 }
 TOLD = {
-    Reason.NOBODY: {"seconds", "ports", "router"},
-    Reason.FROM_HOME: {"seconds", "ports", "router", "source"},
+    Reason.NOBODY: {"seconds", "ports", "public", "router"},
+    Reason.FROM_HOME: {"seconds", "ports", "public", "router", "source"},
     Reason.UNHEARD: {"source"},
     Reason.MAIN_SET_AND_SILENT: {"seconds", "ports", "router", "main_router"},
 }
@@ -216,7 +216,12 @@ def test_the_headline_says_no_more_than_is_known(
 
 def test_that_nobody_came_is_no_fault_and_comes_with_what_it_may_mean() -> None:
     """Whoever has tried is told where to look."""
-    words = {"seconds": "60", "ports": "8443", "router": "192.168.50.2"}
+    words = {
+        "seconds": "60",
+        "ports": "8443",
+        "public": "443",
+        "router": "192.168.50.2",
+    }
     nobody = unknown(Step.ARRIVAL, Reason.NOBODY, **words)
     visit = skipped(Step.VISIT, Reason.NO_VISITOR)
     found = Diagnosis((Check(Step.THROUGH, Status.OK), nobody, visit))
@@ -224,10 +229,10 @@ def test_that_nobody_came_is_no_fault_and_comes_with_what_it_may_mean() -> None:
     said = report(found, texts_in())
     assert said.startswith("**It works at home.")
     assert "**What it means**: If you did not try, nothing." in said
-    assert "forward 8443 to 192.168.50.2" in said
+    assert "forward 443 to 192.168.50.2, port 8443" in said
     (_, told, _) = response(found, texts_in())["checks"]
     assert (told["status"], told["cause"]) == ("unknown", None)
-    assert "forward 8443 to 192.168.50.2" in told["do"]
+    assert "forward 443 to 192.168.50.2, port 8443" in told["do"]
 
 
 @pytest.mark.parametrize(

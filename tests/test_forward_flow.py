@@ -19,8 +19,12 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.flows.presets import SERVICES
 from custom_components.bypass_router.router import router as router_module
-from custom_components.bypass_router.router.forward import Forward, InvalidForward
-from custom_components.bypass_router.subentry import forward_in
+from custom_components.bypass_router.router.forward import (
+    Forward,
+    InvalidForward,
+    PortRange,
+)
+from custom_components.bypass_router.subentry import forward_in, public_ports_in
 
 from .lab.network import Lab
 from .sentences import said, translations, typed
@@ -136,6 +140,8 @@ async def test_the_form_explains_itself_and_asks_only_for_what_is_needed(
 @pytest.mark.parametrize(
     ("field", "text", "stored"),
     [
+        ("public_port", " 443 ", "443"),
+        ("public_port", "08444", "8444"),
         ("name", "  Camera at the door ", "Camera at the door"),
         ("name", "玄関　カメラ", "玄関　カメラ"),
         ("name", "👩‍🚀 $(reboot) \"x\" 'y' --", "👩‍🚀 $(reboot) \"x\" 'y' --"),
@@ -257,6 +263,35 @@ async def test_a_range_may_be_shifted(
     assert forward.data["target_port"] == stored
 
 
+@pytest.mark.parametrize(
+    ("public_port", "stored"),
+    [("7000", "7000-7010"), ("7000 – 7010", "7000-7010"), ("6000", None), ("", None)],
+)
+async def test_the_main_router_may_have_other_ports(
+    hass: HomeAssistant, public_port: str, stored: str | None
+) -> None:
+    """The first is enough; the same ports are not written down, as they never were."""
+    entry = router(hass)
+    ports = {"external_port": "6000-6010", "target_port": ""}
+    await add(hass, entry, **ports, public_port=public_port)
+    [forward] = forwards(entry)
+    assert forward.data.get("public_port") == stored
+    assert str(public_ports_in(forward)) == (stored or "6000-6010")
+    assert forward_in(forward).external == PortRange(6000, 6010)
+
+
+async def test_a_service_leaves_the_main_routers_port_to_be_typed(
+    hass: HomeAssistant,
+) -> None:
+    """As where 443 outside is to be 8443 at the bypass router."""
+    entry = router(hass)
+    ports = {"service": "https", "external_port": "8443", "target_port": ""}
+    await add(hass, entry, **ports, public_port="443")
+    [forward] = forwards(entry)
+    assert forward.data["target_port"] == "443"
+    assert forward.data["public_port"] == "443"
+
+
 @pytest.mark.parametrize("dash", ["-", "–", " — ", "~", "～", "〜", "－"])
 async def test_a_range_is_written_as_people_write_it(
     hass: HomeAssistant, dash: str
@@ -264,10 +299,11 @@ async def test_a_range_is_written_as_people_write_it(
     """Keyboards and languages have dashes of their own."""
     entry = router(hass)
     ports = {"external_port": f"6000{dash}6010", "target_port": f"7000{dash}7010"}
-    await add(hass, entry, **ports)
+    await add(hass, entry, **ports, public_port=f"8000{dash}8010")
     [forward] = forwards(entry)
     assert forward.data["external_port"] == "6000-6010"
     assert forward.data["target_port"] == "7000-7010"
+    assert forward.data["public_port"] == "8000-8010"
 
 
 @pytest.mark.parametrize(
@@ -306,6 +342,10 @@ async def test_a_range_is_written_as_people_write_it(
         ("target_port", "0", "port_out_of_range"),
         ("target_port", "８０", "invalid_port"),
         ("target_port", "7000-7010", "port_count_differs"),
+        ("public_port", "0", "port_out_of_range"),
+        ("public_port", "443;reboot", "invalid_port"),
+        ("public_port", "7010-7000", "port_range_reversed"),
+        ("public_port", "7000-7010", "port_count_differs"),
         ("target", "", "invalid_target"),
         ("target", "router.local", "invalid_target"),
         ("target", "::1", "invalid_target"),
@@ -345,10 +385,12 @@ async def test_nonsense_is_refused_at_its_field(
 
 async def test_a_shift_past_the_last_port_is_refused(hass: HomeAssistant) -> None:
     """Eleven ports from 65530 on are more than there are."""
-    result = await add(
-        hass, router(hass), external_port="6000-6010", target_port="65530"
-    )
+    entry, external = router(hass), "6000-6010"
+    result = await add(hass, entry, external_port=external, target_port="65530")
     assert result["errors"] == {"target_port": "port_out_of_range"}
+    ports = {"external_port": external, "target_port": "", "public_port": "65530"}
+    result = await add(hass, entry, **ports)
+    assert result["errors"] == {"public_port": "port_out_of_range"}
 
 
 async def test_a_protocol_that_is_none_is_refused(hass: HomeAssistant) -> None:
@@ -366,6 +408,7 @@ async def test_all_that_is_wrong_is_said_at_once(hass: HomeAssistant) -> None:
         external_port="0",
         target="router.local",
         target_port="x",
+        public_port="70000",
         sources=["everybody"],
     )
     assert result["errors"] == {
@@ -373,6 +416,7 @@ async def test_all_that_is_wrong_is_said_at_once(hass: HomeAssistant) -> None:
         "external_port": "port_out_of_range",
         "target": "invalid_target",
         "target_port": "invalid_port",
+        "public_port": "port_out_of_range",
         "sources": "invalid_source",
     }
 
@@ -426,6 +470,59 @@ async def test_a_port_belongs_to_one_forward(
     assert result["errors"] == {"external_port": "port_taken"}
     assert "Game" in said(result, SECTION)["external_port"]
     assert len(forwards(entry)) == 2
+
+
+# At 443 of the main router, and of the bypass router at 8443.
+BEHIND_443 = {**CAMERA, "public_port": "443"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "port"),
+    [
+        (BEHIND_443, {"external_port": "9443", "public_port": "443"}, "443"),
+        # Of one that has the same port everywhere.
+        (BEHIND_443, {"external_port": "443"}, "443"),
+        (CAMERA, {"external_port": "9443", "public_port": "8443"}, "8443"),
+        (
+            {**GAME, "public_port": "7000-7010"},
+            {"external_port": "7005-7006", "target_port": "", "protocol": "both"},
+            "7005-7006",
+        ),
+    ],
+)
+async def test_a_port_of_the_main_router_leads_to_one_forward(
+    hass: HomeAssistant, first: dict[str, Any], second: dict[str, Any], port: str
+) -> None:
+    """The form says at the field which one has it."""
+    entry = router(hass, first)
+    result = await add(hass, entry, name="Other", **second)
+    assert result["errors"] == {"public_port": "public_port_taken"}
+    told = said(result, SECTION)["public_port"]
+    assert told.startswith(f"Port {port} of the main router already leads to: ")
+    assert first["name"] in told
+    assert len(forwards(entry)) == 1
+
+
+async def test_the_same_port_of_the_main_router_is_free_where_nothing_else_is_shared(
+    hass: HomeAssistant,
+) -> None:
+    """Over the other transport; and a port that is another one outside."""
+    entry = router(hass, BEHIND_443)
+    others: tuple[dict[str, Any], ...] = (
+        {"name": "Game", "protocol": "udp", "external_port": "443"},
+        {"name": "Door", "external_port": "9443", "public_port": "8443"},
+    )
+    for fields in others:
+        result = await add(hass, entry, **fields)
+        assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_the_same_ports_everywhere_are_complained_of_once(
+    hass: HomeAssistant,
+) -> None:
+    """At the field that was filled in."""
+    result = await add(hass, router(hass, CAMERA), name="Other")
+    assert result["errors"] == {"external_port": "port_taken"}
 
 
 @pytest.mark.parametrize(
@@ -537,6 +634,26 @@ async def test_a_forward_is_changed_and_stays_the_same_one(hass: HomeAssistant) 
     assert untouched is game
 
 
+async def test_the_main_routers_port_stays_until_it_is_emptied(
+    hass: HomeAssistant,
+) -> None:
+    """A change of something else keeps it, also of the external port."""
+    entry = router(hass, BEHIND_443)
+    flows = hass.config_entries.subentries
+    for change, stored in (
+        ({"external_port": "9443"}, "443"),
+        ({"public_port": " "}, None),
+    ):
+        [camera] = forwards(entry)
+        form = await entry.start_subentry_reconfigure_flow(hass, camera.subentry_id)
+        begun = typed(form)
+        assert begun["public_port"] == "443"
+        await flows.async_configure(form["flow_id"], {**begun, **change})
+        [camera] = forwards(entry)
+        assert camera.data.get("public_port") == stored
+        assert camera.data["external_port"] == "9443"
+
+
 async def test_the_last_page_says_what_happens_and_what_the_main_router_needs(
     hass: HomeAssistant,
 ) -> None:
@@ -553,7 +670,7 @@ async def test_the_last_page_says_what_happens_and_what_the_main_router_needs(
     [forward] = forwards(entry)
     form = await entry.start_subentry_reconfigure_flow(hass, forward.subentry_id)
     changed = await hass.config_entries.subentries.async_configure(
-        form["flow_id"], CAMERA
+        form["flow_id"], BEHIND_443
     )
     # The frontend would take another domain's sentence, which has no words.
     assert "translation_domain" not in changed
@@ -561,7 +678,7 @@ async def test_the_last_page_says_what_happens_and_what_the_main_router_needs(
         **(changed["description_placeholders"] or {})
     )
     assert "TCP 8443 goes to 192.168.50.10, port 443" in said_after
-    assert "forward TCP 8443 to 192.168.50.2, port 8443" in said_after
+    assert "forward TCP 443 to 192.168.50.2, port 8443" in said_after
 
 
 def choices(form: Mapping[str, Any]) -> dict[str, str]:
@@ -703,6 +820,8 @@ async def test_a_forward_renamed_elsewhere_keeps_that_name(hass: HomeAssistant) 
     [
         {"external_port": 8443},
         {"external_port": "0"},
+        {"public_port": 443},
+        {"public_port": "70000"},
         {"target": None},
         {"protocol": ["tcp"]},
         {"sources": "198.51.100.0/24"},

@@ -28,6 +28,7 @@ from custom_components.bypass_router.path_image.model import (
 from custom_components.bypass_router.path_image.svg import PathModel, draw
 from custom_components.bypass_router.path_image.text_layout import width_of, wrapped
 from custom_components.bypass_router.router.doctor.report import Cause, Diagnosis
+from custom_components.bypass_router.router.forward import PortRange
 
 from .path_situations import (
     DAY,
@@ -129,11 +130,23 @@ def test_it_names_everybody_on_the_path_with_address_and_port() -> None:
         "TCP 443",
     ):
         assert text in texts
+    assert texts.count("TCP 8443") == 2
     forward = replace(
         WEB, sources=(IPv4Network("192.0.2.7/32"), IPv4Network("198.51.100.0/24"))
     )
     texts = drawn(model_of(replace(SITUATION, forward=forward)))
     assert "192.0.2.7, 198.51.100.0/24" in texts
+
+
+def test_each_hop_has_the_port_by_which_it_is_gone() -> None:
+    """And one tries it from outside by that of the main router."""
+    texts = drawn(model_of(replace(SITUATION, public=PortRange(444, 444))))
+    hops = [text for text in texts if text.startswith("TCP ")]
+    assert hops == ["TCP 444", "TCP 8443", "TCP 443"]
+    assert "→ 192.168.50.2:8443" in texts
+    said = " ".join(texts)
+    assert "444 at the public address of your main router" in said
+    assert "8443 at the public address" not in said
 
 
 def test_nothing_is_green_that_was_not_proved() -> None:

@@ -41,7 +41,8 @@ BOTH = Forward.parse(
 )
 NOW = time.time()
 THROUGH = ok(Step.THROUGH)
-NOBODY = unknown(Step.ARRIVAL, Reason.NOBODY, seconds="60", ports="8443", router="R")
+WORDS = {"seconds": "60", "ports": "8443", "public": "443", "router": "R"}
+NOBODY = unknown(Step.ARRIVAL, Reason.NOBODY, **WORDS)
 CLOSED = failed(Step.PORT, Cause.PORT_CLOSED, address="192.168.50.10", port="8443")
 AWAY = failed(Step.CONNECTION, Cause.UNREACHABLE, message="x")
 LOCKED = failed(Step.PRIVILEGES, Cause.NOT_PRIVILEGED, command="nft", message="x")
@@ -51,7 +52,7 @@ LISTED = Obstacle(Hindrance.ALLOW_LIST, {"chain": "c", "rule": "r"})
 
 def found(*checks: Check, ago: float = 10) -> Finding:
     """Return what the doctor said so many seconds ago."""
-    return Finding(WEB, True, Diagnosis(checks), NOW - ago)
+    return Finding(WEB, True, WEB.external, Diagnosis(checks), NOW - ago)
 
 
 def visit(ago: float) -> Visit:
@@ -217,6 +218,7 @@ def test_nobody_came_is_said_with_what_that_may_mean() -> None:
     known = replace(ON, finding=found(THROUGH, NOBODY))
     told = attributes_of(standing_of(WEB, known), known, "8443", texts_in())
     assert "60" in told["seen"]
+    assert "forward 443 to R, port 8443" in told["do"]
     assert told["checks"] == [
         "✓ A test passes through the whole forward",
         f"– {texts_in().title(NOBODY)}",

@@ -160,7 +160,7 @@ async def test_rules_that_are_put_back_are_not_missing_any_more(
     coordinator = entry.runtime_data
     forward = coordinator.forwards[forward_id(entry, "Web")]
     missing = Diagnosis((failed(Step.RULES, Cause.RULE_MISSING),))
-    coordinator.async_diagnosed(forward, missing, on=True)
+    coordinator.async_diagnosed(forward, missing, on=True, public=forward.external)
     assert status(hass, entry).state == "untested"
 
 

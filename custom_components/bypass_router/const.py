@@ -11,6 +11,7 @@ CONF_INSTALL_KEY = "install_key"
 
 CONF_EXTERNAL_PORT = "external_port"
 CONF_TARGET_PORT = "target_port"
+CONF_PUBLIC_PORT = "public_port"
 CONF_SOURCES = "sources"
 CONF_KEEP_CLIENT_ADDRESS = "keep_client_address"
 CONF_ENABLED = "enabled"

@@ -50,7 +50,7 @@ from .router.forward import Forward, PortRange
 from .router.router import Router
 from .router.rules.base import Live
 from .router.rules.obstacles import Obstacle
-from .subentry import read_forwards
+from .subentry import read_forwards, read_public_ports
 from .sync.lifecycle import Lifecycle
 from .sync.retry import Retry
 from .unforeseen import Surprises
@@ -89,12 +89,15 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.device_id = ""
         """Of the router's device, once it is connected."""
         self.forwards: dict[str, Forward] = {}
+        self.public_ports: dict[str, PortRange] = {}
+        """The main router's ports that lead to each forward, by id."""
         self._issues = Issues(hass, entry)
         self.counters = Counters(
             hass,
             entry,
             router=lambda: self.connection.router,
             forwards=lambda: self._reconciler.active,
+            public_ports=self.public_ports_of,
         )
         self._targets = TargetLearner(
             hass,
@@ -129,7 +132,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         Raises ConfigEntryNotReady if it is worth another try by itself,
         ConfigEntryError if it takes the user.
         """
-        self.forwards = read_forwards(self.config_entry)
+        self._read_forwards()
         unload = self.config_entry.async_on_unload
         unload(self._look_again.async_cancel)
         unload(self.async_add_listener(self.counters.async_read_soon))
@@ -206,19 +209,36 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     @callback
     def async_forwards_changed(self) -> None:
         """Take note of forwards that were added, changed or removed, and of options."""
-        self.forwards = read_forwards(self.config_entry)
+        self._read_forwards()
         self._lifecycle.forwards_changed()
         async_name_forwards(self.hass, self.config_entry, self.forwards)
         self.main_router.show()
         self.async_update_listeners()
         self.in_background(self._reconciler.reconcile_unasked(), "forwards")
 
+    def _read_forwards(self) -> None:
+        """Read what the entry says of its forwards."""
+        self.forwards = read_forwards(self.config_entry)
+        self.public_ports = read_public_ports(self.config_entry, self.forwards)
+
+    def public_ports_of(self, forward: Forward) -> PortRange:
+        """Return the main router's ports that lead to a forward."""
+        return self.public_ports.get(forward.id, forward.external)
+
     @callback
     def async_diagnosed(
-        self, forward: Forward, diagnosis: Diagnosis, *, on: bool, took: float = 0
+        self,
+        forward: Forward,
+        diagnosis: Diagnosis,
+        *,
+        on: bool,
+        public: PortRange,
+        took: float = 0,
     ) -> None:
         """Take note of what the doctor said, and whether it was on when he began."""
-        if self.knowledge.diagnosed(forward, diagnosis, on=on, took=took):
+        if self.knowledge.diagnosed(
+            forward, diagnosis, on=on, public=public, took=took
+        ):
             self._lifecycle.refresh()
 
     def is_on(self, forward_id: str) -> bool:
@@ -276,10 +296,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def restores(self) -> bool:
         """Whether forwards that other software took away are to be put back."""
         return bool(self.config_entry.options.get(CONF_RESTORE, True))
-
-    def public_ports(self, forward: Forward) -> PortRange:
-        """Return the main router's ports of a forward."""
-        return forward.external
 
     @callback
     def _main_router_changed(self) -> None:

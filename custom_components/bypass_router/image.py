@@ -112,6 +112,7 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
         if (forward := self.forward) is None:
             return None
         coordinator, texts = self.coordinator, self._texts
+        public = coordinator.public_ports_of(forward)
         known = coordinator.knowledge.of(forward)
         # One that is there and does not tell what is on is no better.
         connected = known.on is not None
@@ -120,13 +121,14 @@ class BypassRouterPathImage(BypassRouterForwardEntity, ImageEntity):
         status = standing.status or ForwardStatus.OFF
         said: Mapping[str, str] = {}
         if status in (ForwardStatus.FAILS, ForwardStatus.REFUSED):
-            said = sentences(standing, known, str(forward.external), texts)
+            said = sentences(standing, known, str(public), texts)
         elif not connected:
             said = self._away
         return model_of(
             Situation(
                 title=coordinator.config_entry.subentries[forward.id].title,
                 forward=forward,
+                public=public,
                 router=coordinator.router_address,
                 connected=connected,
                 status=status,

@@ -20,7 +20,7 @@ from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.status import ForwardStatus, Known, Standing, standing_of
 from .diagnosis.status_texts import attributes_of
 from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_forwards
-from .router.forward import Forward
+from .router.forward import Forward, PortRange
 
 # Nothing is asked of the router by an entity.
 PARALLEL_UPDATES = 0
@@ -108,7 +108,7 @@ class BypassRouterStatusSensor(BypassRouterForwardEntity, SensorEntity):
         """Name it."""
         super().__init__(coordinator, forward_id, "status")
         self._attr_options = [status.value for status in ForwardStatus]
-        self._seen: tuple[Forward, Known, Standing] | None = None
+        self._seen: tuple[Forward, PortRange, Known, Standing] | None = None
         self._look()
 
     @override
@@ -145,15 +145,17 @@ class BypassRouterStatusSensor(BypassRouterForwardEntity, SensorEntity):
         """Take how the forward stands now."""
         if (forward := self.forward) is None:
             return
-        known = self.coordinator.knowledge.of(forward)
+        coordinator = self.coordinator
+        public = coordinator.public_ports_of(forward)
+        known = coordinator.knowledge.of(forward)
         standing = standing_of(forward, known)
-        if (seen := (forward, known, standing)) == self._seen:
+        if (seen := (forward, public, known, standing)) == self._seen:
             # Among many forwards, most are as they were.
             return
         self._seen = seen
         self._attr_native_value = standing.status
         self._attributes = attributes_of(
-            standing, known, str(forward.external), self.coordinator.texts
+            standing, known, str(public), coordinator.texts
         )
 
     @property

@@ -10,11 +10,12 @@ from homeassistant.const import CONF_NAME, CONF_PROTOCOL, CONF_TARGET
 from .const import (
     CONF_EXTERNAL_PORT,
     CONF_KEEP_CLIENT_ADDRESS,
+    CONF_PUBLIC_PORT,
     CONF_SOURCES,
     CONF_TARGET_PORT,
     SUBENTRY_FORWARD,
 )
-from .router.forward import Forward, InvalidForward
+from .router.forward import Forward, InvalidForward, PortRange, parse_public_port
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,13 +29,28 @@ def forward_in(subentry: ConfigSubentry) -> Forward:
 
     Raises InvalidForward for data that was not written here.
     """
+    return _parsed(subentry)[0]
+
+
+def public_ports_in(subentry: ConfigSubentry) -> PortRange:
+    """Return the main router's ports that lead to a subentry's forward.
+
+    Raises InvalidForward for data that was not written here.
+    """
+    return _parsed(subentry)[1]
+
+
+def _parsed(subentry: ConfigSubentry) -> tuple[Forward, PortRange]:
+    """Return what a subentry holds. Raises InvalidForward."""
     data = {
         CONF_TARGET_PORT: "",
+        CONF_PUBLIC_PORT: "",
         CONF_SOURCES: [],
         CONF_KEEP_CLIENT_ADDRESS: False,
         **subentry.data,
     }
-    texts = (CONF_PROTOCOL, CONF_EXTERNAL_PORT, CONF_TARGET, CONF_TARGET_PORT)
+    ports = (CONF_EXTERNAL_PORT, CONF_TARGET_PORT, CONF_PUBLIC_PORT)
+    texts = (CONF_PROTOCOL, CONF_TARGET, *ports)
     malformed = [field for field in texts if not isinstance(data.get(field), str)]
     if not isinstance(data.get(CONF_SOURCES), list) or not all(
         isinstance(source, str) for source in data[CONF_SOURCES]
@@ -63,6 +79,22 @@ def read_forwards(entry: ConfigEntry[Any]) -> dict[str, Forward]:
     return forwards
 
 
+def read_public_ports(
+    entry: ConfigEntry[Any], forwards: Mapping[str, Forward]
+) -> dict[str, PortRange]:
+    """Return the main router's ports that lead to each of these forwards, by their ids.
+
+    They stand beside the forwards, since none of their rules depends on them.
+    """
+    subentries = entry.subentries
+    return {
+        key: public_ports_in(subentries[key])
+        if CONF_PUBLIC_PORT in subentries[key].data
+        else forward.external
+        for key, forward in forwards.items()
+    }
+
+
 def forward_or_none(subentry: ConfigSubentry) -> Forward | None:
     """Return a subentry's forward; none for damaged data, which takes no port."""
     try:
@@ -71,22 +103,47 @@ def forward_or_none(subentry: ConfigSubentry) -> Forward | None:
         return None
 
 
-def parse_fields(forward_id: str, fields: Mapping[str, Any]) -> Forward:
-    """Make a forward of the form's fields. Raises InvalidForward."""
-    return Forward.parse(
-        forward_id,
-        protocol=fields[CONF_PROTOCOL],
-        external_port=fields[CONF_EXTERNAL_PORT].translate(_DASHES),
-        target=fields[CONF_TARGET],
-        target_port=fields.get(CONF_TARGET_PORT, "").translate(_DASHES),
-        # The form sends an empty line for a row that was added and not filled.
-        sources=[text for text in fields.get(CONF_SOURCES, []) if text.strip()],
-        keep_client_address=fields[CONF_KEEP_CLIENT_ADDRESS],
-    )
+def parse_fields(
+    forward_id: str, fields: Mapping[str, Any]
+) -> tuple[Forward, PortRange]:
+    """Make a forward of the form's fields, and read its ports at the main router.
+
+    Raises InvalidForward, which names every field that is wrong.
+    """
+    errors: dict[str, str] = {}
+    forward = public = None
+    try:
+        forward = Forward.parse(
+            forward_id,
+            protocol=fields[CONF_PROTOCOL],
+            external_port=fields[CONF_EXTERNAL_PORT].translate(_DASHES),
+            target=fields[CONF_TARGET],
+            target_port=fields.get(CONF_TARGET_PORT, "").translate(_DASHES),
+            # The form sends an empty line for a row that was added and not filled.
+            sources=[text for text in fields.get(CONF_SOURCES, []) if text.strip()],
+            keep_client_address=fields[CONF_KEEP_CLIENT_ADDRESS],
+        )
+    except InvalidForward as err:
+        errors |= err.errors
+    try:
+        public = parse_public_port(
+            forward.external if forward else None,
+            fields.get(CONF_PUBLIC_PORT, "").translate(_DASHES),
+        )
+    except InvalidForward as err:
+        errors |= err.errors
+    if forward is None or public is None:
+        raise InvalidForward(errors)
+    return forward, public
 
 
-def fields_of(name: str, forward: Forward) -> dict[str, Any]:
-    """Return what is stored of a forward: each field written in one way."""
+def fields_of(
+    name: str, forward: Forward, public: PortRange | None = None
+) -> dict[str, Any]:
+    """Return what is stored of a forward: each field written in one way.
+
+    `public` are its ports at the main router, where they may be others.
+    """
     return {
         CONF_NAME: name,
         CONF_PROTOCOL: forward.protocol.value,
@@ -95,7 +152,14 @@ def fields_of(name: str, forward: Forward) -> dict[str, Any]:
         CONF_TARGET_PORT: str(forward.target_ports) if forward.shifted else "",
         CONF_SOURCES: [str(network) for network in forward.sources],
         CONF_KEEP_CLIENT_ADDRESS: forward.keep_client_address,
+        **_public_port_of(forward, public),
     }
+
+
+def _public_port_of(forward: Forward, public: PortRange | None) -> dict[str, str]:
+    """Return the field for ports that are others at the main router; else none."""
+    differs = public not in (None, forward.external)
+    return {CONF_PUBLIC_PORT: str(public)} if differs else {}
 
 
 def port_map_of(forward: Forward) -> str:
@@ -104,7 +168,7 @@ def port_map_of(forward: Forward) -> str:
     return f"{transports} {forward.external} → {forward.target}:{forward.target_ports}"
 
 
-def attributes_of(forward: Forward) -> dict[str, Any]:
+def attributes_of(forward: Forward, public: PortRange) -> dict[str, Any]:
     """Return what an entity tells of its forward, each as the form has it."""
     return {
         CONF_PROTOCOL: forward.protocol.value,
@@ -112,6 +176,7 @@ def attributes_of(forward: Forward) -> dict[str, Any]:
         CONF_TARGET: str(forward.target),
         CONF_TARGET_PORT: str(forward.target_ports),
         CONF_SOURCES: [str(network) for network in forward.sources],
+        **_public_port_of(forward, public),
     }
 
 

@@ -54,7 +54,7 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
         coordinator = self.coordinator
         told: dict[str, Any] = {}
         if forward := self.forward:
-            told = attributes_of(forward)
+            told = attributes_of(forward, coordinator.public_ports_of(forward))
         if address := coordinator.router_address:
             told["router_address"] = address
         if err := coordinator.refused.get(self._forward_id):

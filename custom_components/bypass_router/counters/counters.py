@@ -25,7 +25,7 @@ from homeassistant.helpers.event import async_track_time_interval
 
 from ..router.doctor.visitors import is_outside
 from ..router.errors import RouterError
-from ..router.forward import Forward, Transport
+from ..router.forward import Forward, PortRange, Transport
 from ..router.monitor import Answered, ConnectionEvent, Unheard
 from ..router.router import Router
 from ..unforeseen import Surprises
@@ -56,12 +56,17 @@ class Counters:
         *,
         router: Callable[[], Router | None],
         forwards: Callable[[], Mapping[str, Forward]],
+        public_ports: Callable[[Forward], PortRange],
     ) -> None:
-        """Take where to ask for the router while it is connected, and what is on."""
+        """Take where to ask for the router while it is connected, and what is on.
+
+        `public_ports` tells by which ports of the main router one comes to a forward.
+        """
         self._hass = hass
         self._entry = entry
         self._router = router
         self._forwards = forwards
+        self._public_ports = public_ports
         self._totals = Totals(hass, entry.entry_id)
         self._tallies: dict[str, Tally] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -103,13 +108,18 @@ class Counters:
         """Return who came from the internet and was answered, by transport."""
         if (router := self._router()) is None:
             return self.tally(forward.id).visits.by_transport
-        way = identity(forward, router.context.address.ip)
+        way = self._way(forward, router)
         # Who may come in decides who is from outside, and may have been changed.
         return {
             transport: visit
             for transport, visit in self.tally(forward.id).visits.to(way).items()
             if is_outside(visit.client, forward, router.context.address)
         }
+
+    def _way(self, forward: Forward, router: Router) -> str:
+        """Return what a visitor of a forward proves to work."""
+        public = self._public_ports(forward)
+        return identity(forward, public, router.context.address.ip)
 
     @callback
     def async_connected(self, connection: ConnectionEvent) -> None:
@@ -156,7 +166,7 @@ class Counters:
         """Keep that someone from the internet was answered just now."""
         if (router := self._router()) is None:
             return
-        way = identity(forward, router.context.address.ip)
+        way = self._way(forward, router)
         tally, now = self.tally(forward.id), time.time()
         former = tally.visits.to(way).get(transport)
         visits = tally.visits.with_one(way, transport, client, now)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TypedDict
 
-from ..router.forward import Forward, Transport
+from ..router.forward import Forward, PortRange, Transport
 
 # The end of the year 9998, in Unix time: in any zone, it is no later than can be told.
 _LATEST = 253_370_764_799
@@ -63,14 +63,15 @@ class Visits:
         return Visits(identity, {**known, transport: Visit(when, client, number)})
 
 
-def identity(forward: Forward, router: IPv4Address) -> str:
+def identity(forward: Forward, public: PortRange, router: IPv4Address) -> str:
     """Return what the way through a forward depends on, as text.
 
-    Whom it lets in is no part of that.
+    Whom it lets in is no part of that. `public` are the main router's ports.
     """
+    outside = "" if public == forward.external else f"{public} "
     kept = " kept" if forward.keep_client_address else ""
     way = f"{router}:{forward.external} {forward.target}:{forward.target_ports}"
-    return f"{way}{kept}"
+    return f"{outside}{way}{kept}"
 
 
 def stored(visits: Visits) -> StoredVisits:

@@ -10,7 +10,7 @@ from ..counters.counters import Counters
 from ..main_router.manager import MainRouter
 from ..router.doctor.report import Cause, Diagnosis
 from ..router.errors import RouterError
-from ..router.forward import Forward
+from ..router.forward import Forward, PortRange
 from ..router.router import Router
 from ..router.rules.obstacles import Obstacle
 from .run import Finding, Progress
@@ -31,6 +31,9 @@ class Face(Protocol):
     @property
     def refused(self) -> Mapping[str, RouterError]:
         """Why forwards are not as desired that the router refuses, by id."""
+
+    def public_ports_of(self, forward: Forward) -> PortRange:
+        """Return the main router's ports that lead to a forward."""
 
     def is_on(self, forward_id: str) -> bool:
         """Return whether a forward was found in the kernel as it is set up."""
@@ -61,12 +64,12 @@ class Knowledge:
         """Return all that tells how a forward stands."""
         face, key = self._face, forward.id
         on = face.is_on(key)
-        finding = self._findings.get(key)
+        finding, public = self._findings.get(key), face.public_ports_of(forward)
         return Known(
             on if face.connected and face.last_update_success else None,
             self._progress.get(key),
             face.refused.get(key),
-            finding if finding and finding.holds(forward, on=on) else None,
+            finding if finding and finding.holds(forward, public, on=on) else None,
             self.obstacles.get(key, ()),
             self._obstacles_since.get(key, 0.0),
             self._counters.visits(forward),
@@ -75,7 +78,13 @@ class Knowledge:
 
     @callback
     def diagnosed(
-        self, forward: Forward, diagnosis: Diagnosis, *, on: bool, took: float = 0
+        self,
+        forward: Forward,
+        diagnosis: Diagnosis,
+        *,
+        on: bool,
+        public: PortRange,
+        took: float = 0,
     ) -> bool:
         """Take note of what the doctor said, and whether it was on when he began.
 
@@ -90,7 +99,7 @@ class Knowledge:
         else:
             # What the main router says is told anew, as it is asked anew.
             own = diagnosis.beside(None)
-            self._findings[key] = Finding(forward, on, own, took=took)
+            self._findings[key] = Finding(forward, on, public, own, took=took)
         router = self._face.connected
         if (visitor := diagnosis.visitor) and router and not router.hears_connections:
             # Nothing else tells of him.

@@ -8,6 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 
 from ..const import DOMAIN
+from ..subentry import forward_or_none, public_ports_in
 from .run import SIGHT, async_diagnose, check
 from .texts import Texts, async_texts, report
 
@@ -36,7 +37,7 @@ async def async_diagnose_visibly(
     """
     texts = await async_texts(hass)
     subentry = check(hass, entry, forward_id)
-    ports = str(subentry.data.get("external_port", ""))
+    ports = str(public_ports_in(subentry)) if forward_or_none(subentry) else ""
     title = texts.get("diagnosis_title", forward=subentry.title)
     link = _link(hass, entry, forward_id, texts)
     shown = -1

@@ -17,10 +17,10 @@ from ..router.doctor.doctor import NO_ONE, diagnose, unreachable
 from ..router.doctor.report import Diagnosis, Reason
 from ..router.doctor.visit import OnProgress, await_client
 from ..router.errors import RouterError
-from ..router.forward import Forward, Transport
+from ..router.forward import Forward, PortRange, Transport
 from ..router.router import Router
 from ..storage import NotSaved
-from ..subentry import forward_or_none
+from ..subentry import forward_or_none, public_ports_in
 from ..sync.connection import connect_router
 from .target_store import TargetMacStore
 
@@ -37,15 +37,17 @@ class Finding:
     forward: Forward
     on: bool
     """Whether it was on then."""
+    public: PortRange
+    """The main router's ports that led to it then."""
     diagnosis: Diagnosis
     when: float = field(default_factory=time.time)
     """When that was, in Unix time."""
     took: float = 0.0
     """Seconds since he began."""
 
-    def holds(self, forward: Forward | None, *, on: bool) -> bool:
+    def holds(self, forward: Forward, public: PortRange, *, on: bool) -> bool:
         """Return whether the forward is still the one that was looked at."""
-        return (forward, on) == (self.forward, self.on)
+        return (forward, public, on) == (self.forward, self.public, self.on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,10 @@ async def async_diagnose(
     with the entry. That the router can't be reached, or refuses, is part of the
     diagnosis.
     """
-    if (forward := forward_or_none(check(hass, entry, forward_id))) is None:
+    subentry = check(hass, entry, forward_id)
+    if (forward := forward_or_none(subentry)) is None:
         raise _refused("forward_unreadable")
+    public = public_ports_in(subentry)
     under_way = hass.data.setdefault(_UNDER_WAY, set())
     under_way.add(forward_id)
     coordinator = getattr(entry, "runtime_data", None)
@@ -93,7 +97,7 @@ async def async_diagnose(
         main = coordinator.main_router if coordinator else None
         half = await main.look(forward_id, anew=watch > 0) if main else None
         diagnosis = await _diagnosis(
-            hass, entry, forward, known, half, watch, progressed
+            hass, entry, forward, public, known, half, watch, progressed
         )
         if main and Reason.MAIN_SET_AND_SILENT in diagnosis.reasons:
             # It may have lost what it lists.
@@ -111,7 +115,7 @@ async def async_diagnose(
             coordinator.knowledge.progress(forward_id, None)
     if coordinator:
         took = max(time.time() - began, 0)
-        coordinator.async_diagnosed(forward, diagnosis, on=on, took=took)
+        coordinator.async_diagnosed(forward, diagnosis, on=on, public=public, took=took)
     return diagnosis
 
 
@@ -133,6 +137,7 @@ async def _diagnosis(
     hass: HomeAssistant,
     entry: ConfigEntry[Any],
     forward: Forward,
+    public: PortRange,
     remembered: str | None,
     half: MainHalf | None,
     watch: int,
@@ -151,7 +156,12 @@ async def _diagnosis(
             found = found.beside(main)
             if watch and not found.causes:
                 visit = await await_client(
-                    router, forward, watch, on_progress, remembered=remembered
+                    router,
+                    forward,
+                    watch,
+                    on_progress,
+                    public=public,
+                    remembered=remembered,
                 )
                 found = found.followed_by(visit).beside(main)
                 if half and half.state is MainState.ON:

@@ -22,17 +22,19 @@ from ..const import (
     CONF_ENABLED,
     CONF_EXTERNAL_PORT,
     CONF_KEEP_CLIENT_ADDRESS,
+    CONF_PUBLIC_PORT,
     CONF_SOURCES,
     CONF_TARGET_PORT,
 )
 from ..devices import async_devices
 from ..diagnosis.texts import async_texts
-from ..router.forward import Forward, InvalidForward, Protocol
+from ..router.forward import Forward, InvalidForward, PortRange, Protocol
 from ..subentry import fields_of, forward_or_none, parse_fields, placeholders_of
 from ..sync.connection import router_of
 from .forward_checks import (
     check_name,
     check_ports,
+    check_public_ports,
     check_rivals,
     check_size,
     check_target,
@@ -62,6 +64,7 @@ _FIELDS = {
     vol.Optional(CONF_EXTERNAL_PORT): TextSelector(),
     vol.Required(CONF_TARGET): TextSelector(),
     vol.Optional(CONF_TARGET_PORT): TextSelector(),
+    vol.Optional(CONF_PUBLIC_PORT): TextSelector(),
     vol.Optional(CONF_SOURCES): NetworksSelector(),
     vol.Required(CONF_KEEP_CLIENT_ADDRESS, default=False): BooleanSelector(),
 }
@@ -180,7 +183,7 @@ class ForwardFlow(ConfigSubentryFlow):
         errors = check_name(entry, name, forward_id)
         placeholders: dict[str, str] = {}
         try:
-            forward = parse_fields(forward_id, with_service(user_input))
+            forward, public = parse_fields(forward_id, with_service(user_input))
         except InvalidForward as err:
             return await self._show(step_id, user_input, errors | err.errors)
         before = self._before(forward_id)
@@ -190,6 +193,7 @@ class ForwardFlow(ConfigSubentryFlow):
         for found, details in (
             check_rivals(forward, router),
             check_ports(entry, forward, conflicts),
+            check_public_ports(entry, forward, public),
             check_target(entry, forward.target, router),
             check_size(forward),
         ):
@@ -214,7 +218,7 @@ class ForwardFlow(ConfigSubentryFlow):
             listed = "\n".join(f"- {sentence}" for sentence in obstacles)
             self._ask(obstacles, name, obstacles=listed)
             return await self.async_step_obstacles()
-        return self._store(name, forward, user_input)
+        return self._store(name, forward, public, user_input)
 
     def _ask(self, what: Collection[str], name: str, **words: str) -> None:
         """Keep what is asked next, and the words for it."""
@@ -244,15 +248,23 @@ class ForwardFlow(ConfigSubentryFlow):
         )
 
     def _store(
-        self, name: str, forward: Forward, user_input: Mapping[str, Any]
+        self,
+        name: str,
+        forward: Forward,
+        public: PortRange,
+        user_input: Mapping[str, Any],
     ) -> SubentryFlowResult:
         """Add the forward to the router, or change the one that it was.
 
         The last page says what comes of it, and what the main router needs.
         """
         entry = self._get_entry()
-        placeholders = {**placeholders_of(forward), "router": self._address}
-        data = fields_of(name, forward)
+        placeholders = {
+            **placeholders_of(forward),
+            CONF_PUBLIC_PORT: str(public),
+            "router": self._address,
+        }
+        data = fields_of(name, forward, public)
         if forward.id == _NEW:
             on, reached = user_input[CONF_ENABLED], router_of(entry)
             return self.async_create_entry(

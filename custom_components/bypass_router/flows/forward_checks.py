@@ -9,14 +9,19 @@ import unicodedata
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_HOST, CONF_NAME, CONF_PORT, CONF_TARGET
 
-from ..const import CONF_EXTERNAL_PORT, CONF_TARGET_PORT, SUBENTRY_FORWARD
+from ..const import (
+    CONF_EXTERNAL_PORT,
+    CONF_PUBLIC_PORT,
+    CONF_TARGET_PORT,
+    SUBENTRY_FORWARD,
+)
 from ..diagnosis.texts import Texts
 from ..router.errors import RouterError
-from ..router.forward import Forward
+from ..router.forward import Forward, PortRange
 from ..router.network.listeners import Listener
 from ..router.network.ssh_banner import ssh_servers
 from ..router.router import Router
-from ..subentry import forward_or_none
+from ..subentry import forward_or_none, public_ports_in
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -68,6 +73,27 @@ def check_ports(
         return {CONF_EXTERNAL_PORT: "port_is_ssh"}, {"port": port}
     if taken:
         return {CONF_EXTERNAL_PORT: "port_taken"}, {"other": named(taken)}
+    return {}, {}
+
+
+def check_public_ports(
+    entry: ConfigEntry, forward: Forward, public: PortRange
+) -> Found:
+    """Return who has the ports at the main router already, and the words for it.
+
+    Of a forward that has the external ports as well, `check_ports` tells.
+    """
+    taken = [
+        other.title
+        for other in others(entry, forward.id)
+        if (parsed := forward_or_none(other))
+        and forward.shares_transport(parsed)
+        and not forward.external.overlaps(parsed.external)
+        and public.overlaps(public_ports_in(other))
+    ]
+    if taken:
+        words = {"public_port": str(public), "holder": named(taken)}
+        return {CONF_PUBLIC_PORT: "public_port_taken"}, words
     return {}, {}
 
 

@@ -77,7 +77,7 @@ class Face(Protocol):
     def is_on(self, forward_id: str) -> bool:
         """Return whether a forward was found in the bypass router's kernel."""
 
-    def public_ports(self, forward: Forward) -> PortRange:
+    def public_ports_of(self, forward: Forward) -> PortRange:
         """Return the main router's ports of a forward."""
 
     @property
@@ -314,7 +314,7 @@ class MainRouter:
             for key in sorted(ids & face.forwards.keys())
             if key in recorded or face.is_on(key)
             for mapping in mappings_of(
-                face.forwards[key], face.public_ports(face.forwards[key])
+                face.forwards[key], face.public_ports_of(face.forwards[key])
             )
         }
 
@@ -356,7 +356,7 @@ class MainRouter:
                 or (
                     self.asks
                     and self._face.is_on(key)
-                    and not mappings_of(forward, self._face.public_ports(forward))
+                    and not mappings_of(forward, self._face.public_ports_of(forward))
                 )
             }
         )

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..diagnosis.status import ForwardStatus
 from ..router.doctor.report import Diagnosis
-from ..router.forward import Forward
+from ..router.forward import Forward, PortRange
 from .labels import Labels
 from .look import Role, State
 from .places import Place, failing, proved
@@ -19,6 +19,8 @@ class Situation:
 
     title: str
     forward: Forward
+    public: PortRange
+    """The main router's ports that lead to it."""
     router: str
     """The bypass router's address, or empty before it is known."""
     connected: bool
@@ -100,7 +102,7 @@ def model_of(situation: Situation) -> PathModel:
                 _of_hop(situation, place, states[place]),
             )
             for place, ports in (
-                (Place.OUTSIDE, forward.external),
+                (Place.OUTSIDE, situation.public),
                 (Place.ARRIVING, forward.external),
                 (Place.LEAVING, forward.target_ports),
             )
@@ -170,7 +172,7 @@ def _advice(situation: Situation) -> str:
     if not situation.connected or _fails(situation):
         return situation.do
     if situation.status in _UNTRIED:
-        return situation.labels.use_it.format(ports=situation.forward.external)
+        return situation.labels.use_it.format(ports=situation.public)
     return ""
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addresses
 import re
 from typing import Literal, Self, override
@@ -117,9 +118,12 @@ class Forward:
 
     def conflicts(self, other: Forward) -> bool:
         """Return whether both want one port of one transport."""
-        return self.external.overlaps(other.external) and not set(
-            self.protocol.transports
-        ).isdisjoint(other.protocol.transports)
+        return self.external.overlaps(other.external) and self.shares_transport(other)
+
+    def shares_transport(self, other: Forward) -> bool:
+        """Return whether there is a transport that both carry."""
+        mine = set(self.protocol.transports)
+        return not mine.isdisjoint(other.protocol.transports)
 
     def takes(self, transport: Transport, port: int) -> bool:
         """Return whether what comes to a port of the router's goes through this."""
@@ -148,19 +152,11 @@ class Forward:
         """
         errors: dict[str, str] = {}
         external = _parse_field(errors, "external_port", parse_ports, external_port)
-        ports = external
-        if target_port.strip():
-            ports = _parse_field(errors, "target_port", parse_ports, target_port)
+        beside = partial(_parse_beside, external)
+        ports = _parse_field(errors, "target_port", beside, target_port)
         address = _parse_field(errors, "target", parse_target, target)
         networks = _parse_field(errors, "sources", parse_sources, sources)
         transports = _parse_field(errors, "protocol", _parse_protocol, protocol)
-        if external and ports and len(ports) != len(external):
-            if len(ports) > 1:
-                errors["target_port"] = "port_count_differs"
-            elif ports.first + len(external) - 1 > MAX_PORT:
-                errors["target_port"] = "port_out_of_range"
-            else:
-                ports = external.shifted(ports.first)
         if (
             errors
             or external is None
@@ -207,6 +203,38 @@ def parse_ports(text: str) -> PortRange:
     if last < first:
         raise _Refused("port_range_reversed")
     return PortRange(first, last)
+
+
+def _parse_beside(external: PortRange | None, text: str) -> PortRange | None:
+    """Read what each of the external ports becomes, or comes from.
+
+    Nothing means the same, and a single port shifts a range. External ports that are
+    none themselves are no measure.
+    """
+    if not text.strip():
+        return external
+    ports = parse_ports(text)
+    if external is None or len(ports) == len(external):
+        return ports
+    if len(ports) > 1:
+        raise _Refused("port_count_differs")
+    if ports.first + len(external) - 1 > MAX_PORT:
+        raise _Refused("port_out_of_range")
+    return external.shifted(ports.first)
+
+
+def parse_public_port(external: PortRange | None, text: str) -> PortRange | None:
+    """Read the ports of the main router from which it forwards to the external ones.
+
+    No rule of a forward depends on them, so they are no part of it. None only where
+    there are no external ones. Raises InvalidForward.
+    """
+    errors: dict[str, str] = {}
+    beside = partial(_parse_beside, external)
+    ports = _parse_field(errors, "public_port", beside, text)
+    if errors:
+        raise InvalidForward(errors)
+    return ports
 
 
 def is_host(address: IPv4Address) -> bool:

@@ -221,10 +221,12 @@ class Reason(StrEnum):
     NO_VISITOR = "no_visitor"
     """No client from the internet was seen, and nothing else can tell."""
     NOBODY = "nobody_came"
-    """No client from outside came while we watched. seen: seconds, ports, router (the
-    address that the forward is at)."""
+    """No client from outside came while we watched. seen: seconds, router and ports
+    (the address that the forward is at, and its external ports), public (the main
+    router's ports that lead there)."""
     FROM_HOME = "from_home"
-    """Clients of the home's own networks alone came while we watched. seen: source."""
+    """Clients of the home's own networks alone came while we watched. seen: source,
+    and what `nobody_came` has."""
     UNHEARD = "unheard"
     """An answer left for a client, who said nothing more. seen: source."""
     NO_PROBE = "no_knocker"

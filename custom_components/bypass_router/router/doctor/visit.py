@@ -3,11 +3,11 @@
 Rules that only count stand on the router meanwhile; see `packet_count`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 
 from ..errors import RouterError
-from ..forward import Forward
+from ..forward import Forward, PortRange
 from ..router import Router
 from .doctor import diagnose, unreachable
 from .packet_count import PacketCounts, watch_packets
@@ -36,10 +36,13 @@ async def await_client(
     seconds: int,
     on_progress: OnProgress,
     *,
+    public: PortRange | None = None,
     remembered: str | None = None,
 ) -> Diagnosis:
     """Watch while someone tries from outside, and say what became of it.
 
+    `public` are the main router's ports that lead to the forward, where they may be
+    others than its own, for the sentences alone.
     Ends early when a visitor was answered, or was not for a few seconds. In that case
     the path is diagnosed as well, while the router still knows of the visitor.
     """
@@ -48,7 +51,13 @@ async def await_client(
     except RouterError as err:
         return unreachable(err)
     if not found.unanswered:
-        return Diagnosis(tuple(_checks(found, forward, seconds, router)))
+        words = {
+            "seconds": str(seconds),
+            "ports": str(forward.external),
+            "public": str(public or forward.external),
+            "router": str(router.context.address.ip),
+        }
+        return Diagnosis(tuple(_checks(found, forward, router, words)))
     path = await diagnose(router, forward, remembered=remembered, missed=_missed(found))
     return path.followed_by(Diagnosis(tuple(_of_unanswered(found, forward, path))))
 
@@ -60,9 +69,12 @@ def _missed(found: PacketCounts) -> IPv4Address | None:
 
 
 def _checks(
-    found: PacketCounts, forward: Forward, seconds: int, router: Router
+    found: PacketCounts, forward: Forward, router: Router, words: Mapping[str, str]
 ) -> list[Check]:
-    """Return what is seen where nobody came, or somebody was answered."""
+    """Return what is seen where nobody came, or somebody was answered.
+
+    `words` are for the sentences about nobody.
+    """
     if found.answered:
         seen = _seen(found, "answered")
         transports = forward.protocol.transports
@@ -78,16 +90,11 @@ def _checks(
     if is_for_home(forward, router.context.address.network):
         return [skipped(it, Reason.NOT_CONCERNED) for it in (Step.ARRIVAL, Step.VISIT)]
     visit = skipped(Step.VISIT, Reason.NO_VISITOR)
-    words = {
-        "seconds": str(seconds),
-        "ports": str(forward.external),
-        "router": str(router.context.address.ip),
-    }
     if not found.counting:
         return [unknown(Step.ARRIVAL, Reason.NO_COUNTER), visit]
     if found.of("near"):
-        words |= _seen(found, "near")
-        return [unknown(Step.ARRIVAL, Reason.FROM_HOME, **words), visit]
+        near = {**words, **_seen(found, "near")}
+        return [unknown(Step.ARRIVAL, Reason.FROM_HOME, **near), visit]
     return [unknown(Step.ARRIVAL, Reason.NOBODY, **words), visit]
 
 
