@@ -42,7 +42,11 @@ SOURCE = "8.8.4.0"
 STRANGER = "9.9.9.9"
 STRANGERS_HARDWARE = "02:12:AB:cd:34:56"
 PASSPHRASE = "sesame, open"
-GUARDED = {**WEB, "sources": [f"{SOURCE}/24", "203.0.113.0/24"]}
+GUARDED = {
+    **WEB,
+    "sources": [f"{SOURCE}/24", "203.0.113.0/24"],
+    "public_port": "443",
+}
 VARIANTS = pytest.mark.parametrize(
     "router_options",
     [RouterOptions(), RouterOptions(iptables="legacy")],
@@ -172,6 +176,7 @@ async def test_a_stranger_finds_all_that_helps(
     assert router["kernel"] == at_home.bypass.run("uname", "-r").stdout.strip()
     assert found["firewall"].startswith("iptables 1.")
     assert found["forwards"][web]["name"] == "Web"
+    assert found["forwards"][web]["public_port"] == "443"
     assert found["desired"] == {"on_disk": [web], "now": [web]}
     assert found["live"]["forwards"].keys() == {web}
     assert found["live"]["damaged"] == []

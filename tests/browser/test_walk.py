@@ -192,6 +192,7 @@ def main_job(live: Live, page: Page, walk: Walk) -> None:
     person.read_summary(
         protocol="TCP",
         external_port=EXTERNAL,
+        public_port=EXTERNAL,
         target=live.lab.target.address,
         target_port=EXTERNAL,
         router=router.address,
@@ -297,6 +298,7 @@ def walk_through(live: Live, page: Page, walk: Walk) -> None:
     person.read_summary(
         protocol="TCP",
         external_port=EXTERNAL,
+        public_port=EXTERNAL,
         target=live.lab.target.address,
         target_port=SERVICE,
         router=router.address,
