@@ -30,8 +30,26 @@ DOCUMENTS: Final = (*READMES.values(), "CONTRIBUTING.md", "SECURITY.md")
 OTHERS: Final = [language for language in READMES if language != "en"]
 # What we are called, and what HACS says, which has no Japanese.
 KNOWN: Final = {"Bypass Router", "Custom repositories", "自定义存储库", "Integration"}
-ADD_FORWARD: Final = list(anchors(read("README.md"))).index("add-a-port-forward") + 1
-SPEED: Final = list(anchors(read("README.md"))).index("how-fast-it-is") + 1
+# Those that people who have a bypass router have most often.
+MAIN_ROUTERS: Final = (
+    "OpenWrt",
+    "FRITZ!Box",
+    "ASUS",
+    "TP-Link",
+    "Xiaomi",
+    "MikroTik",
+    "iKuai",
+)
+
+
+def section_below(anchor: str) -> int:
+    """Return the number of the README's section that a link to it leads to."""
+    return list(anchors(read("README.md"))).index(anchor) + 1
+
+
+ADD_FORWARD: Final = section_below("add-a-port-forward")
+MAIN_ROUTER: Final = section_below("set-the-main-routers-half")
+SPEED: Final = section_below("how-fast-it-is")
 
 
 def test_each_language_has_its_readme() -> None:
@@ -113,6 +131,19 @@ def test_the_fields_of_a_forward_are_called_as_in_the_form(language: str) -> Non
     assert first_column(sections(read(READMES[language]))[ADD_FORWARD]) == [
         text for key, text in texts if key.startswith(form)
     ]
+
+
+@pytest.mark.parametrize("language", READMES)
+def test_the_page_of_each_common_main_router_is_told(language: str) -> None:
+    """What it is called there, and where the bypass router's address is kept."""
+    table = [
+        line.strip("|").split("|")
+        for line in sections(read(READMES[language]))[MAIN_ROUTER].splitlines()
+        if line.startswith("|")
+    ]
+    for brand in MAIN_ROUTERS:
+        (row,) = (row for row in table if brand in row[0])
+        assert all(cell.strip() for cell in row)
 
 
 @cache
