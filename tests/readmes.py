@@ -77,6 +77,12 @@ def bold(text: str) -> list[str]:
     return [words for words in found if words[-1] not in ".?。？"]
 
 
+def codes(text: str) -> set[str]:
+    """Return what is set as code within sentences: names, and what is to be typed."""
+    found = re.findall(r"`([^`]+)`", prose(text).replace("```", ""))
+    return {" ".join(words.split()) for words in found}
+
+
 def first_column(section: str) -> list[str]:
     """Return the first cells of a section's first table, without its head."""
     table = section[section.index("\n|") :].strip().split("\n\n")[0]

@@ -16,6 +16,7 @@ from .readmes import (
     anchors,
     blocks,
     bold,
+    codes,
     first_column,
     links,
     marks,
@@ -69,6 +70,15 @@ def test_each_readme_tells_the_same(language: str) -> None:
     for number, (here, there) in enumerate(zip(other, english, strict=True)):
         if number != SPEED:
             assert marks(here) == marks(there), here.strip()[:80]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_readme_names_the_same(language: str) -> None:
+    """Section by section, what is to be typed, or is named as a program does."""
+    english, other = (sections(read(READMES[each])) for each in ("en", language))
+    for number, (here, there) in enumerate(zip(other, english, strict=True)):
+        if number != SPEED:
+            assert codes(here) == codes(there), here.strip()[:80]
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -195,3 +205,9 @@ def test_a_readme_has_no_word_of_markdown_left(name: str) -> None:
     for paragraph in prose(read(name)).split("\n\n"):
         assert paragraph.count("**") % 2 == 0, paragraph
         assert paragraph.count("`") % 2 == 0 or "```" in paragraph, paragraph
+        # A sign beside the stars needs a space or a sign on their other side, or they
+        # are no marks: CommonMark, 6.2.
+        for found in re.finditer(r"(.?)\*\*(.+?)\*\*(.?)", paragraph, re.DOTALL):
+            before, words, behind = found.groups()
+            assert words[0].isalnum() or not before.isalnum(), words
+            assert words[-1].isalnum() or not behind.isalnum(), words
