@@ -135,6 +135,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._read_forwards()
         unload = self.config_entry.async_on_unload
         unload(self._look_again.async_cancel)
+        unload(self.main_router.stop)
         unload(self.async_add_listener(self.counters.async_read_soon))
         unload(self.async_add_listener(self._targets.async_learn_soon))
         try:
@@ -153,7 +154,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Connect, and wait until what is desired is applied. Raises RouterError."""
         self.texts = await async_texts(self.hass)
         await self._reconciler.load()
-        await self.main_router.load()
+        await self.main_router.start()
         await self.counters.async_start()
         router = await self._lifecycle.open()
         self.device_id = async_register_router(self.hass, self.config_entry, router)
@@ -166,7 +167,6 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     async def async_stop(self) -> None:
         """End the connection; the rules stay live."""
-        self.main_router.stop()
         await self._lifecycle.stop()
         await self.counters.async_stop()
 

@@ -1,7 +1,9 @@
 """The main router: its address, where a user has to say it, and what it can do."""
 
 from ipaddress import IPv4Address
+from typing import Any
 
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.helpers.selector import TextSelector
 import voluptuous as vol
 
@@ -12,6 +14,7 @@ from ..router.errors import RouterError
 from ..router.port_mapping.base import Refusal
 from ..router.port_mapping.gateway import gateway_of
 from ..router.router import Router
+from ..sync.connection import router_of
 
 # As people write them.
 _PROTOCOLS = {"upnp": "UPnP", "nat_pmp": "NAT-PMP", "pcp": "PCP"}
@@ -39,14 +42,14 @@ def main_router_in(text: str, router: Router | None) -> tuple[str, str | None]:
     return str(address), None
 
 
-async def async_found(router: Router | None, texts: Texts) -> str:
+async def async_found(entry: ConfigEntry[Any], texts: Texts) -> str:
     """Return whether the main router takes requests, as a sentence."""
-    if router is None:
+    if (router := router_of(entry)) is None:
         return texts.get("main_router_not_asked")
-    context = router.context
+    context, locations = router.context, entry.runtime_data.main_router.locations
     try:
         gateway = context.main_router or await gateway_of(router.run, context.address)
-        found = await find_mapper(router, gateway, ()) if gateway else None
+        found = await find_mapper(router, gateway, locations) if gateway else None
     except RouterError:
         return texts.get("main_router_not_asked")
     if found is None or isinstance(found, Refusal):

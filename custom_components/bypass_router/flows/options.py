@@ -81,7 +81,7 @@ class BypassRouterOptionsFlow(OptionsFlow):
                 return self._finish(user_input)
         if self._found is None:
             texts = await async_texts(self.hass)
-            self._found = await async_found(router_of(self.config_entry), texts)
+            self._found = await async_found(self.config_entry, texts)
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(

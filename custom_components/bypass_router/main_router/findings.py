@@ -16,7 +16,7 @@ from ..router.doctor.report import (
     unknown,
 )
 from ..router.network.private import PRIVATE
-from ..router.port_mapping.base import Answer, Entry, Outcome, Refusal
+from ..router.port_mapping.base import Answer, Entry, Outcome, PortMapping, Refusal
 from .half import MainHalf, MainState
 
 _CAUSES: Final[Mapping[Answer, Cause]] = {
@@ -38,8 +38,8 @@ _CAUSES: Final[Mapping[Answer, Cause]] = {
 class Port:
     """One port of a forward at the main router."""
 
-    number: int
-    """As the internet sees it."""
+    mapping: PortMapping
+    """What is to be there."""
     outcome: Outcome
     """What it was asked last, and what it lists."""
     leads: bool = False
@@ -48,6 +48,11 @@ class Port:
 
 OFF: Final = MainHalf(MainState.OFF, skipped(Step.MAIN_ROUTER, Reason.NOT_CONCERNED))
 """Of a forward that is off, and of which the main router has nothing from us."""
+
+# What is said of a port that no one may open; by some versions of one program, as if
+# someone had it.
+_OF_LOW_PORTS: Final = (Answer.NOT_ALLOWED, Answer.TAKEN)
+_UNPRIVILEGED: Final = 1024
 
 type PublicAddress = IPv4Address | Refusal | None
 """The main router's address at the internet's side; None where it has none."""
@@ -80,14 +85,14 @@ def _fault(port: Port, public: PublicAddress, words: Mapping[str, str]) -> Check
     """Return why the main router does not forward a port; None if it does, or may."""
     if port.leads:
         return None
-    words = {"port": str(port.number), **words}
+    words = {"port": str(port.mapping.public.port), **words}
     listed = port.outcome.listed
     if isinstance(listed, Entry):
         # It lists nothing of ours that leads elsewhere for longer than a moment.
         holder = _holder(listed)
         return failed(Step.MAIN_ROUTER, Cause.MAIN_PORT_TAKEN, holder=holder, **words)
     if refusal := _why(port.outcome):
-        return _refused(refusal, public, words)
+        return _refused(refusal, port.mapping, public, words)
     if listed is None:
         return failed(Step.MAIN_ROUTER, Cause.MAIN_NOT_SET, **words)
     return None
@@ -104,10 +109,17 @@ def _why(outcome: Outcome) -> Refusal | None:
 
 
 def _refused(
-    refusal: Refusal, public: PublicAddress, words: Mapping[str, str]
+    refusal: Refusal,
+    mapping: PortMapping,
+    public: PublicAddress,
+    words: Mapping[str, str],
 ) -> Check:
     """Return what the main router has said against it."""
     cause = _CAUSES[refusal.kind]
+    lowest = min(mapping.public.port, mapping.port)
+    if refusal.kind in _OF_LOW_PORTS and lowest < _UNPRIVILEGED:
+        # Few have a code of their own for that.
+        cause = Cause.MAIN_PORT_REFUSED
     if refusal.kind is Answer.FAILED and _is_none(public):
         # Behind a provider's NAT, some say no more than that it failed.
         cause = Cause.NO_PUBLIC_ADDRESS

@@ -36,6 +36,7 @@ from ..storage import NotLoaded, NotSaved
 from ..sync.retry import Retry
 from ..unforeseen import Surprises
 from .asking import Asking, Desired
+from .discovery import Discovery
 from .findings import OFF, Port, PublicAddress, half_of, nobody, not_known
 from .half import MainHalf
 from .plan import MOST_PORTS, Owner, mappings_of
@@ -114,6 +115,7 @@ class MainRouter:
         self._changed = changed
         self._records = Records(hass, entry.entry_id)
         self._retry = Retry(hass, self.settle_soon)
+        self._discovery = Discovery(hass, self._heard)
         self._surprises = Surprises(entry.title)
         self._acting = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
@@ -131,8 +133,9 @@ class MainRouter:
         self.halves: Mapping[str, MainHalf] = {}
         """The main router's half of forwards that are on, by id."""
 
-    async def load(self) -> None:
+    async def start(self) -> None:
         """Read what it was asked for before; its answers are worth more than that."""
+        await self._discovery.async_start()
         try:
             await self._records.load()
         except NotLoaded as err:
@@ -146,6 +149,11 @@ class MainRouter:
     def asks(self) -> bool:
         """Whether the user has it asked for what is on."""
         return self._entry.options.get(CONF_MAIN_ROUTER) == MAIN_ROUTER_UPNP
+
+    @property
+    def locations(self) -> Collection[str]:
+        """Where it may describe itself, as it was heard to say."""
+        return self._discovery.locations or self._records.locations
 
     def half(self, forward_id: str) -> MainHalf | None:
         """Return its half of a forward; None where no one tells of it."""
@@ -169,10 +177,11 @@ class MainRouter:
             self.settle_soon()
 
     @callback
-    def restarted(self) -> None:
-        """Find out anew what it is, since it has begun anew or was exchanged."""
-        self.asking = None
-        self.settle_soon()
+    def _heard(self, gateway: IPv4Address) -> None:
+        """Find out anew what it is, since it went, came or began anew."""
+        if gateway == self.gateway and (self.asks or self._records.mappings):
+            self.asking = None
+            self.settle_soon()
 
     @callback
     def settle_soon(self) -> None:
@@ -231,6 +240,7 @@ class MainRouter:
     def stop(self) -> None:
         """Ask no more; what is there stays, and ends with its lease at the latest."""
         self._retry.async_cancel()
+        self._discovery.async_stop()
 
     async def _act(self) -> None:
         """Have it be as desired, when what is under way is done."""
@@ -290,8 +300,9 @@ class MainRouter:
                 router.run, context.address
             )
             if self.gateway:
-                found = await self._find(router, self.gateway, self._records.locations)
+                found = await self._find(router, self.gateway, self.locations)
                 if not isinstance(found, Refusal):
+                    await self._records.save(locations=tuple(self.locations))
                     owner = Owner(context.owner, context.address.ip)
                     self.asking = Asking(found, owner, self._records)
         return self.asking
@@ -344,7 +355,7 @@ class MainRouter:
                 and router is not None
                 and Owner("", router.context.address.ip).leads_to(entry, mapping)
             )
-            ports.setdefault(key, []).append(Port(public.port, outcome, leads))
+            ports.setdefault(key, []).append(Port(mapping, outcome, leads))
         by_hand = not_known(Reason.MAIN_BY_HAND, most=str(MOST_PORTS))
         self._show(
             {

@@ -1,0 +1,341 @@
+"""One switch for both halves: the main router is asked for its own."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import entity_registry as er
+from homeassistant.util.dt import utcnow
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.bypass_router.const import DOMAIN
+from tests.lab import soap_by_hand as soap
+from tests.lab.miniupnpd import Miniupnpd, MiniupnpdOptions
+from tests.lab.network import Lab
+from tests.lab.waiting import until
+
+from .setup import (
+    GAME,
+    WEB,
+    choose,
+    forward_id,
+    issue,
+    lose_rules,
+    ours,
+    passes,
+    set_up,
+    switch_of,
+    turn,
+)
+
+
+@pytest.fixture
+def options() -> MiniupnpdOptions:
+    """How miniupnpd is set up; parametrize it by its name."""
+    return MiniupnpdOptions()
+
+
+@pytest.fixture
+def main(at_home: Lab, options: MiniupnpdOptions) -> Iterator[Miniupnpd]:
+    """The main router's own daemon; nothing else forwards there."""
+    daemon = Miniupnpd(at_home.main, options)
+    daemon.start()
+    at_home.target.serve("tcp", 443)
+    yield daemon
+    daemon.stop()
+
+
+def entity_of(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> State:
+    """Return the state of the main router's half of a forward."""
+    entity_id = er.async_get(hass).async_get_entity_id(
+        "binary_sensor", DOMAIN, f"{forward_id(entry, name)}_main_router"
+    )
+    assert entity_id
+    state = hass.states.get(entity_id)
+    assert state
+    return state
+
+
+def status_of(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> State:
+    """Return a forward's status."""
+    entity_id = er.async_get(hass).async_get_entity_id(
+        "sensor", DOMAIN, f"{forward_id(entry, name)}_status"
+    )
+    assert entity_id
+    state = hass.states.get(entity_id)
+    assert state
+    return state
+
+
+async def connected(
+    hass: HomeAssistant, lab: Lab, *forwards: Any, **options: Any
+) -> MockConfigEntry:
+    """Set up the router, whose main router is asked."""
+    return await set_up(
+        hass, lab, *(forwards or (WEB,)), **{"main_router": "upnp", **options}
+    )
+
+
+async def test_one_switch_opens_the_whole_way_and_closes_it(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """On a main router that starts with nothing."""
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    assert not await passes(at_home)
+    assert entity_of(hass, entry, "Web").state == STATE_OFF
+    await turn(hass, "on", web)
+    assert main.mappings() == {("tcp", 8443): (at_home.bypass.address, 8443)}
+    assert entity_of(hass, entry, "Web").state == STATE_ON
+    assert await passes(at_home)
+    await turn(hass, "off", web)
+    assert main.mappings() == {}
+    assert entity_of(hass, entry, "Web").state == STATE_OFF
+    assert not await passes(at_home)
+
+
+def having(options: MiniupnpdOptions) -> pytest.MarkDecorator:
+    """Set miniupnpd up otherwise."""
+    return pytest.mark.parametrize("options", [options])
+
+
+def cause_of(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> Any:
+    """Return the cause that a forward's status gives."""
+    return status_of(hass, entry, name).attributes["cause"]
+
+
+async def look(
+    hass: HomeAssistant, entry: MockConfigEntry, seconds: float = 241
+) -> None:
+    """Let the time of the next look come, and pass."""
+    async_fire_time_changed(hass, utcnow() + timedelta(seconds=seconds))
+    await entry.runtime_data.main_router.settle()
+
+
+def take(main: Miniupnpd, lab: Lab, port: int) -> None:
+    """Let another device have a port."""
+    soap.add(lab.other, main.control, port, lab.other.address, description="nas")
+
+
+async def test_what_another_device_has_stays_and_is_named(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """The switch is on, for the forward is of use from the LAN."""
+    take(main, at_home, 8443)
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    assert hass.states.get(web).state == STATE_ON
+    assert entity_of(hass, entry, "Web").state == STATE_OFF
+    status = status_of(hass, entry, "Web")
+    assert (status.state, status.attributes["cause"]) == ("fails", "main_port_taken")
+    assert f"{at_home.other.address} (nas)" in status.attributes["seen"]
+    told = issue(hass, "main_router")
+    assert at_home.other.address in (told.translation_placeholders or {})["forwards"]
+    await turn(hass, "off", web)
+    assert main.mappings() == {("tcp", 8443): (at_home.other.address, 8443)}
+    assert issue(hass, "main_router") is None
+
+
+@having(MiniupnpdOptions(lowest=9000))
+async def test_a_port_that_no_one_may_open_is_told(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """By what the main router answers."""
+    entry = await connected(hass, at_home)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    assert cause_of(hass, entry, "Web") == "main_not_allowed"
+    assert "606" in status_of(hass, entry, "Web").attributes["seen"]
+
+
+@pytest.mark.parametrize(
+    "options", [MiniupnpdOptions(), MiniupnpdOptions(only_version_1=True)]
+)
+async def test_a_low_port_is_told_as_such(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """Whatever code stands for it."""
+    entry = await connected(hass, at_home, {**WEB, "public_port": "443"})
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    assert cause_of(hass, entry, "Web") == "main_port_refused"
+
+
+@having(MiniupnpdOptions(public_address=None))
+async def test_a_main_router_without_a_public_address_is_told(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """It gives no reason of its own."""
+    entry = await connected(hass, at_home)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    assert cause_of(hass, entry, "Web") == "no_public_address"
+    assert issue(hass, "no_public_address")
+    assert issue(hass, "main_router") is None
+
+
+async def test_what_a_reloaded_firewall_has_lost_is_set_again_by_a_diagnosis(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """The main router still lists it, and agrees to the same once more for nothing."""
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    main.flush()
+    assert not await passes(at_home)
+    await look(hass, entry)
+    assert not await passes(at_home)
+    main_router = entry.runtime_data.main_router
+    await main_router.look(forward_id(entry, "Web"), anew=True)
+    assert await passes(at_home)
+
+
+async def test_what_a_restarted_main_router_has_forgotten_is_asked_for_again(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """At the next look at the latest."""
+    entry = await connected(hass, at_home)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    main.restart(forget=True)
+    assert main.mappings() == {}
+    await look(hass, entry)
+    assert main.mappings()
+    assert await passes(at_home)
+
+
+async def test_a_main_router_that_is_away_holds_up_no_switch(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """What it was to close is closed when it is back."""
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    main.kill()
+    await turn(hass, "off", web)
+    assert hass.states.get(web).state == STATE_OFF
+    assert entity_of(hass, entry, "Web").state == STATE_UNKNOWN
+    assert main.mappings()
+    main.start()
+    await look(hass, entry)
+    assert main.mappings() == {}
+    assert entity_of(hass, entry, "Web").state == STATE_OFF
+
+
+async def test_a_main_router_without_upnp_is_told(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """It is on all the same, and nothing is known of the main router's half."""
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    assert hass.states.get(web).state == STATE_ON
+    assert entity_of(hass, entry, "Web").state == STATE_UNKNOWN
+    assert cause_of(hass, entry, "Web") == "main_silent"
+    assert issue(hass, "main_router")
+
+
+async def test_a_visitor_disproves_what_the_main_router_says(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """The forward was set there by hand."""
+    at_home.target.serve("tcp", 443)
+    entry = await connected(hass, at_home)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    assert status_of(hass, entry, "Web").state == "fails"
+    assert await passes(at_home)
+    await until(lambda: status_of(hass, entry, "Web").state == "works")
+
+
+async def test_what_leads_to_us_by_hand_serves_as_well(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """It is not ours, and stays when the forward goes off."""
+    soap.add(at_home.bypass, main.control, 8443, at_home.bypass.address)
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    assert entity_of(hass, entry, "Web").state == STATE_ON
+    assert await passes(at_home)
+    await turn(hass, "off", web)
+    assert main.mappings()
+
+
+async def test_a_short_range_is_asked_for_port_by_port_and_a_long_one_left_by_hand(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """Over both transports."""
+    long = {**WEB, "name": "Long", "external_port": "7000-7016", "target_port": ""}
+    entry = await connected(hass, at_home, GAME, long)
+    switches = [switch_of(hass, entry, name) for name in ("Game", "Long")]
+    await turn(hass, "on", *switches)
+    assert main.mappings() == {
+        (transport, port): (at_home.bypass.address, port)
+        for transport in ("tcp", "udp")
+        for port in range(6000, 6011)
+    }
+    assert entity_of(hass, entry, "Game").state == STATE_ON
+    assert entity_of(hass, entry, "Long").state == STATE_UNKNOWN
+    await turn(hass, "off", *switches)
+    assert main.mappings() == {}
+
+
+async def test_another_port_outside_leads_to_the_forward(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """And a change of it moves the mapping."""
+    entry = await connected(hass, at_home, {**WEB, "public_port": "9443"})
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    assert main.mappings() == {("tcp", 9443): (at_home.bypass.address, 8443)}
+    assert await passes(at_home, 9443)
+    (subentry,) = entry.subentries.values()
+    changed = {**WEB, "public_port": "9444"}
+    hass.config_entries.async_update_subentry(entry, subentry, data=changed)
+    await until(lambda: list(main.mappings()) == [("tcp", 9444)])
+
+
+async def test_a_forward_that_is_removed_leaves_nothing(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """Nor does the option that is taken back."""
+    entry = await connected(hass, at_home, WEB, GAME)
+    web, game = (switch_of(hass, entry, name) for name in ("Web", "Game"))
+    await turn(hass, "on", web, game)
+    hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
+    await until(lambda: ("tcp", 8443) not in main.mappings())
+    await choose(hass, entry, main_router="manual")
+    await until(lambda: main.mappings() == {})
+    await hass.async_block_till_done()
+    found = er.async_get(hass).async_get_entity_id(
+        "binary_sensor", DOMAIN, f"{forward_id(entry, 'Game')}_main_router"
+    )
+    assert found is None
+
+
+async def test_a_lost_forward_that_is_put_back_keeps_its_half_of_the_main_router(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """It is a matter of a moment."""
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    before = main.mappings()
+    lose_rules(at_home)
+    await until(lambda: ours(at_home) and hass.states.get(web).state == STATE_ON)
+    assert main.mappings() == before
+    assert await passes(at_home)
+
+
+async def test_one_that_is_not_put_back_loses_it(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """Else the internet would be led to whatever the bypass router has there."""
+    entry = await connected(hass, at_home, restore=False)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    lose_rules(at_home)
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    await until(lambda: main.mappings() == {})
