@@ -67,13 +67,14 @@ def services(options: GatewayOptions) -> list[tuple[str | None, str | None]]:
     """Return the services of a description, with where they are asked."""
     root = ET.fromstring(described(options, BASE))  # noqa: S314 - our own
     return [
-        (
-            it.findtext("u:serviceType", None, NAMESPACE),
-            it.findtext(path, None, NAMESPACE),
-        )
-        for it in root.iterfind(".//u:service", NAMESPACE)
-        for path in ("u:controlURL",)
+        (_text(service, "serviceType"), _text(service, "controlURL"))
+        for service in root.iterfind(".//u:service", NAMESPACE)
     ]
+
+
+def _text(element: ET.Element, name: str) -> str | None:
+    """Return what an element says."""
+    return element.findtext(f"u:{name}", None, NAMESPACE)
 
 
 def test_services_in_their_order() -> None:
