@@ -8,14 +8,15 @@ import struct
 
 import pytest
 
+from . import pcp_by_hand as by_hand
 from .gateway import Gateway, GatewayOptions
-from .gateway.nat_pmp import MAP_TCP, PCP_ANSWER, PCP_BODY, PCP_HEADER
+from .gateway.nat_pmp import PCP_ANSWER, PCP_BODY
 from .gateway.table import Place
+from .pcp_by_hand import NONCE, PREFER_FAILURE, Told
 from .waiting import LIMIT
 
 ASKER, OTHER = "127.0.0.2", "127.0.0.3"
 PORT = 8443
-NONCE = bytes(range(12))
 
 
 @pytest.fixture
@@ -32,37 +33,24 @@ def become(gateway: Gateway, **options: object) -> None:
 
 def ask(gateway: Gateway, question: bytes, asker: str = ASKER) -> bytes:
     """Send a datagram, and return the answer."""
-    with socket.socket(type=socket.SOCK_DGRAM) as asking:
-        asking.settimeout(LIMIT)
-        asking.bind((asker, 0))
-        asking.sendto(question, (gateway.address, gateway.udp_port))
-        return asking.recv(2048)
+    return by_hand.ask(asker, question, gateway.address, gateway.udp_port)
 
 
 def mapping(
-    gateway: Gateway,
-    port: int = PORT,
-    *,
-    inside: int = PORT,
-    lease: int = 7200,
-    asker: str = ASKER,
-) -> tuple[int, ...]:
-    """Ask by NAT-PMP: return code, port inside, public port and lease."""
-    question = struct.pack("!BBxxHHI", 0, MAP_TCP, inside, port, lease)
-    version, opcode, *told = struct.unpack("!BBHIHHI", ask(gateway, question, asker))
-    assert (version, opcode) == (0, 0x80 | MAP_TCP)
-    del told[1]
-    return tuple(told)
+    gateway: Gateway, port: int = PORT, lease: int = 7200, asker: str = ASKER
+) -> Told:
+    """Ask for a mapping by NAT-PMP."""
+    question = by_hand.nat_pmp(port, PORT, lease)
+    answer = ask(gateway, question, asker)
+    assert answer[:2] == b"\x00\x82"
+    return by_hand.told(answer)
 
 
 def question_of_pcp(
     port: int = PORT, lease: int = 7200, nonce: bytes = NONCE, client: str = ASKER
 ) -> bytes:
     """Return a question for a mapping, by PCP."""
-    mapped = bytes(10) + b"\xff\xff" + IPv4Address(client).packed
-    return PCP_HEADER.pack(2, 1, 0, lease, mapped) + PCP_BODY.pack(
-        nonce, 6, PORT, port, bytes(10) + b"\xff\xff" + bytes(4)
-    )
+    return by_hand.pcp(client, port, PORT, lease, nonce=nonce)
 
 
 def code_of(answer: bytes) -> int:
@@ -92,34 +80,34 @@ def test_the_address(gateway: Gateway) -> None:
 
 def test_a_mapping_is_opened_and_closed(gateway: Gateway) -> None:
     """By NAT-PMP, which closes by the port inside."""
-    assert mapping(gateway, 9443) == (0, PORT, 9443, 7200)
+    assert mapping(gateway, 9443) == Told(0, PORT, 9443, 7200)
     assert ways(gateway) == {("tcp", 9443): (ASKER, PORT)}
-    assert mapping(gateway, 0, lease=0) == (0, PORT, 0, 0)
+    assert mapping(gateway, 0, lease=0) == Told(0, PORT, 0, 0)
     assert ways(gateway) == {}
 
 
 def test_another_port_is_given(gateway: Gateway) -> None:
     """Where that one is another's, or always."""
     mapping(gateway, asker=OTHER)
-    assert mapping(gateway) == (0, PORT, PORT + 1, 7200)
+    assert mapping(gateway) == Told(0, PORT, PORT + 1, 7200)
     become(gateway, other_port=True)
-    assert mapping(gateway, 9000) == (0, PORT, 9001, 7200)
+    assert mapping(gateway, 9000) == Told(0, PORT, 9001, 7200)
 
 
 @pytest.mark.parametrize("code", [2, 3, 4, 5])
 def test_codes_of_nat_pmp(gateway: Gateway, code: int) -> None:
     """And nothing is opened."""
     become(gateway, nat_pmp_code=code)
-    assert mapping(gateway) == (code, PORT, 0, 0)
+    assert mapping(gateway) == Told(code, PORT, 0, 0)
     assert ways(gateway) == {}
 
 
 def test_rules_hold_for_nat_pmp_too(gateway: Gateway) -> None:
     """Low ports, and no room."""
     become(gateway, lowest=1024)
-    assert mapping(gateway, 443)[0] == 2
+    assert mapping(gateway, 443).code == 2
     become(gateway, most=0)
-    assert mapping(gateway)[0] == 4
+    assert mapping(gateway).code == 4
 
 
 @pytest.mark.parametrize("asked", [b"\0\3" + bytes(10), b"\0\2"])
@@ -147,6 +135,20 @@ def test_a_mapping_belongs_to_its_nonce(gateway: Gateway) -> None:
     assert code_of(ask(gateway, question_of_pcp())) == 0
     assert code_of(ask(gateway, question_of_pcp(nonce=bytes(12)))) == 2
     assert code_of(ask(gateway, question_of_pcp())) == 0
+
+
+def test_that_port_or_none(gateway: Gateway) -> None:
+    """By an option of PCP: no other is given instead."""
+    mapping(gateway, asker=OTHER)
+    assert code_of(ask(gateway, question_of_pcp() + PREFER_FAILURE)) == 11
+    assert code_of(ask(gateway, question_of_pcp(9000) + PREFER_FAILURE)) == 0
+    assert by_hand.told(ask(gateway, question_of_pcp())).public == PORT + 1
+
+
+def test_a_low_port_may_become_the_lowest(gateway: Gateway) -> None:
+    """Instead of a refusal."""
+    become(gateway, lowest=1024, lifts_ports=True)
+    assert mapping(gateway, 443) == Told(0, PORT, 1024, 7200)
 
 
 def test_who_is_not_who_it_says_is_refused(gateway: Gateway) -> None:
@@ -197,9 +199,9 @@ def test_answers_to_something_else(gateway: Gateway) -> None:
     nonce, _, inside, *_ = PCP_BODY.unpack_from(ask(gateway, question_of_pcp()), 24)
     assert nonce != NONCE
     assert inside != PORT
-    assert mapping(gateway)[1] != PORT
+    assert mapping(gateway).inside != PORT
     become(gateway, udp="low_byte")
-    assert mapping(gateway) == (0, PORT, PORT & 0xFF, 7200)
+    assert mapping(gateway) == Told(0, PORT, PORT & 0xFF, 7200)
     assert ("tcp", PORT) in ways(gateway)
 
 

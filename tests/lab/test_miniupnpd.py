@@ -1,15 +1,19 @@
 """miniupnpd on the main router: what it says, and what packets it lets in."""
 
+from collections.abc import Callable
+
 import pytest
 
-from . import soap_by_hand as soap, ssdp
+from . import pcp_by_hand as by_hand, soap_by_hand as soap, ssdp
 from .exchange import Transport
 from .miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
 from .network import Lab
+from .pcp_by_hand import PREFER_FAILURE, Told
 from .waiting import wait_until
 
 PORT, TARGET_PORT = 8443, 443
 NOTHING_THERE, CONFLICT, NOT_AUTHORIZED, FAILED = 714, 718, 606, 501
+CANNOT_PROVIDE_EXTERNAL = 11
 BOTH = pytest.mark.parametrize("protocol", ["tcp", "udp"])
 
 
@@ -281,3 +285,57 @@ def test_all_in_the_lan_hear_it_go_and_come(lab: Lab, miniupnpd: Miniupnpd) -> N
             said = next(said for *_, said in heard if said.get("NTS") == "ssdp:alive")
             assert said["LOCATION"] == miniupnpd.location
             assert int(said["BOOTID.UPNP.ORG"]) >= int(found[2]["BOOTID.UPNP.ORG"])
+
+
+def by_nat_pmp(lab: Lab, port: int = PORT) -> Told:
+    """Let the bypass router ask for a port by NAT-PMP."""
+    question = by_hand.nat_pmp(port, PORT)
+    return by_hand.told(by_hand.ask(lab.bypass, question, lab.main.address))
+
+
+def by_pcp(lab: Lab, port: int = PORT, options: bytes = b"") -> Told:
+    """Let it ask by PCP."""
+    question = by_hand.pcp(lab.bypass.address, port, PORT, options=options)
+    return by_hand.told(by_hand.ask(lab.bypass, question, lab.main.address))
+
+
+@pytest.mark.parametrize("ask", [by_nat_pmp, by_pcp])
+def test_other_protocols_open_the_way_too(
+    lab: Lab, miniupnpd: Miniupnpd, ask: Callable[[Lab], Told]
+) -> None:
+    """And after a flush, asking again opens it again, as it does not by UPnP."""
+    forward(lab)
+    assert ask(lab) == Told(0, PORT, PORT, 7200)
+    assert get(lab, miniupnpd).values["NewInternalClient"] == lab.bypass.address
+    assert passes(lab)
+    miniupnpd.flush()
+    assert not passes(lab)
+    assert ask(lab) == Told(0, PORT, PORT, 7200)
+    assert passes(lab)
+
+
+@pytest.mark.parametrize("ask", [by_nat_pmp, by_pcp])
+@pytest.mark.usefixtures("miniupnpd")
+def test_other_protocols_give_another_port_instead(
+    lab: Lab, ask: Callable[[Lab, int], Told]
+) -> None:
+    """Of one that is another's, or too low: they call it success."""
+    by_hand.ask(lab.other, by_hand.nat_pmp(PORT, PORT), lab.main.address)
+    assert ask(lab, PORT) == Told(0, PORT, PORT + 1, 7200)
+    assert ask(lab, 1000).public >= 1024
+
+
+def test_pcp_prefers_failure_only_for_low_ports(lab: Lab, miniupnpd: Miniupnpd) -> None:
+    """Of one that is another's it gives another, which only the answer tells."""
+    assert by_pcp(lab, 443, PREFER_FAILURE).code == CANNOT_PROVIDE_EXTERNAL
+    assert miniupnpd.mappings() == {}
+    by_hand.ask(lab.other, by_hand.nat_pmp(PORT, PORT), lab.main.address)
+    assert by_pcp(lab, PORT, PREFER_FAILURE) == Told(0, PORT, PORT + 1, 7200)
+
+
+@having(MiniupnpdOptions(public_address=None))
+@pytest.mark.usefixtures("miniupnpd")
+def test_without_a_public_address_the_others_open_nothing_either(lab: Lab) -> None:
+    """NAT-PMP says why, and PCP that there is no room."""
+    assert by_nat_pmp(lab).code == 3
+    assert by_pcp(lab).code == 8

@@ -20,6 +20,9 @@ _ANSWER: Final = 0x80
 _UNSUPPORTED_VERSION, _REFUSED, _OUT_OF_RESOURCES, _UNSUPPORTED_OPCODE = 1, 2, 4, 5
 _MALFORMED, _PCP_OPCODE, _NO_RESOURCES, _MISMATCH = 3, 4, 8, 12
 _TRANSPORTS: Final[dict[int, Transport]] = {6: "tcp", 17: "udp"}
+_NOT_THAT_PORT: Final = 11
+_PREFER_FAILURE: Final = 2
+"""An option of PCP."""
 _SHORT: Final = 30
 """Seconds that a refusal of PCP lasts."""
 _FULL: Final = 728
@@ -141,7 +144,10 @@ class Answering:
             if self.nonces.get(place, nonce) != nonce:
                 code = code or _REFUSED
             wanted = Wanted(place, asker, inside, lease=lease)
-            code, public, lease = self._open(wanted, code, of_pcp=True)
+            if not code and _prefers_failure(asked):
+                code, public, lease = self._open_there(wanted)
+            else:
+                code, public, lease = self._open(wanted, code, of_pcp=True)
             if not code:
                 self.nonces[transport, public] = nonce
         elif not code:
@@ -166,6 +172,8 @@ class Answering:
             return code, 0, 0
         if self.options.other_port:
             wanted = replace(wanted, place=(transport, port + 1))
+        elif self.options.lifts_ports:
+            wanted = replace(wanted, place=(transport, max(port, self.options.lowest)))
         refused, port = self.table.add_any(wanted.client, wanted)
         if refused == _FULL:
             return _NO_RESOURCES if of_pcp else _OUT_OF_RESOURCES, 0, 0
@@ -173,6 +181,13 @@ class Answering:
             return _REFUSED, 0, 0
         entry = self.table.entries[transport, port]
         return 0, port, entry.left(self.table.now()) or 2**32 - 1
+
+    def _open_there(self, wanted: Wanted) -> tuple[int, int, int]:
+        """Open one at that port or not at all: code, port, lease."""
+        if self.options.other_port or self.table.add(wanted.client, wanted):
+            return _NOT_THAT_PORT, 0, 0
+        entry = self.table.entries[wanted.place]
+        return 0, wanted.place[1], entry.left(self.table.now()) or 2**32 - 1
 
     def _close(self, transport: Transport, inside: int, asker: str) -> None:
         """Close what leads to a port of the asker's; all of it where that is 0."""
@@ -192,6 +207,17 @@ class Answering:
                 return inside, public & 0xFF
             case _:
                 return inside, public
+
+
+def _prefers_failure(asked: bytes) -> bool:
+    """Whether no other port than the one that was asked for will do."""
+    at = PCP_HEADER.size + PCP_BODY.size
+    while at + 4 <= len(asked):
+        option, length = struct.unpack_from("!BxH", asked, at)
+        if option == _PREFER_FAILURE:
+            return True
+        at += 4 + length + -length % 4
+    return False
 
 
 def _mapped(address: str) -> bytes:

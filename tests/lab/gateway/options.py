@@ -223,4 +223,6 @@ class GatewayOptions:
     """`wrong`: nonce and port inside are others; `low_byte`: of the public port."""
     other_port: bool = False
     """It gives the next port instead."""
+    lifts_ports: bool = False
+    """Instead of one that is too low, it gives the lowest."""
     epoch: Literal["runs", "back", "zero"] = "runs"

@@ -148,6 +148,7 @@ _OPENING: Final = {
         notices=False,
         nat_pmp=True,
         pcp=True,
+        lifts_ports=True,
         model="MiniUPnPd",
     ),
     "miniupnpd behind CGNAT": GatewayOptions(
