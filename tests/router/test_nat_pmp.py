@@ -220,6 +220,22 @@ async def test_a_taken_port_is_told_and_the_other_one_is_closed_at_once() -> Non
     }
 
 
+@pytest.mark.parametrize(
+    ("port", "kind"), [(1024, Answer.PORT_REFUSED), (444, Answer.TAKEN)]
+)
+async def test_a_port_below_1024_may_be_kept_from_everybody(
+    port: int, kind: Answer
+) -> None:
+    """Then, the next one that is granted is none of those."""
+    low = PortMapping(PublicPort("tcp", 443), 8443)
+    other = PortMapping(PublicPort("tcp", port), 8443)
+    replies = [granted(low, port=port), granted(other, lease=0)]
+    async with udp_gateway(replies) as gateway:
+        outcomes = await mapper(gateway).apply([opening(low)], [])
+        assert gateway.asked[1:] == [mapping_request(other, 0)]
+    assert outcomes == {low.public: was_refused(kind)}
+
+
 @pytest.mark.parametrize("answer", [granted(WEB, lease=0), granted(WEB, port=0)])
 async def test_no_mapping_is_granted_without_port_or_lease(answer: bytes) -> None:
     """Though it is called a success; nor is there anything to close then."""

@@ -19,6 +19,7 @@ from custom_components.bypass_router.router.port_mapping.base import (
     Refusal,
 )
 from custom_components.bypass_router.router.port_mapping.granted import Granted
+from custom_components.bypass_router.router.port_mapping.nat_pmp import ADDRESS_REQUEST
 from custom_components.bypass_router.router.port_mapping.pcp import (
     Pcp,
     Request,
@@ -47,6 +48,8 @@ SEED = "ab12"
 PUBLIC = IPv4Address("198.51.100.7")
 REQUEST = Request(WEB, LASTS, nonce(SEED, WEB))
 PREFER_FAILURE = "02000000"
+ADDRESS = bytes([0, 128, 0, 0, 0, 0, 0, 9]) + PUBLIC.packed
+NO_ADDRESS = bytes([0, 128, 0, 3, 0, 0, 0, 9]) + bytes(4)
 NAT_PMP_ALONE = bytes([0, 129, 0, 1, 0, 0, 0, 9])
 
 
@@ -308,12 +311,40 @@ async def test_why_the_first_nonce_did_not_do_is_told(code: int, kind: str) -> N
     """Whatever the second is answered; and there is no third."""
 
     def answer(asked: bytes) -> Reply:
+        if asked == ADDRESS_REQUEST:
+            return ADDRESS
         return refused(asked, code if asked[24:36] == REQUEST.nonce else 13)
 
     async with udp_gateway(answer) as gateway:
         outcomes = await mapper(gateway).apply([opening(WEB)], [])
-        assert gateway.asked == [asks(REQUEST), asks(second(REQUEST))]
+        assert gateway.asked[:2] == [asks(REQUEST), asks(second(REQUEST))]
+        assert set(gateway.asked[2:]) <= {ADDRESS_REQUEST}
     assert outcomes == {WEB.public: was_refused(Answer(kind), code)}
+
+
+async def test_no_room_is_no_address_where_there_is_none() -> None:
+    """As miniupnpd says it; NAT-PMP, which it speaks too, tells why."""
+
+    def answer(asked: bytes) -> Reply:
+        return NO_ADDRESS if asked == ADDRESS_REQUEST else refused(asked, 8)
+
+    async with udp_gateway(answer) as gateway:
+        outcomes = await mapper(gateway).apply([opening(WEB)], [])
+    assert outcomes == {WEB.public: was_refused(Answer.NO_PUBLIC_ADDRESS)}
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_port_below_1024_is_refused_rather_than_taken(known: bool) -> None:
+    """Those who keep them to themselves say no more, or grant one above."""
+    low = replace(WEB, public=PublicPort("tcp", 443))
+
+    def answer(asked: bytes) -> Reply:
+        return refused(asked, 11) if known else granted(asked, port=1024)
+
+    async with udp_gateway(answer) as gateway:
+        outcomes = await mapper(gateway).apply([opening(low)], [])
+    code = 11 if known else None
+    assert outcomes == {low.public: was_refused(Answer.PORT_REFUSED, code)}
 
 
 async def test_what_is_opened_at_a_port_counts_and_not_what_was_closed_there() -> None:
@@ -351,10 +382,9 @@ async def test_no_mapping_is_granted_without_port_or_lease() -> None:
 
 async def test_the_address_is_asked_for_by_nat_pmp() -> None:
     """Which most speak beside it, as PCP has no question for that."""
-    told = bytes([0, 128, 0, 0, 0, 0, 0, 9]) + PUBLIC.packed
-    async with udp_gateway([told]) as gateway:
+    async with udp_gateway([ADDRESS]) as gateway:
         assert await mapper(gateway).public_address() == PUBLIC
-        assert gateway.asked == [b"\0\0"]
+        assert gateway.asked == [ADDRESS_REQUEST]
 
 
 async def test_otherwise_the_address_is_what_came_with_a_mapping() -> None:
@@ -375,7 +405,7 @@ async def test_without_a_public_address_there_is_none_though_mappings_are() -> N
     """As miniupnpd has it behind a provider's own translation."""
 
     def answer(asked: bytes) -> Reply:
-        return granted(asked) if asked[0] == 2 else bytes([0, 128, 0, 3]) + bytes(8)
+        return granted(asked) if asked[0] == 2 else NO_ADDRESS
 
     async with udp_gateway(answer) as gateway:
         spoken = mapper(gateway)

@@ -161,6 +161,13 @@ def test_whatever_is_printed_is_so_many_answers(
     assert all(isinstance(it, Answer) or len(it) <= LONGEST for it in answers)
 
 
+def test_what_else_is_printed_is_no_answer() -> None:
+    """A shell complains where it can't set the language, say."""
+    printed = "bash: warning: setlocale\nis 01 02\nis what\nsilent\n"
+    answers = read_answers(Result(printed, 0), 4)
+    assert answers == [b"\1\2", Answer.NONSENSE, Answer.SILENT, Answer.SILENT]
+
+
 @given(st.binary(min_size=1, max_size=2 * LONGEST), st.booleans())
 def test_bytes_are_read_as_each_tool_prints_them(data: bytes, spaces: bool) -> None:
     """With or without spaces; what is longer than any message is no answer."""

@@ -54,8 +54,17 @@ def refused(kind: Answer) -> Outcome:
 
 GONE: Final = Outcome(None, None)
 """What became of a mapping that was closed."""
-TAKEN: Final = refused(Answer.TAKEN)
-"""What became of one in place of which another was granted."""
+_FIRST_FREE = 1024
+
+
+def not_here(public: PublicPort, granted: int = 0) -> Answer:
+    """Return why it is another port that was granted, or none at all.
+
+    Those who keep the ports below 1024 to themselves say no more than of a port that
+    is taken. They grant none of those, though.
+    """
+    kept = public.port < _FIRST_FREE and not 0 < granted < _FIRST_FREE
+    return Answer.PORT_REFUSED if kept else Answer.TAKEN
 
 
 def distinct(
@@ -76,9 +85,13 @@ def distinct(
     return list(first.values()), rest
 
 
-def at(mapping: PortMapping, port: int) -> PortMapping:
-    """Return the mapping as it is where another public port was granted."""
-    return PortMapping(PublicPort(mapping.public.transport, port), mapping.port)
+def other_of(mapping: PortMapping, said: Granted | Refusal) -> PortMapping | None:
+    """Return what was granted, if that is at another public port than was asked for."""
+    if isinstance(said, Refusal) or not said.lease:
+        return None
+    if said.port in {0, mapping.public.port}:
+        return None
+    return PortMapping(PublicPort(mapping.public.transport, said.port), mapping.port)
 
 
 class Grantor:

@@ -17,7 +17,16 @@ from .base import (
     Refusal,
     RunFor,
 )
-from .granted import GONE, TAKEN, Granted, Grantor, at, distinct, named, refused
+from .granted import (
+    GONE,
+    Granted,
+    Grantor,
+    distinct,
+    named,
+    not_here,
+    other_of,
+    refused,
+)
 from .udp import ask
 
 ADDRESS_REQUEST: Final = b"\0\0"
@@ -147,9 +156,9 @@ class NatPmp(Grantor):
         self._hear(it.epoch for it in granted if isinstance(it, Granted))
         others: list[PortMapping] = []
         for (mapping, lease), said in zip(wanted, granted, strict=True):
-            outcome = outcomes[mapping.public] = self._outcome(mapping, lease, said)
-            if isinstance(said, Granted) and outcome == TAKEN:
-                others.append(at(mapping, said.port))
+            outcomes[mapping.public] = self._outcome(mapping, lease, said)
+            if lease and (other := other_of(mapping, said)):
+                others.append(other)
         await self._request([(other, 0) for other in others])
         return outcomes
 
@@ -173,6 +182,6 @@ class NatPmp(Grantor):
             return GONE
         if not said.lease or not said.port:
             return refused(Answer.NONSENSE)
-        if said.port != mapping.public.port:
-            return TAKEN
+        if other_of(mapping, said):
+            return refused(not_here(mapping.public, said.port))
         return self._opened(mapping, said.lease)

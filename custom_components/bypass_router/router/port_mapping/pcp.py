@@ -18,7 +18,16 @@ from .base import (
     Refusal,
     RunFor,
 )
-from .granted import GONE, TAKEN, Granted, Grantor, at, distinct, named, refused
+from .granted import (
+    GONE,
+    Granted,
+    Grantor,
+    distinct,
+    named,
+    not_here,
+    other_of,
+    refused,
+)
 from .nat_pmp import NatPmp
 from .udp import ask
 
@@ -128,12 +137,13 @@ def _read(answer: bytes | Answer, opcode: int) -> tuple[int, int, bytes] | Refus
     """Return lifetime, epoch and what stands behind them, where it was granted."""
     if isinstance(answer, Answer):
         return Refusal(answer)
-    # One that speaks NAT-PMP alone has its code at the same place.
     if len(answer) < _START.size or answer[1] < _IS_ANSWER:
         return Refusal(Answer.NONSENSE)
     version, answered, code = _START.unpack_from(answer)
     if code:
-        return Refusal(_KINDS.get(code, Answer.FAILED), code)
+        # One that speaks NAT-PMP alone has its code at the same place.
+        kind = _KINDS.get(code, Answer.FAILED) if version else Answer.UNSUPPORTED
+        return Refusal(kind, code)
     expected = (_VERSION, _IS_ANSWER + opcode)
     if (version, answered) != expected or len(answer) < _HEAD.size:
         return Refusal(Answer.NONSENSE)
@@ -151,11 +161,12 @@ async def find_pcp(
 ) -> Pcp | Refusal:
     """Return PCP as this gateway speaks it, or why it does not.
 
-    One that is UNSUPPORTED with code 1 speaks NAT-PMP. Raises RouterError.
+    Where it is UNSUPPORTED, and not for want of what sends UDP, NAT-PMP may be spoken:
+    then there is a code. Raises RouterError.
     """
     (answer,) = await ask(run, gateway, [announce_request(client)])
     said = read_announced(answer)
-    # It speaks PCP who says that in it.
+    # A sign of life is not all that there is to PCP.
     if isinstance(said, Refusal) and said.code != _UNSUPPORTED_OPCODE:
         return said
     return Pcp(run, client, gateway, seed)
@@ -209,13 +220,28 @@ class Pcp(Grantor):
             for request, one in pairs:
                 if again := self._otherwise(request, one):
                     requests.append(again)
-                elif isinstance(one, Granted) and _is_other(request, one):
-                    other = at(request.mapping, one.port)
+                elif request.lease and (other := other_of(request.mapping, one)):
                     undo.append(replace(request, mapping=other, lease=0))
                 if request.lease or request.mapping.public not in opened:
                     self._note(outcomes, request, one)
         self._hear(one.epoch for one in answered if isinstance(one, Granted))
-        return outcomes
+        return await self._with_the_cause(outcomes)
+
+    async def _with_the_cause(
+        self, outcomes: Mapping[PublicPort, Outcome]
+    ) -> Mapping[PublicPort, Outcome]:
+        """Return the same, but for what is refused as there is no public address.
+
+        miniupnpd says then that it has no room.
+        """
+        full = [
+            public
+            for public, outcome in outcomes.items()
+            if outcome.refusal and outcome.refusal.kind is Answer.FULL
+        ]
+        if not full or await self.public_address() is not None:
+            return outcomes
+        return {**outcomes, **dict.fromkeys(full, refused(Answer.NO_PUBLIC_ADDRESS))}
 
     def _request(self, mapping: PortMapping, lease: int) -> Request:
         """Return how a mapping is asked for at first."""
@@ -256,18 +282,14 @@ class Pcp(Grantor):
         if isinstance(said, Refusal):
             # Why the first nonce did not do tells more.
             if not self._is_second(request):
+                if said.kind is Answer.TAKEN:
+                    said = replace(said, kind=not_here(public))
                 outcomes[public] = Outcome(said, said)
         elif not request.lease:
             outcomes[public] = GONE
         elif not said.lease or not said.port:
             outcomes[public] = refused(Answer.NONSENSE)
-        elif _is_other(request, said):
-            outcomes[public] = TAKEN
+        elif other_of(request.mapping, said):
+            outcomes[public] = refused(not_here(public, said.port))
         else:
             outcomes[public] = self._opened(request.mapping, said.lease)
-
-
-def _is_other(request: Request, said: Granted) -> bool:
-    """Return whether another public port was granted than was asked for."""
-    granted = bool(request.lease and said.lease and said.port)
-    return granted and said.port != request.mapping.public.port

@@ -23,6 +23,7 @@ from .base import Answer, RunFor
 PORT: Final = 5351
 LONGEST: Final = 1100
 """Bytes: no message of PCP is longer (RFC 6887, section 7), nor is any of NAT-PMP."""
+_LINE: Final = re.compile(r"silent|is .*")
 _HEX: Final = re.compile(r"is((?: ?[0-9a-f]{2})+)")
 # Seconds after which no more is asked, however late each answer comes.
 _LIMIT: Final = 10
@@ -86,7 +87,8 @@ def read_answers(result: Result, count: int) -> list[bytes | Answer]:
     """
     if result.not_found:
         return [Answer.UNSUPPORTED] * count
-    answers = [_answer(line) for line in result.lines[:count]]
+    lines = [line for line in result.lines if _LINE.fullmatch(line)]
+    answers = [_answer(line) for line in lines[:count]]
     return answers + [Answer.SILENT] * (count - len(answers))
 
 
