@@ -173,8 +173,10 @@ def test_each_code_has_its_meaning(code: int, kind: Answer) -> None:
 
 
 def test_a_gateway_that_speaks_nat_pmp_alone_says_so() -> None:
-    """In an answer of NAT-PMP: unsupported version."""
-    assert read_announced(NAT_PMP_ALONE) == Refusal(Answer.UNSUPPORTED, 1)
+    """In an answer of NAT-PMP: unsupported version, whatever the code."""
+    for code in (1, 2, 4):
+        answer = bytes([0, 128, 0, code, 0, 0, 0, 9])
+        assert read_announced(answer) == Refusal(Answer.UNSUPPORTED, 1)
 
 
 ANSWER = granted(asks(REQUEST))
@@ -352,7 +354,7 @@ async def test_what_is_opened_at_a_port_counts_and_not_what_was_closed_there() -
     moved = replace(WEB, port=9443)
 
     def answer(asked: bytes) -> Reply:
-        return granted(asked) if asked[40:42] == b"\x24\xe3" else refused(asked, 2)
+        return refused(asked, 2) if asked[24:36] == REQUEST.nonce else granted(asked)
 
     async with udp_gateway(answer) as gateway:
         outcomes = await mapper(gateway).apply([opening(moved)], [WEB])

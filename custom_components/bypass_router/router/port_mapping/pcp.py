@@ -48,6 +48,7 @@ _HEAD: Final = struct.Struct("!BBxBII12x")
 # Nonce, protocol, the client's port, the public port and address.
 _MAPPING: Final = struct.Struct("!12sBxxxHH16s")
 
+_UNSUPPORTED_VERSION: Final = 1
 _NOT_AUTHORIZED: Final = 2
 _UNSUPPORTED_OPCODE: Final = 4
 _NO_RESOURCES: Final = 8
@@ -55,7 +56,7 @@ _OF_OPTIONS: Final = frozenset({5, 6})
 # One router says the latter to every second renewal.
 _OF_NONCES: Final = frozenset({_NOT_AUTHORIZED, _NO_RESOURCES})
 _KINDS: Final = {
-    1: Answer.UNSUPPORTED,
+    _UNSUPPORTED_VERSION: Answer.UNSUPPORTED,
     _NOT_AUTHORIZED: Answer.NOT_ALLOWED,
     3: Answer.INVALID,
     _UNSUPPORTED_OPCODE: Answer.UNSUPPORTED,
@@ -141,9 +142,9 @@ def _read(answer: bytes | Answer, opcode: int) -> tuple[int, int, bytes] | Refus
         return Refusal(Answer.NONSENSE)
     version, answered, code = _START.unpack_from(answer)
     if code:
-        # One that speaks NAT-PMP alone has its code at the same place.
-        kind = _KINDS.get(code, Answer.FAILED) if version else Answer.UNSUPPORTED
-        return Refusal(kind, code)
+        # One that speaks NAT-PMP alone refuses in it, and this is all that it means.
+        code = code if version else _UNSUPPORTED_VERSION
+        return Refusal(_KINDS.get(code, Answer.FAILED), code)
     expected = (_VERSION, _IS_ANSWER + opcode)
     if (version, answered) != expected or len(answer) < _HEAD.size:
         return Refusal(Answer.NONSENSE)
