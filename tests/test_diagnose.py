@@ -61,6 +61,9 @@ SEEN = {
     Cause.BRIDGED: {"interface"},
     Cause.EARLIER_FLOW: {"source"},
     Cause.SOURCE_EXCLUDED: {"source"},
+    Cause.MAIN_SWITCH_OFF: {"entity", "name"},
+    Cause.MAIN_SWITCH_GONE: {"entity", "name"},
+    Cause.MAIN_SWITCH_FAILED: {"entity", "name", "message"},
     Cause.DIED_ON_THE_WAY: {"source"},
     Cause.MAIN_SILENT: {"main_router"},
     Cause.MAIN_NOT_ALLOWED: {"main_router", "port", "answer"},
@@ -143,6 +146,7 @@ TOLD = {
     Reason.FROM_HOME: {"seconds", "ports", "public", "router", "source"},
     Reason.UNHEARD: {"source"},
     Reason.MAIN_SET_AND_SILENT: {"seconds", "ports", "router", "main_router"},
+    Reason.MAIN_SWITCH_UNAVAILABLE: {"entity", "name"},
 }
 
 

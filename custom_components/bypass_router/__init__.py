@@ -16,6 +16,8 @@ from .counters.store import Totals
 from .diagnosis.target_store import TargetMacStore
 from .errors import english_of
 from .issues import Issues
+from .main_router.linux_router import async_arrange_halves, async_watch_halves
+from .main_router.other_switch import async_follow_renamed
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
 from .rule_import import async_offer_import
@@ -45,6 +47,8 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Offer the action, and watch the entries, whatever becomes of them."""
     async_set_up_services(hass)
     async_watch_unattended(hass)
+    async_follow_renamed(hass)
+    async_watch_halves(hass)
     return True
 
 
@@ -80,6 +84,7 @@ async def async_remove_entry(
     hass: HomeAssistant, entry: BypassRouterConfigEntry
 ) -> None:
     """Take our rules, and a key that was made here, from the router."""
+    async_arrange_halves(hass, entry)
     await DesiredState(file_of(hass, entry.entry_id)).remove()
     await Totals(hass, entry.entry_id).remove()
     await TargetMacStore(hass, entry.entry_id).remove()

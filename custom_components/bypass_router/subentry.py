@@ -4,12 +4,15 @@ from collections.abc import Mapping
 import logging
 from typing import Any
 
+from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import CONF_NAME, CONF_PROTOCOL, CONF_TARGET
+from homeassistant.core import split_entity_id, valid_entity_id
 
 from .const import (
     CONF_EXTERNAL_PORT,
     CONF_KEEP_CLIENT_ADDRESS,
+    CONF_MAIN_ROUTER_SWITCH,
     CONF_PUBLIC_PORT,
     CONF_SOURCES,
     CONF_TARGET_PORT,
@@ -22,6 +25,10 @@ _LOGGER = logging.getLogger(__name__)
 # What people write between the ends of a range. Not the colon: `80:8080` may as well
 # mean one port and that of the device.
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−~〜～－", "-"))
+
+
+# What names a router of ours where else a switch is named; then the entry's id.
+_ENTRY = "entry:"
 
 
 def forward_in(subentry: ConfigSubentry) -> Forward:
@@ -138,12 +145,16 @@ def parse_fields(
 
 
 def fields_of(
-    name: str, forward: Forward, public: PortRange | None = None
+    name: str,
+    forward: Forward,
+    public: PortRange | None = None,
+    main_router_switch: str = "",
 ) -> dict[str, Any]:
     """Return what is stored of a forward: each field written in one way.
 
     `public` are its ports at the main router, where they may be others.
     """
+    named = {CONF_MAIN_ROUTER_SWITCH: main_router_switch}
     return {
         CONF_NAME: name,
         CONF_PROTOCOL: forward.protocol.value,
@@ -153,6 +164,7 @@ def fields_of(
         CONF_SOURCES: [str(network) for network in forward.sources],
         CONF_KEEP_CLIENT_ADDRESS: forward.keep_client_address,
         **_public_port_of(forward, public),
+        **(named if main_router_switch else {}),
     }
 
 
@@ -160,6 +172,31 @@ def _public_port_of(forward: Forward, public: PortRange | None) -> dict[str, str
     """Return the field for ports that are others at the main router; else none."""
     differs = public not in (None, forward.external)
     return {CONF_PUBLIC_PORT: str(public)} if differs else {}
+
+
+def main_router_switch_of(subentry: ConfigSubentry) -> str:
+    """Return what stands for a forward's half on the main router; empty: nothing.
+
+    It is the entity id of a switch, or a router of ours as `named_entry` reads it. No
+    part of the Forward: whatever it is, the bypass router's rules are the same.
+    """
+    named = subentry.data.get(CONF_MAIN_ROUTER_SWITCH)
+    if not isinstance(named, str):
+        return ""
+    if named_entry(named):
+        return named
+    is_switch = valid_entity_id(named) and split_entity_id(named)[0] == SWITCH_DOMAIN
+    return named if is_switch else ""
+
+
+def naming_entry(entry_id: str) -> str:
+    """Return what names a router of ours in the place of a switch."""
+    return f"{_ENTRY}{entry_id}"
+
+
+def named_entry(named: str) -> str:
+    """Return the id of the entry that is named so; empty: it is none, but a switch."""
+    return named.removeprefix(_ENTRY) if named.startswith(_ENTRY) else ""
 
 
 def port_map_of(forward: Forward) -> str:

@@ -11,6 +11,7 @@ from homeassistant.const import CONF_HOST, CONF_NAME, CONF_PROTOCOL, CONF_TARGET
 from homeassistant.helpers.selector import (
     BooleanSelector,
     SelectOptionDict,
+    Selector,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
@@ -22,12 +23,14 @@ from ..const import (
     CONF_ENABLED,
     CONF_EXTERNAL_PORT,
     CONF_KEEP_CLIENT_ADDRESS,
+    CONF_MAIN_ROUTER_SWITCH,
     CONF_PUBLIC_PORT,
     CONF_SOURCES,
     CONF_TARGET_PORT,
 )
 from ..devices import async_devices
 from ..diagnosis.texts import async_texts
+from ..main_router.linux_router import whose_half
 from ..router.forward import Forward, InvalidForward, PortRange, Protocol
 from ..subentry import fields_of, forward_or_none, parse_fields, placeholders_of
 from ..sync.connection import router_of
@@ -41,6 +44,13 @@ from .forward_checks import (
     conflicting_services,
     named,
     told_obstacles,
+)
+from .main_router_switch import (
+    SWITCH_SELECTOR,
+    as_chosen,
+    check_main_router,
+    chosen,
+    main_router_selector,
 )
 from .networks import NetworksSelector, as_typed
 from .presets import CONF_SERVICE, SERVICE_SELECTOR, with_service
@@ -67,6 +77,7 @@ _FIELDS = {
     vol.Optional(CONF_PUBLIC_PORT): TextSelector(),
     vol.Optional(CONF_SOURCES): NetworksSelector(),
     vol.Required(CONF_KEEP_CLIENT_ADDRESS, default=False): BooleanSelector(),
+    vol.Optional(CONF_MAIN_ROUTER_SWITCH): SWITCH_SELECTOR,
 }
 SCHEMA = vol.Schema({vol.Required(CONF_NAME): TextSelector(), **_FIELDS})
 NEW_SCHEMA = vol.Schema(
@@ -91,11 +102,9 @@ QUESTION_SCHEMA = vol.Schema(
 )
 
 
-def _schema(schema: vol.Schema, devices: Mapping[str, str]) -> vol.Schema:
-    """Return the form's fields, with these devices to choose from, by address."""
-    if not devices:
-        return schema
-    chooser = SelectSelector(
+def _device_selector(devices: Mapping[str, str]) -> SelectSelector:
+    """Return the field for these devices, by address."""
+    return SelectSelector(
         SelectSelectorConfig(
             options=[
                 SelectOptionDict(value=address, label=label)
@@ -105,13 +114,6 @@ def _schema(schema: vol.Schema, devices: Mapping[str, str]) -> vol.Schema:
             # A device that is switched off just now can be typed.
             custom_value=True,
         )
-    )
-    # In the place of the field that it replaces.
-    return vol.Schema(
-        {
-            field: chooser if field == CONF_TARGET else selector
-            for field, selector in schema.schema.items()
-        }
     )
 
 
@@ -139,6 +141,10 @@ class ForwardFlow(ConfigSubentryFlow):
     ) -> SubentryFlowResult:
         """Change a forward; it stays the same one to its entities."""
         subentry = self._get_reconfigure_subentry()
+        if whose := whose_half(self.hass, subentry):
+            # The next change of that forward would undo this one.
+            words = {"name": whose[1].title, "router": whose[0].title}
+            return self.async_abort(reason="main_half", description_placeholders=words)
         if user_input is None:
             # The title is what the user sees, and may have changed.
             stored = {**subentry.data, CONF_NAME: subentry.title}
@@ -196,6 +202,7 @@ class ForwardFlow(ConfigSubentryFlow):
             check_public_ports(entry, forward, public),
             check_target(entry, forward.target, router),
             check_size(forward),
+            check_main_router(self.hass, entry, forward, chosen(self.hass, user_input)),
         ):
             errors |= found
             placeholders |= details
@@ -235,14 +242,23 @@ class ForwardFlow(ConfigSubentryFlow):
         """Show the form with this in its fields."""
         if self._devices is None:
             self._devices = await async_devices(self.hass, router_of(self._get_entry()))
-        schema = NEW_SCHEMA if step_id == "user" else SCHEMA
+        entry = self._get_entry()
+        here: dict[str, Selector[Any]] = {
+            CONF_MAIN_ROUTER_SWITCH: main_router_selector(self.hass, entry)
+        }
+        if self._devices:
+            here[CONF_TARGET] = _device_selector(self._devices)
+        fields = (NEW_SCHEMA if step_id == "user" else SCHEMA).schema
+        # Each in the place of the one that it replaces.
+        schema = vol.Schema({field: here.get(field, fields[field]) for field in fields})
         if CONF_SOURCES in shown:
             shown = {**shown, CONF_SOURCES: as_typed(shown[CONF_SOURCES])}
+        if named := shown.get(CONF_MAIN_ROUTER_SWITCH):
+            chosen = as_chosen(self.hass, entry, named)
+            shown = {**shown, CONF_MAIN_ROUTER_SWITCH: chosen}
         return self.async_show_form(
             step_id=step_id,
-            data_schema=self.add_suggested_values_to_schema(
-                _schema(schema, self._devices), shown
-            ),
+            data_schema=self.add_suggested_values_to_schema(schema, shown),
             errors=errors,
             description_placeholders={**(placeholders or {}), "router": self._address},
         )
@@ -264,7 +280,7 @@ class ForwardFlow(ConfigSubentryFlow):
             CONF_PUBLIC_PORT: str(public),
             "router": self._address,
         }
-        data = fields_of(name, forward, public)
+        data = fields_of(name, forward, public, chosen(self.hass, user_input))
         if forward.id == _NEW:
             on, reached = user_input[CONF_ENABLED], router_of(entry)
             return self.async_create_entry(

@@ -55,7 +55,7 @@ FAILING: Final[Mapping[Cause, Place]] = {
     Cause.NO_ROUTE: Place.BYPASS,
     Cause.NO_GATEWAY: Place.BYPASS,
     Cause.HIJACKED_BY_TUNNEL: Place.BYPASS,
-    # What the main router says that it does not do.
+    # What the main router does not do, as it says itself, or its switch.
     Cause.MAIN_SILENT: Place.MAIN,
     Cause.MAIN_NOT_ALLOWED: Place.MAIN,
     Cause.MAIN_PORT_TAKEN: Place.MAIN,
@@ -65,6 +65,9 @@ FAILING: Final[Mapping[Cause, Place]] = {
     Cause.MAIN_FAILED: Place.MAIN,
     Cause.MAIN_NOT_SET: Place.MAIN,
     Cause.NO_PUBLIC_ADDRESS: Place.MAIN,
+    Cause.MAIN_SWITCH_OFF: Place.MAIN,
+    Cause.MAIN_SWITCH_GONE: Place.MAIN,
+    Cause.MAIN_SWITCH_FAILED: Place.MAIN,
     # Packets leave for the device, and nothing tells at which end answers get lost.
     Cause.DIED_ON_THE_WAY: Place.LEAVING,
     # What is to be mended on the device.

@@ -180,6 +180,13 @@ class Cause(StrEnum):
     """It agrees, and lists nothing afterwards. seen: main_router, port."""
     NO_PUBLIC_ADDRESS = "no_public_address"
     """Its own address is none that the internet reaches. seen: main_router, address."""
+    MAIN_SWITCH_OFF = "main_switch_off"
+    """The switch that stands for the main router's half is off. seen: entity, name."""
+    MAIN_SWITCH_GONE = "main_switch_gone"
+    """There is no such switch, or no such router, in Home Assistant any more. seen:
+    entity, name."""
+    MAIN_SWITCH_FAILED = "main_switch_failed"
+    """The switch did not do what it was asked. seen: entity, name, message."""
     DIED_ON_THE_WAY = "died_on_the_way"
     """A client's packets came, and it got no answer. seen: source."""
 
@@ -235,6 +242,9 @@ class Reason(StrEnum):
     """Neither `conntrack` nor a file tells of the router's connections."""
     NO_COUNTER = "no_counter"
     """The router has nothing that counts packets."""
+    MAIN_SWITCH_UNAVAILABLE = "main_switch_unavailable"
+    """The switch of the main router's half does not tell its state. seen: entity,
+    name."""
 
 
 @dataclass(frozen=True, slots=True)
