@@ -117,7 +117,7 @@ async def test_a_switch_that_leads_back_is_refused(hass: HomeAssistant) -> None:
     """A forward of this router, a group with one, and one of another that names one."""
     entry = router(hass, "bypass", dict(WEB), dict(GAME))
     web, game = own_switch(hass, entry, "Web"), own_switch(hass, entry, "Game")
-    hass.states.async_set("switch.all", "off", {"entity_id": ["switch.all", game]})
+    hass.states.async_set("switch.all", "off", {"entity_id": [game, "switch.all"]})
     other = router(hass, "other", naming("switch.all"), naming(NAMED, GAME))
     far, fine = own_switch(hass, other, "Web"), own_switch(hass, other, "Game")
     for circle in (web, game, "switch.all", far):

@@ -346,3 +346,35 @@ async def test_nothing_is_heard_after_the_end(
     main.reach(there=True)
     await hass.async_block_till_done()
     assert (web.heard, main.asked) == (heard, [])
+
+
+async def test_what_is_under_way_at_the_end_goes_on(
+    hass: HomeAssistant, entry: MockConfigEntry, main: MainSwitch
+) -> None:
+    """Whoever waited for it hears no more of it; nor does one who has given up."""
+    web = Follower(hass, entry, "Web")
+    main.free.clear()
+    turning = hass.async_create_task(web.other.async_turn_on())
+    await until(lambda: main.asked == [True])
+    turning.cancel()
+    web.other.async_stop()
+    main.free.set()
+    await until(lambda: main.is_on)
+    assert web.heard == 0
+
+
+async def test_the_last_request_is_the_one_that_counts(
+    main: MainSwitch, follow: Follow
+) -> None:
+    """Also where the one before it fails."""
+    web = follow()
+    main.free.clear()
+    main.fails = HomeAssistantError("too late")
+    first = asyncio.create_task(web.other.async_turn_on())
+    await until(lambda: main.asked == [True])
+    second = asyncio.create_task(web.other.async_turn_off())
+    main.free.set()
+    await first
+    await second
+    assert web.told() == (OFF, Cause.MAIN_SWITCH_OFF)
+    assert main.asked == [True]

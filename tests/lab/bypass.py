@@ -27,7 +27,6 @@ mount --bind /dev/pts/ptmx /dev/ptmx
 mount -t proc proc /proc
 mount -t sysfs -o ro sysfs /sys
 mount --bind /etc/boot_id /proc/sys/kernel/random/boot_id
-hostname bypass
 """
 """What is new after each boot, and gone with it."""
 
@@ -42,8 +41,9 @@ class Bypass(Node):
         switch: Namespaces,
         disk: Disk,
         address: str,
-        gateway: str,
+        gateway: str | None,
         options: RouterOptions,
+        name: str = "bypass",
     ) -> None:
         """Install the system on a disk and boot; `connect` puts the cable in."""
         self.options: Final = options
@@ -63,7 +63,7 @@ class Bypass(Node):
             install_shell(options.shell, self.disk, self.users)
         self.firewall: Final = install_firewall(self)
         self._ssh: SshServer | None = None
-        super().__init__(switch, "bypass", address, gateway)
+        super().__init__(switch, name, address, gateway)
 
     @override
     def _start(self) -> Namespaces:
@@ -76,7 +76,7 @@ class Bypass(Node):
             within=self._switch,
             mounts=self.disk.namespaces.pid,
             path=f"{REAL_PATH}:{COMMAND_PATH}",
-            prepare=_BOOT,
+            prepare=f"{_BOOT}hostname {self.name}\n",
         )
 
     @override

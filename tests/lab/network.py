@@ -15,6 +15,7 @@ from typing import Final, Self, override
 
 from .bypass import Bypass, RouterOptions
 from .disk import REAL_COMMANDS, Disk
+from .linux_main_router import LinuxMainRouter
 from .main_router import MainRouter
 from .namespaces import Namespaces
 from .node import LAN_PREFIX, Node, run_batch
@@ -62,7 +63,7 @@ class Lab(Witness):
             "link add wan type bridge\nlink set wan up",
         )
         add = self._add
-        self.main = add(MainRouter(switch, "main", main))
+        self.main = add(self._main_router(switch, main))
         self.internet = add(Node(switch, "internet", INTERNET_ADDRESS, interface="wan"))
         self.target = add(Target(switch, "target", f"{LAN_PREFIX}10", bypass))
         self.other = add(Node(switch, "other", f"{LAN_PREFIX}20", main))
@@ -76,6 +77,16 @@ class Lab(Witness):
             self.bypass.start_ssh(
                 self.options.ssh, self.options.host_keys, self.options.ssh_port
             )
+        if isinstance(self.main, LinuxMainRouter):
+            self.main.start_ssh()
+
+    def _main_router(self, switch: Namespaces, address: str) -> MainRouter:
+        """Return the main router of the kind that was chosen."""
+        if not self.options.linux_main:
+            return MainRouter(switch, "main", address)
+        disk = Disk(switch, "main")
+        self._closing.callback(disk.close)
+        return LinuxMainRouter(switch, disk, address)
 
     def _add[N: Node](self, node: N) -> N:
         """Let a machine be turned off when all is torn down."""

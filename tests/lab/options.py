@@ -41,6 +41,9 @@ class RouterOptions:
     belongs to no connection. `rules_in` says in which variants of iptables the
     owner's saved rules are, if not in that of the command.
 
+    `linux_main` is not of this router: the main one is a Linux box as well then, and
+    has an SSH server.
+
     An OpenWrt (see `openwrt.py`) has its own firewall, SSH server and shell,
     whatever else is said.
     """
@@ -56,6 +59,7 @@ class RouterOptions:
     drop_invalid: bool = False
     strict_rp_filter: bool = False
     shell: ShellKind = "sh"
+    linux_main: bool = False
 
     def __post_init__(self) -> None:
         """Make an OpenWrt one, and refuse what there is no such router of."""

@@ -117,7 +117,7 @@ def _check_router(
     here, there = router_of(entry), router_of(main)
     if here and there and there.context.address.ip in here.context.address.network:
         address = str(there.context.address.ip)
-        return "main_router_inside", {"router": main.title, "address": address}
+        return "main_router_inside", {"main": main.title, "address": address}
     half = half_of(main, forward.id)
     # Its ports are what matters, wherever they lead.
     there_too = half_forward(
@@ -125,7 +125,7 @@ def _check_router(
     )
     found, words = check_ports(main, there_too, ())
     error = _THERE[found[CONF_EXTERNAL_PORT]] if found else ""
-    return error, {**words, "router": main.title} if error else {}
+    return error, {**words, "main": main.title} if error else {}
 
 
 def _exists(hass: HomeAssistant, entity_id: str) -> bool:
@@ -155,7 +155,10 @@ def _leads_back(hass: HomeAssistant, entry: ConfigEntry[Any], named: str) -> boo
             continue
         if known.config_entry_id == entry.entry_id:
             return True
-        for other in others(hass, entry):
-            if subentry := other.subentries.get(known.unique_id):
-                ahead.append(main_router_switch_of(subentry))
+        ahead += [
+            main_router_switch_of(subentry)
+            for other in others(hass, entry)
+            for key, subentry in other.subentries.items()
+            if key == known.unique_id
+        ]
     return False

@@ -5,6 +5,7 @@ made with the forward that it is of, changes with it, and goes with it; whatever
 short is done the next time.
 """
 
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Any, Final, override
@@ -22,7 +23,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
-from ..const import CONF_ENABLED, DOMAIN, SUBENTRY_FORWARD
+from ..const import DOMAIN, SUBENTRY_FORWARD
 from ..router.forward import Forward, PortRange
 from ..subentry import (
     fields_of,
@@ -39,6 +40,20 @@ _HALF: Final = "main_half_"
 
 class LinuxRouter(OtherSwitch):
     """The switch of a forward's half on a main router of ours."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry[Any],
+        forward_id: str,
+        named: str,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Follow the main router's entry as well, which comes and goes by itself."""
+        super().__init__(hass, entry, forward_id, named, on_change)
+        self._unsubscribe.append(
+            async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, self._look)
+        )
 
     @property
     @override
@@ -88,6 +103,18 @@ class LinuxRouter(OtherSwitch):
     def _own_half(self) -> ConfigSubentry | None:
         """The forward on the main router."""
         return half_of(self._main, self._forward_id) if self._main else None
+
+
+def other_switch(
+    hass: HomeAssistant,
+    entry: ConfigEntry[Any],
+    forward_id: str,
+    named: str,
+    on_change: Callable[[], None],
+) -> OtherSwitch:
+    """Return what holds the half that a forward names, of either kind."""
+    kind = LinuxRouter if named_entry(named) else OtherSwitch
+    return kind(hass, entry, forward_id, named, on_change)
 
 
 def whose_half(
@@ -185,8 +212,6 @@ def _arrange(
         return
     # One that the user has called otherwise keeps that name.
     title = name if half.title == half.data.get(CONF_NAME) else half.title
-    if CONF_ENABLED in half.data:
-        data[CONF_ENABLED] = half.data[CONF_ENABLED]
     hass.config_entries.async_update_subentry(main, half, title=title, data=data)
 
 

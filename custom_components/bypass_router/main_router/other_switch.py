@@ -77,10 +77,10 @@ class OtherSwitch:
         hass.data.setdefault(_KEY, set()).add(self)
         self._half = MainHalf(*self._read(), time.time())
         self._look()
-        self._unsubscribe = (
+        self._unsubscribe = [
             hass.bus.async_listen(EVENT_ENTITY_REGISTRY_UPDATED, self._registered),
             async_at_started(hass, self._look),
-        )
+        ]
 
     @property
     def half(self) -> MainHalf:
