@@ -115,7 +115,7 @@ async def look(
 ) -> None:
     """Let the time of the next look come, and pass."""
     async_fire_time_changed(hass, utcnow() + timedelta(seconds=seconds))
-    await entry.runtime_data.main_router.settle()
+    await entry.runtime_data.halves.asked.settle()
 
 
 def take(main: Miniupnpd, lab: Lab, port: int) -> None:
@@ -189,8 +189,8 @@ async def test_what_a_reloaded_firewall_has_lost_is_set_again_by_a_diagnosis(
     assert not await passes(at_home)
     await look(hass, entry)
     assert not await passes(at_home)
-    main_router = entry.runtime_data.main_router
-    await main_router.look(forward_id(entry, "Web"), anew=True)
+    halves = entry.runtime_data.halves
+    await halves.look(forward_id(entry, "Web"), anew=True)
     assert await passes(at_home)
 
 

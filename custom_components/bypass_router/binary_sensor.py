@@ -40,7 +40,7 @@ def _sensors(
 
 def _has_main_half(coordinator: BypassRouterCoordinator, forward_id: str) -> bool:
     """Return whether anyone tells of the main router's half."""
-    return coordinator.main_router.half(forward_id) is not None
+    return coordinator.halves.half(forward_id) is not None
 
 
 class BypassRouterConnectivitySensor(BypassRouterEntity, BinarySensorEntity):
@@ -86,7 +86,7 @@ class BypassRouterMainRouterSensor(BypassRouterForwardEntity, BinarySensorEntity
     @override
     def is_on(self) -> bool | None:
         """Return what the main router has said last."""
-        half = self.coordinator.main_router.half(self._forward_id)
+        half = self.coordinator.halves.half(self._forward_id)
         if half is None or half.state is MainState.UNKNOWN:
             return None
         return half.state is MainState.ON

@@ -35,8 +35,7 @@ from .diagnosis.target_learner import TargetLearner
 from .diagnosis.texts import Texts, async_texts
 from .errors import translated
 from .issues import Issues
-from .main_router.manager import MainRouter
-from .main_router.search import find_mapper
+from .main_router.halves import Halves
 from .router.backend import Backend
 from .router.doctor.report import Diagnosis
 from .router.errors import (
@@ -112,12 +111,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.history = self._lifecycle.history
         self.events = self._lifecycle.events
         self._reconciler = self._lifecycle.reconciler
-        self.main_router = MainRouter(
-            hass, entry, self, find_mapper, self._main_router_changed
-        )
-        """The main router, as far as it can be asked."""
+        self.halves = Halves(hass, entry, self, self._halves_changed)
+        """The main router's halves of the forwards."""
         self.knowledge = Knowledge(
-            self, self.counters, self.main_router, self.async_update_listeners
+            self, self.counters, self.halves, self.async_update_listeners
         )
         self._chosen = _chosen_of(entry)
         self._look_again = Retry(hass, self._lifecycle.refresh)
@@ -135,7 +132,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._read_forwards()
         unload = self.config_entry.async_on_unload
         unload(self._look_again.async_cancel)
-        unload(self.main_router.stop)
+        unload(self.halves.stop)
         unload(self.async_add_listener(self.counters.async_read_soon))
         unload(self.async_add_listener(self._targets.async_learn_soon))
         try:
@@ -154,7 +151,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         """Connect, and wait until what is desired is applied. Raises RouterError."""
         self.texts = await async_texts(self.hass)
         await self._reconciler.load()
-        await self.main_router.start()
+        await self.halves.start()
         await self.counters.async_start()
         router = await self._lifecycle.open()
         self.device_id = async_register_router(self.hass, self.config_entry, router)
@@ -180,7 +177,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         turn = self._turns[forward_id] = object()
         try:
             if not on and not self._reconciler.stopped:
-                await self.main_router.close(forward_id)
+                await self.halves.close(forward_id)
             if self._reconciler.stopped:
                 raise translated(HomeAssistantError, ConnectionLost(message="closed"))
             if self._turns.get(forward_id) is not turn:
@@ -191,9 +188,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         except RouterError as err:
             raise translated(HomeAssistantError, err) from err
         finally:
-            self.main_router.closed(forward_id)
+            self.halves.closed(forward_id)
         if on:
-            await self.main_router.opened()
+            await self.halves.opened(forward_id)
 
     async def async_reapply(self) -> None:
         """Apply what is desired; raises HomeAssistantError for the user."""
@@ -212,7 +209,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._read_forwards()
         self._lifecycle.forwards_changed()
         async_name_forwards(self.hass, self.config_entry, self.forwards)
-        self.main_router.show()
+        self.halves.show()
         self.async_update_listeners()
         self.in_background(self._reconciler.reconcile_unasked(), "forwards")
 
@@ -298,15 +295,14 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         return bool(self.config_entry.options.get(CONF_RESTORE, True))
 
     @callback
-    def _main_router_changed(self) -> None:
+    def _halves_changed(self) -> None:
         """Show what is known of the main router's half of each forward."""
-        halves = self.main_router.halves
         subentries = self.config_entry.subentries
         tell_main_router(
             {
                 subentries[key].title: half
-                for key, half in halves.items()
-                if key in subentries and self.is_on(key)
+                for key in self.forwards
+                if self.is_on(key) and (half := self.halves.half(key))
             },
             self._issues,
             self.texts,
@@ -350,7 +346,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._refused = refused
             self.async_update_listeners()
         self.async_set_updated_data(live)
-        self.main_router.show()
+        self.halves.show()
 
     def _obstacles_of(self, live: Live) -> Mapping[str, Sequence[Obstacle]]:
         """Return what is in the way of each forward that is on, by id."""

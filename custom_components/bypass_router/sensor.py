@@ -85,13 +85,13 @@ class BypassRouterPublicAddressSensor(BypassRouterEntity, SensorEntity):
     @override
     def available(self) -> bool:
         """Where the main router is not asked for anything, it is not asked for this."""
-        return super().available and self.coordinator.main_router.asks
+        return super().available and self.coordinator.halves.asked.asks
 
     @property
     @override
     def native_value(self) -> str | None:
         """Return the address; unknown where it has none, or does not tell."""
-        address = self.coordinator.main_router.public_address
+        address = self.coordinator.halves.asked.public_address
         return str(address) if isinstance(address, IPv4Address) else None
 
 

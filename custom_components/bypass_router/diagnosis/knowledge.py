@@ -7,7 +7,7 @@ from typing import Protocol
 from homeassistant.core import callback
 
 from ..counters.counters import Counters
-from ..main_router.manager import MainRouter
+from ..main_router.halves import Halves
 from ..router.doctor.report import Cause, Diagnosis
 from ..router.errors import RouterError
 from ..router.forward import Forward, PortRange
@@ -46,13 +46,13 @@ class Knowledge:
         self,
         face: Face,
         counters: Counters,
-        main_router: MainRouter,
+        halves: Halves,
         changed: Callable[[], None],
     ) -> None:
         """Take who else knows something, and who hears of what is new."""
         self._face = face
         self._counters = counters
-        self._main_router = main_router
+        self._halves = halves
         self._changed = changed
         self.obstacles: Mapping[str, Sequence[Obstacle]] = {}
         """What is in the way of forwards that are on, by id."""
@@ -73,7 +73,7 @@ class Knowledge:
             self.obstacles.get(key, ()),
             self._obstacles_since.get(key, 0.0),
             self._counters.visits(forward),
-            self._main_router.half(key) if on else None,
+            self._halves.half(key) if on else None,
         )
 
     @callback

@@ -94,7 +94,7 @@ async def async_diagnose(
     try:
         remembered = TargetMacStore(hass, entry.entry_id)
         known = await remembered.of(forward)
-        main = coordinator.main_router if coordinator else None
+        main = coordinator.halves if coordinator else None
         half = await main.look(forward_id, anew=watch > 0) if main else None
         diagnosis = await _diagnosis(
             hass, entry, forward, public, known, half, watch, progressed

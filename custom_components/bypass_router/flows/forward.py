@@ -202,7 +202,9 @@ class ForwardFlow(ConfigSubentryFlow):
             check_public_ports(entry, forward, public),
             check_target(entry, forward.target, router),
             check_size(forward),
-            check_main_router(self.hass, entry, forward, chosen(self.hass, user_input)),
+            check_main_router(
+                self.hass, entry, forward, public, chosen(self.hass, user_input)
+            ),
         ):
             errors |= found
             placeholders |= details

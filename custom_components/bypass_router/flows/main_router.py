@@ -46,7 +46,7 @@ async def async_found(entry: ConfigEntry[Any], texts: Texts) -> str:
     """Return whether the main router takes requests, as a sentence."""
     if (router := router_of(entry)) is None:
         return texts.get("main_router_not_asked")
-    context, locations = router.context, entry.runtime_data.main_router.locations
+    context, locations = router.context, entry.runtime_data.halves.asked.locations
     try:
         gateway = context.main_router or await gateway_of(router.run, context.address)
         found = await find_mapper(router, gateway, locations) if gateway else None

@@ -25,7 +25,7 @@ from homeassistant.helpers.selector import (
 
 from ..const import CONF_EXTERNAL_PORT, CONF_MAIN_ROUTER_SWITCH, DOMAIN
 from ..main_router.linux_router import half_forward, half_of
-from ..router.forward import Forward
+from ..router.forward import Forward, PortRange
 from ..subentry import main_router_switch_of, named_entry, naming_entry
 from ..sync.connection import router_of
 from ..sync.identity import others
@@ -97,12 +97,16 @@ def chosen(hass: HomeAssistant, fields: Mapping[str, Any]) -> str:
 
 
 def check_main_router(
-    hass: HomeAssistant, entry: ConfigEntry[Any], forward: Forward, named: str
+    hass: HomeAssistant,
+    entry: ConfigEntry[Any],
+    forward: Forward,
+    public: PortRange,
+    named: str,
 ) -> Found:
     """Return why this can't stand for the main router's half, and the words for it."""
     error, words = "", dict[str, str]()
     if main := hass.config_entries.async_get_entry(named_entry(named)):
-        error, words = _check_router(entry, forward, main)
+        error, words = _check_router(entry, forward, public, main)
     elif named and not _exists(hass, named):
         error = "main_switch_unknown"
     elif named and _leads_back(hass, entry, named):
@@ -111,7 +115,10 @@ def check_main_router(
 
 
 def _check_router(
-    entry: ConfigEntry[Any], forward: Forward, main: ConfigEntry[Any]
+    entry: ConfigEntry[Any],
+    forward: Forward,
+    public: PortRange,
+    main: ConfigEntry[Any],
 ) -> tuple[str, dict[str, str]]:
     """Return why a router of ours can't have the half of this forward."""
     here, there = router_of(entry), router_of(main)
@@ -121,7 +128,7 @@ def _check_router(
     half = half_of(main, forward.id)
     # Its ports are what matters, wherever they lead.
     there_too = half_forward(
-        forward, half.subentry_id if half else forward.id, forward.target
+        forward, public, half.subentry_id if half else forward.id, forward.target
     )
     found, words = check_ports(main, there_too, ())
     error = _THERE[found[CONF_EXTERNAL_PORT]] if found else ""

@@ -30,6 +30,7 @@ from ..subentry import (
     forward_or_none,
     main_router_switch_of,
     named_entry,
+    public_ports_in,
 )
 from ..sync.connection import router_of
 from .other_switch import OtherSwitch
@@ -133,22 +134,19 @@ def half_of(main: ConfigEntry[Any], forward_id: str) -> ConfigSubentry | None:
     return next(halves, None)
 
 
-def half_forward(forward: Forward, half_id: str, address: IPv4Address) -> Forward:
+def half_forward(
+    forward: Forward, public: PortRange, half_id: str, address: IPv4Address
+) -> Forward:
     """Return what the main router is to do for a forward of a router at an address."""
     return Forward(
         half_id,
         forward.protocol,
-        public_ports_of(forward),
+        public,
         address,
         forward.external,
         # Who may come in is for the bypass router to say, which has to see them.
         keep_client_address=True,
     )
-
-
-def public_ports_of(forward: Forward) -> PortRange:
-    """Return the main router's ports that lead to a forward."""
-    return forward.external
 
 
 @callback
@@ -199,7 +197,9 @@ def _arrange(
         # It is left as it is until the forward, or the router's address, is known.
         return
     name = f"{subentry.title} ({entry.title})"
-    translated = half_forward(forward, forward.id, router.context.address.ip)
+    public = public_ports_in(subentry)
+    address = router.context.address.ip
+    translated = half_forward(forward, public, forward.id, address)
     data = fields_of(name, translated)
     if (half := half_of(main, forward.id)) is None:
         half = ConfigSubentry(

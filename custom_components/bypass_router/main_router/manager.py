@@ -57,7 +57,7 @@ UNTOLD = Refusal(Answer.UNSUPPORTED)
 
 
 class Face(Protocol):
-    """Of a coordinator, what is needed here."""
+    """Of a coordinator, what is needed here, and in `halves`."""
 
     @property
     def connected(self) -> Router | None:
@@ -107,8 +107,14 @@ class MainRouter:
         face: Face,
         find: Find,
         changed: Callable[[], None],
+        *,
+        left_out: Callable[[str], bool],
     ) -> None:
-        """Take whose it is, and who hears of what is found; nothing is asked yet."""
+        """Take whose it is, and who hears of what is found; nothing is asked yet.
+
+        It is not asked for forwards that are `left_out`.
+        """
+        self._left_out = left_out
         self._entry = entry
         self._face = face
         self._find = find
@@ -157,7 +163,7 @@ class MainRouter:
 
     def half(self, forward_id: str) -> MainHalf | None:
         """Return its half of a forward; None where no one tells of it."""
-        if not self.asks:
+        if not self.asks or self._left_out(forward_id):
             return None
         if half := self.halves.get(forward_id):
             return half
@@ -320,6 +326,7 @@ class MainRouter:
             {record.forward_id for record in self._records.mappings.values()},
         )
         ids = face.desired - face.refused.keys() - self._closing
+        ids -= {key for key in ids if self._left_out(key)}
         return {
             mapping.public: (key, mapping)
             for key in sorted(ids & face.forwards.keys())
@@ -367,6 +374,7 @@ class MainRouter:
                 or (
                     self.asks
                     and self._face.is_on(key)
+                    and not self._left_out(key)
                     and not mappings_of(forward, self._face.public_ports_of(forward))
                 )
             }

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from ipaddress import IPv4Address
 
 from ..router.port_mapping.base import PortMapper, Refusal
+from ..router.port_mapping.nat_pmp import find_nat_pmp
+from ..router.port_mapping.pcp import find_pcp
 from ..router.port_mapping.upnp import find_upnp
 from ..router.router import Router
 
@@ -11,9 +13,17 @@ from ..router.router import Router
 async def find_mapper(
     router: Router, gateway: IPv4Address, locations: Collection[str]
 ) -> PortMapper | Refusal:
-    """Return what asks it: by UPnP, which alone lists what there is.
+    """Return what asks it: by UPnP, which alone lists what there is, or else by others.
 
     Raises RouterError.
     """
-    client = router.context.address.ip
-    return await find_upnp(router.run, client, gateway, locations)
+    run, context = router.run, router.context
+    client = context.address.ip
+    found = await find_upnp(run, client, gateway, locations)
+    if not isinstance(found, Refusal):
+        return found
+    by_pcp = await find_pcp(run, client, gateway, context.owner)
+    if not isinstance(by_pcp, Refusal):
+        return by_pcp
+    by_nat_pmp = await find_nat_pmp(run, client, gateway)
+    return found if isinstance(by_nat_pmp, Refusal) else by_nat_pmp

@@ -101,8 +101,8 @@ class Upnp:
     ) -> Mapping[PublicPort, Outcome]:
         """Close and open mappings, in this order, and read each of them back.
 
-        Some replace no mapping, not even this client's own. There it is closed, and
-        opened once more: by a second script.
+        Some replace no mapping, not even this client's own, as their refusal or the
+        description tells. There it is closed, and opened once more: by a second script.
         """
         outcomes = await self._apply(opens, [mapping.public for mapping in closes])
         stuck = [
@@ -144,7 +144,8 @@ class Upnp:
         if not isinstance(listed, Entry) or listed.client != self._client:
             return False
         if refusal is None:
-            return listed.port != opening.mapping.port
+            kept = listed.port != opening.mapping.port
+            return kept or _is_older(listed.description, opening.description)
         return refusal.kind in _STUCK
 
     def _get(self, port: PublicPort) -> tuple[str, Request]:
@@ -199,6 +200,15 @@ def _refusal(
     label = _label("add" if opens else "delete", port)
     response = read_answer(sections.get(label))
     return soap.read_added(response) if opens else soap.read_deleted(response)
+
+
+def _is_older(listed: str, asked: str) -> bool:
+    """Return whether a description is that of another time.
+
+    A gateway that has lost its rules, and lists them still, may agree without setting
+    anything: miniupnpd does. What has replaced the mapping has the new description.
+    """
+    return listed != asked and listed.rpartition(":")[0] == asked.rpartition(":")[0]
 
 
 def _label(word: str, port: PublicPort) -> str:
