@@ -18,6 +18,8 @@ from .errors import english_of
 from .issues import Issues
 from .main_router.linux_router import async_arrange_halves, async_watch_halves
 from .main_router.other_switch import async_follow_renamed
+from .main_router.records import Record
+from .main_router.removal import async_close_all, tell_left
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
 from .rule_import import async_offer_import
@@ -89,24 +91,34 @@ async def async_remove_entry(
     await Totals(hass, entry.entry_id).remove()
     await TargetMacStore(hass, entry.entry_id).remove()
     issues = Issues(hass, entry)
+    left: list[Record] = []
     try:
-        await _take_off(hass, entry, issues)
+        await _take_off(hass, entry, issues, left)
     except RouterError as err:
         _LOGGER.warning(
             "%s: its rules may be left on the router: %s", entry.title, english_of(err)
         )
         issues.forget()
         issues.left_behind()
+        left += await async_close_all(hass, entry, None)
     else:
         issues.forget()
+    tell_left(issues, left)
 
 
 async def _take_off(
-    hass: HomeAssistant, entry: BypassRouterConfigEntry, issues: Issues
+    hass: HomeAssistant,
+    entry: BypassRouterConfigEntry,
+    issues: Issues,
+    left: list[Record],
 ) -> None:
-    """Take all that an entry has on its router away. Raises RouterError."""
+    """Take all that an entry has on its router away, and on the main router before.
+
+    What may be `left` there is added. Raises RouterError.
+    """
     router = await connect_router(hass, entry.data)
     try:
+        left += await async_close_all(hass, entry, router)
         live = await router.rules.read()
         # An earlier version has let one router be added twice.
         theirs = {key for other in others(hass, entry) for key in other.subentries}

@@ -36,6 +36,7 @@ from .diagnosis.texts import Texts, async_texts
 from .errors import translated
 from .issues import Issues
 from .main_router.halves import Halves
+from .main_router.removal import tell_left
 from .router.backend import Backend
 from .router.doctor.report import Diagnosis
 from .router.errors import (
@@ -210,7 +211,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self._lifecycle.forwards_changed()
         async_name_forwards(self.hass, self.config_entry, self.forwards)
         self.halves.show()
-        self.async_update_listeners()
+        self._halves_changed()
         self.in_background(self._reconciler.reconcile_unasked(), "forwards")
 
     def _read_forwards(self) -> None:
@@ -307,6 +308,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             self._issues,
             self.texts,
         )
+        tell_left(self._issues, self.halves.asked.left)
         self.async_update_listeners()
 
     @property

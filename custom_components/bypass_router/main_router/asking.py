@@ -19,7 +19,7 @@ from .plan import LEASES, Owner, Plan, next_lease, opening, plan_of
 from .records import Record, Records
 
 # Seconds in which one that has gone was not kept at all.
-_KEPT = 60.0
+_KEPT = 20.0
 # Seconds of a lease at the least, whatever the main router makes of it.
 _SHORTEST = 120
 

@@ -40,7 +40,7 @@ from .discovery import Discovery
 from .findings import OFF, Port, PublicAddress, half_of, nobody, not_known
 from .half import MainHalf
 from .plan import MOST_PORTS, Owner, mappings_of
-from .records import Records
+from .records import Record, Records
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -155,6 +155,17 @@ class MainRouter:
     def asks(self) -> bool:
         """Whether the user has it asked for what is on."""
         return self._entry.options.get(CONF_MAIN_ROUTER) == MAIN_ROUTER_UPNP
+
+    @property
+    def left(self) -> Collection[Record]:
+        """What it may have of forwards that were removed, while it can't be asked."""
+        if self.asking and self._face.connected:
+            return ()
+        return [
+            record
+            for record in self._records.mappings.values()
+            if record.forward_id not in self._face.forwards
+        ]
 
     @property
     def locations(self) -> Collection[str]:
