@@ -48,15 +48,26 @@ def was_refused(kind: Answer, code: int | None = None) -> Outcome:
 
 
 class UdpGateway(asyncio.DatagramProtocol):
-    """Answers each datagram as it is told, and remembers them all."""
+    """Answers each datagram as it is told, and again as before; remembers them all."""
 
     def __init__(self, answer: Callable[[bytes], Reply]) -> None:
         """Take what answers."""
         self.answer = answer
-        self.asked: list[bytes] = []
-        self.ports: list[int] = []
+        self.sent: list[tuple[int, bytes]] = []
+        """All that came, and from which port."""
         self.address = IPv4Address("127.0.0.1")
         self._transport: asyncio.DatagramTransport | None = None
+        self._replies: dict[tuple[int, bytes], bytes] = {}
+
+    @property
+    def asked(self) -> list[bytes]:
+        """What came, without what was sent again."""
+        return [datagram for _, datagram in dict.fromkeys(self.sent)]
+
+    @property
+    def ports(self) -> set[int]:
+        """From which ports."""
+        return {port for port, _ in self.sent}
 
     async def open(self) -> None:
         """Take an address of this machine that no other test has."""
@@ -78,10 +89,13 @@ class UdpGateway(asyncio.DatagramProtocol):
     @override
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         """Answer."""
-        self.asked.append(data)
-        self.ports.append(addr[1])
         assert self._transport is not None
-        if (reply := self.answer(data)) is not None:
+        sender = (addr[1], data)
+        self.sent.append(sender)
+        # On a busy machine, what is answered may be sent again all the same.
+        reply = self._replies.get(sender) or self.answer(data)
+        if reply is not None:
+            self._replies[sender] = reply
             self._transport.sendto(reply, addr)
 
 
