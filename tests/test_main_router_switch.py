@@ -1,5 +1,6 @@
 """The field of a forward for what stands for its half on the main router."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from homeassistant.core import HomeAssistant
@@ -127,6 +128,18 @@ async def test_a_switch_that_leads_back_is_refused(hass: HomeAssistant) -> None:
     assert named_by(entry) == fine
 
 
+def choices(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what can be chosen, by its kind, as the frontend gets it."""
+    (field,) = (v for k, v in form["data_schema"].schema.items() if k == FIELD)
+    found: dict[str, Any] = field.serialize()["selector"]["choose"]["choices"]
+    return found
+
+
+def kinds(form: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of what can be chosen, in their order."""
+    return list(choices(form))
+
+
 async def test_another_router_of_ours_is_offered_in_the_same_field(
     hass: HomeAssistant,
 ) -> None:
@@ -135,9 +148,8 @@ async def test_another_router_of_ours_is_offered_in_the_same_field(
     entry, main = router(hass, "bypass", dict(WEB)), router(hass, "main")
     named = f"entry:{main.entry_id}"
     form = await entry.start_subentry_reconfigure_flow(hass, forward_id(entry, "Web"))
-    (field,) = (v for k, v in form["data_schema"].schema.items() if k == FIELD)
-    offered = field.serialize()["selector"]["choose"]["choices"]["router"]["selector"]
-    assert offered["select"]["options"] == [{"value": named, "label": "main"}]
+    offered = choices(form)["router"]["selector"]["select"]["options"]
+    assert offered == [{"value": named, "label": "main"}]
     for sent, stored in (
         ({"active_choice": "router", "router": named}, named),
         ({"active_choice": "switch", "router": named}, ""),
@@ -150,10 +162,13 @@ async def test_another_router_of_ours_is_offered_in_the_same_field(
         assert named_by(entry) == stored
     web = forward_id(entry, "Web")
     form = await entry.start_subentry_reconfigure_flow(hass, web)
-    assert typed(form)[FIELD] == {"active_choice": "switch", "switch": NAMED}
+    assert typed(form)[FIELD] == NAMED
+    assert kinds(form) == ["switch", "router"]
     await change(hass, entry, main_router_switch=named)
     form = await entry.start_subentry_reconfigure_flow(hass, web)
-    assert typed(form)[FIELD] == {"active_choice": "router", "router": named}
+    # The frontend shows what is suggested under the first of them, whatever it is.
+    assert typed(form)[FIELD] == named
+    assert kinds(form) == ["router", "switch"]
     await hass.config_entries.async_remove(main.entry_id)
     form = await entry.start_subentry_reconfigure_flow(hass, web)
     assert not typed(form).get(FIELD)

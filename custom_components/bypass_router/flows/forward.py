@@ -11,7 +11,6 @@ from homeassistant.const import CONF_HOST, CONF_NAME, CONF_PROTOCOL, CONF_TARGET
 from homeassistant.helpers.selector import (
     BooleanSelector,
     SelectOptionDict,
-    Selector,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
@@ -47,7 +46,6 @@ from .forward_checks import (
 )
 from .main_router_switch import (
     SWITCH_SELECTOR,
-    as_chosen,
     check_main_router,
     chosen,
     main_router_selector,
@@ -245,9 +243,9 @@ class ForwardFlow(ConfigSubentryFlow):
         if self._devices is None:
             self._devices = await async_devices(self.hass, router_of(self._get_entry()))
         entry = self._get_entry()
-        here: dict[str, Selector[Any]] = {
-            CONF_MAIN_ROUTER_SWITCH: main_router_selector(self.hass, entry)
-        }
+        named = shown.get(CONF_MAIN_ROUTER_SWITCH, "")
+        selector, named = main_router_selector(self.hass, entry, named)
+        here = {CONF_MAIN_ROUTER_SWITCH: selector}
         if self._devices:
             here[CONF_TARGET] = _device_selector(self._devices)
         fields = (NEW_SCHEMA if step_id == "user" else SCHEMA).schema
@@ -255,9 +253,8 @@ class ForwardFlow(ConfigSubentryFlow):
         schema = vol.Schema({field: here.get(field, fields[field]) for field in fields})
         if CONF_SOURCES in shown:
             shown = {**shown, CONF_SOURCES: as_typed(shown[CONF_SOURCES])}
-        if named := shown.get(CONF_MAIN_ROUTER_SWITCH):
-            chosen = as_chosen(self.hass, entry, named)
-            shown = {**shown, CONF_MAIN_ROUTER_SWITCH: chosen}
+        if CONF_MAIN_ROUTER_SWITCH in shown:
+            shown = {**shown, CONF_MAIN_ROUTER_SWITCH: named}
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(schema, shown),

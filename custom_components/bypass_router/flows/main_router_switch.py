@@ -14,10 +14,12 @@ from homeassistant.core import HomeAssistant, split_entity_id, valid_entity_id
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import (
     ChooseSelector,
+    ChooseSelectorChoiceConfig,
     ChooseSelectorConfig,
     EntitySelector,
     EntitySelectorConfig,
     SelectOptionDict,
+    Selector,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
@@ -44,23 +46,29 @@ _THERE = {
 class _Chooser(ChooseSelector):
     """Takes a switch or a router of ours."""
 
-    def __init__(self, routers: Mapping[str, str]) -> None:
-        """Take what the routers are called, by what names them."""
+    def __init__(self, routers: Mapping[str, str], named: str) -> None:
+        """Take what the routers are called, by what names them, and what is named.
+
+        The frontend takes whatever is suggested for one of the kind that comes first.
+        """
         options = [SelectOptionDict(value=k, label=v) for k, v in routers.items()]
         chooser = SelectSelector(
             SelectSelectorConfig(options=options, mode=SelectSelectorMode.DROPDOWN)
         )
+        kinds: list[tuple[str, Selector[Any]]] = [
+            (_SWITCH, SWITCH_SELECTOR),
+            (_ROUTER, chooser),
+        ]
+        if named_entry(named):
+            kinds.reverse()
         # To validate by them, it wants them as the frontend gets them.
+        choices: dict[str, ChooseSelectorChoiceConfig] = {
+            kind: {"selector": selector.serialize()["selector"]}
+            for kind, selector in kinds
+        }
         super().__init__(
             ChooseSelectorConfig(
-                choices={
-                    kind: {"selector": selector.serialize()["selector"]}
-                    for kind, selector in (
-                        (_SWITCH, SWITCH_SELECTOR),
-                        (_ROUTER, chooser),
-                    )
-                },
-                translation_key=CONF_MAIN_ROUTER_SWITCH,
+                choices=choices, translation_key=CONF_MAIN_ROUTER_SWITCH
             )
         )
 
@@ -73,19 +81,15 @@ class _Chooser(ChooseSelector):
 
 
 def main_router_selector(
-    hass: HomeAssistant, entry: ConfigEntry[Any]
-) -> EntitySelector | ChooseSelector:
-    """Return the field for what there is to choose from."""
+    hass: HomeAssistant, entry: ConfigEntry[Any], named: str
+) -> tuple[Selector[Any], str | None]:
+    """Return the field for what there is to choose from, and what it shows.
+
+    That is what is named, unless it is a router that is gone.
+    """
     routers = {naming_entry(it.entry_id): it.title for it in others(hass, entry)}
-    return _Chooser(routers) if routers else SWITCH_SELECTOR
-
-
-def as_chosen(hass: HomeAssistant, entry: ConfigEntry[Any], named: str) -> Any:
-    """Return what the field shows for what is named; None if it can't show it."""
-    routers = {naming_entry(it.entry_id) for it in others(hass, entry)}
-    if named_entry(named):
-        return {_CHOSEN: _ROUTER, _ROUTER: named} if named in routers else None
-    return {_CHOSEN: _SWITCH, _SWITCH: named} if named and routers else named
+    shown = None if named_entry(named) and named not in routers else named
+    return (_Chooser(routers, named) if routers else SWITCH_SELECTOR), shown
 
 
 def chosen(hass: HomeAssistant, fields: Mapping[str, Any]) -> str:
