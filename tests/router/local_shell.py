@@ -9,7 +9,7 @@ import shutil
 from custom_components.bypass_router.router.ssh.script import WHOLE, Result, Script
 
 # What every router has, whatever else it lacks.
-_ALWAYS = ("cat", "date", "dd", "grep", "head", "sh", "sleep", "tr")
+_ALWAYS = ("cat", "dd", "grep", "head", "sh", "sleep", "tr")
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """UPnP, asked by a shell's script, of gateways of all kinds that people have."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 from custom_components.bypass_router.router.port_mapping.base import (
     Answer,
     Entry,
+    Listed,
     Opening,
     Outcome,
     PortMapper,
@@ -83,6 +84,28 @@ def opening(
     return Opening(PortMapping(port, inside), f"bypass_router:ab:1:{number}", lease)
 
 
+def entry(inside: int = 443, number: int = 1) -> Entry:
+    """Return what is listed of what was asked for."""
+    return Entry(HERE, inside, f"bypass_router:ab:1:{number}", 7200)
+
+
+def soon_after[L: Listed](listed: L) -> L:
+    """Return what is listed, as it was a moment ago."""
+    if isinstance(listed, Entry) and listed.lease and 7000 < listed.lease < 7200:
+        return replace(listed, lease=7200)
+    return listed
+
+
+async def applied(
+    upnp: Upnp, opens: Collection[Opening], closes: Collection[PortMapping] = ()
+) -> Mapping[PublicPort, Outcome]:
+    """Apply, and return what became of it."""
+    return {
+        port: Outcome(outcome.refusal, soon_after(outcome.listed))
+        for port, outcome in (await upnp.apply(opens, closes)).items()
+    }
+
+
 def let_other_have(gateway: Gateway, port: PublicPort = WEB) -> None:
     """Let another host open a port."""
     soap.add(
@@ -112,18 +135,14 @@ async def test_ports_are_opened_and_closed_and_read_back(
     upnp = await found(shell, gateway)
     before = len(shell.scripts)
     assert await upnp.look([WEB, DNS]) == {WEB: None, DNS: None}
-    outcomes = await upnp.apply([opening(), opening(DNS, 53)], [])
-    entry = Entry(HERE, 443, "bypass_router:ab:1:1", 7200)
-    assert outcomes == {
-        WEB: Outcome(None, entry),
-        DNS: Outcome(None, replace(entry, port=53)),
+    assert await applied(upnp, [opening(), opening(DNS, 53)]) == {
+        WEB: Outcome(None, entry()),
+        DNS: Outcome(None, entry(53)),
     }
-    assert await upnp.look([WEB]) == {WEB: entry}
-    outcomes = await upnp.apply(
-        [opening(number=2)], [PortMapping(DNS, 53), PortMapping(WEB, 443)]
-    )
-    assert outcomes == {
-        WEB: Outcome(None, replace(entry, description="bypass_router:ab:1:2")),
+    assert soon_after((await upnp.look([WEB]))[WEB]) == entry()
+    closes = [PortMapping(DNS, 53), PortMapping(WEB, 443)]
+    assert await applied(upnp, [opening(number=2)], closes) == {
+        WEB: Outcome(None, entry(number=2)),
         DNS: Outcome(None, None),
     }
     assert list(gateway.mappings) == [("tcp", 8443)]
@@ -171,7 +190,7 @@ async def test_gateways_that_people_have(shell: LocalShell, name: str) -> None:
     with Gateway(GATEWAYS[name]) as gateway:
         upnp = await find_upnp(shell.run, HERE, HERE, [gateway.location])
         assert isinstance(upnp, Upnp), upnp
-        outcome = (await upnp.apply([opening()], []))[WEB]
+        outcome = (await applied(upnp, [opening()]))[WEB]
         kind = outcome.refusal and outcome.refusal.kind
         assert kind == _REFUSED.get(name)
         if kind is None and name not in _NOT_LISTED:
@@ -180,7 +199,7 @@ async def test_gateways_that_people_have(shell: LocalShell, name: str) -> None:
         else:
             assert not isinstance(outcome.listed, Entry)
         if kind in (Answer.ONLY_FOR_GOOD, Answer.INVALID) and name != "Huawei ONT":
-            outcome = (await upnp.apply([opening(lease=0)], []))[WEB]
+            outcome = (await applied(upnp, [opening(lease=0)]))[WEB]
             assert outcome.refusal is None
             assert isinstance(outcome.listed, Entry)
 
@@ -206,8 +225,8 @@ async def test_an_answer_is_heard_however_it_is_sent(
     """With a length that is wrong, or no end."""
     upnp = await found(shell, gateway)
     become(gateway, way=way)
-    outcome = (await upnp.apply([opening()], []))[WEB]
-    assert outcome == Outcome(None, Entry(HERE, 443, opening().description, 7200))
+    outcome = (await applied(upnp, [opening()]))[WEB]
+    assert outcome == Outcome(None, entry())
 
 
 async def test_who_is_silent_is_asked_no_more(
@@ -258,9 +277,9 @@ async def test_what_is_said_of_nothing_is_learnt(
     assert await upnp.look([DNS]) == {DNS: None}
     assert await upnp.apply([], [PortMapping(WEB, 443)]) == {WEB: Outcome(None, None)}
     let_other_have(gateway)
-    entry = (await upnp.look([WEB]))[WEB]
-    assert isinstance(entry, Entry)
-    assert (entry.client, entry.description) == (OTHER, "nas")
+    listed = (await upnp.look([WEB]))[WEB]
+    assert isinstance(listed, Entry)
+    assert (listed.client, listed.description) == (OTHER, "nas")
 
 
 @having(GatewayOptions(none_code=606), GatewayOptions(lists=False, none_code=501))
@@ -292,10 +311,8 @@ async def test_what_is_not_replaced_is_closed_and_opened(
     """Row 52, with what this client has itself."""
     upnp = await found(shell, gateway)
     await upnp.apply([opening()], [])
-    outcome = (await upnp.apply([opening(number=2)], []))[WEB]
-    assert outcome == Outcome(
-        None, Entry(HERE, 443, opening(number=2).description, 7200)
-    )
+    outcome = (await applied(upnp, [opening(number=2)]))[WEB]
+    assert outcome == Outcome(None, entry(number=2))
     assert gateway.count("DeletePortMapping") == 1
 
 
@@ -306,7 +323,7 @@ async def test_what_others_have_is_left_to_them(
     """It is refused, and nothing more is tried."""
     upnp = await found(shell, gateway)
     let_other_have(gateway)
-    outcome = (await upnp.apply([opening()], []))[WEB]
+    outcome = (await applied(upnp, [opening()]))[WEB]
     assert outcome.refusal
     assert isinstance(outcome.listed, Entry)
     assert outcome.listed.client == OTHER
@@ -320,7 +337,7 @@ async def test_what_is_refused_for_its_lease_keeps_what_was_there(
     """To close it would help nobody."""
     upnp = await found(shell, gateway)
     await upnp.apply([opening(lease=0)], [])
-    outcome = (await upnp.apply([opening(number=2)], []))[WEB]
+    outcome = (await applied(upnp, [opening(number=2)]))[WEB]
     assert outcome.refusal
     assert outcome.refusal.kind is Answer.ONLY_FOR_GOOD
     assert list(gateway.mappings) == [("tcp", 8443)]
