@@ -141,6 +141,15 @@ def test_an_action_is_one_text_as_the_strictest_gateways_take_it() -> None:
     )
 
 
+def test_the_longest_request_is_one_piece_for_the_smallest_command() -> None:
+    """Which is busybox's nc, of 1024 bytes: in two, some take no request."""
+    path = "/uuid:00112233-4455-6677-8899-aabbccddeeff/WANPPPConnection:1"
+    service = Service(PPP1, Url(IPv4Address("192.168.100.100"), 49152, path), None)
+    mapping = PortMapping(PublicPort("udp", 65535), 65535)
+    opening = Opening(mapping, "x" * 63, 604_800)
+    assert len(soap.add(service, opening, service.control.host).text) <= 1024
+
+
 @pytest.mark.parametrize(
     ("request_", "action", "arguments"),
     [
