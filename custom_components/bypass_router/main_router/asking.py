@@ -37,6 +37,8 @@ class Asking:
         self._records = records
         self._lease = LASTS
         self._unkept: set[PublicPort] = set()
+        self.silent = False
+        """Whether the main router has left a question unanswered."""
         self.opened = False
         """Whether something was asked for the last time, of which it is to be seen
         whether it is kept."""
@@ -51,6 +53,11 @@ class Asking:
         """
         records = self._records.mappings
         listed = await self._listed(desired.keys() | records.keys())
+        outcomes = {public: Outcome(None, listed[public]) for public in desired}
+        self.silent = any(map(_is_silence, listed.values()))
+        if self.silent:
+            # Nothing is opened over what no one has seen.
+            return outcomes
         now = time.time()
         due = {
             public
@@ -62,7 +69,6 @@ class Asking:
         plan = plan_of(self.owner, desired, listed, records, due)
         opens = {key: it for key, it in plan.opens.items() if key not in given_up}
         self.opened = bool(opens)
-        outcomes = {public: Outcome(None, listed[public]) for public in desired}
         outcomes |= await self._carry_out(replace(plan, opens=opens))
         # Of those, it is not believed before it is looked at again.
         forgets = dict.fromkeys(self._unkept & outcomes.keys(), Outcome(None, None))
@@ -129,6 +135,7 @@ class Asking:
             opens = [opening(self.owner, record) for record in asked.values()]
             found = await self.mapper.apply(opens, closes)
             outcomes |= {public: found[public] for public in left}
+            self.silent |= any(_is_silence(it.refusal) for it in found.values())
             await self._records.save(after(self.owner, before, asked, closes, found))
             if any(found[public].refusal is None for public in left):
                 self._lease = lease
@@ -140,6 +147,11 @@ class Asking:
             }
             lease = LEASES.get(lease, lease)
         return outcomes
+
+
+def _is_silence(answer: Listed) -> bool:
+    """Return whether the main router did not answer."""
+    return isinstance(answer, Refusal) and answer.kind is Answer.SILENT
 
 
 def after(

@@ -298,7 +298,7 @@ class MainRouter:
             return
         anew, self._anew = self._anew, set()
         outcomes = await asking.bring_about(desired, anew)
-        if any(map(_is_silent, outcomes.values())):
+        if asking.silent:
             # Whoever answers next may be another, or have begun anew.
             self.asking = None
             self._back_off()
@@ -403,12 +403,6 @@ class MainRouter:
             for key, half in halves.items()
         }
         self._changed()
-
-
-def _is_silent(outcome: Outcome) -> bool:
-    """Return whether the main router did not answer."""
-    said = outcome.refusal or outcome.listed
-    return isinstance(said, Refusal) and said.kind is Answer.SILENT
 
 
 def _since(before: MainHalf | None, half: MainHalf, now: float) -> float:
