@@ -15,6 +15,12 @@ READMES: Final = {
     "zh-Hans": "README.zh-Hans.md",
 }
 """The READMEs, by their languages."""
+GUIDES: Final = {
+    "en": "docs/main-router.md",
+    "ja": "docs/main-router.ja.md",
+    "zh-Hans": "docs/main-router.zh-Hans.md",
+}
+"""The pages about the main router, which the READMEs lead to."""
 
 _BLOCK: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING: Final = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -24,7 +30,7 @@ _MARK: Final = re.compile(r"^(#+ |\||- |  - |\d\. |```\w*|!\[)", re.MULTILINE)
 
 @cache
 def read(name: str) -> str:
-    """Return the text of a file in the repository's root."""
+    """Return the text of a file, by its path from the repository's root."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 

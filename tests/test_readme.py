@@ -10,7 +10,10 @@ from typing import Final
 import homeassistant.components as core
 import pytest
 
+from custom_components.bypass_router.router.doctor.report import Cause
+
 from .readmes import (
+    GUIDES,
     READMES,
     ROOT,
     anchors,
@@ -27,7 +30,12 @@ from .readmes import (
 )
 from .sentences import FOLDER, translations
 
-DOCUMENTS: Final = (*READMES.values(), "CONTRIBUTING.md", "SECURITY.md")
+PAGES: Final = (READMES, GUIDES)
+DOCUMENTS: Final = (
+    *(name for page in PAGES for name in page.values()),
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+)
 OTHERS: Final = [language for language in READMES if language != "en"]
 # What we are called, and what HACS says, which has no Japanese.
 KNOWN: Final = {"Bypass Router", "Custom repositories", "自定义存储库", "Integration"}
@@ -43,39 +51,45 @@ MAIN_ROUTERS: Final = (
 )
 
 
-def section_below(anchor: str) -> int:
-    """Return the number of the README's section that a link to it leads to."""
-    return list(anchors(read("README.md"))).index(anchor) + 1
+def section_below(anchor: str, name: str = "README.md") -> int:
+    """Return the number of a page's section that a link to it leads to."""
+    return list(anchors(read(name))).index(anchor) + 1
 
 
 ADD_FORWARD: Final = section_below("add-a-port-forward")
 MAIN_ROUTER: Final = section_below("set-the-main-routers-half")
 SPEED: Final = section_below("how-fast-it-is")
+BY_ITSELF: Final = section_below("by-itself", GUIDES["en"])
+FAULTS: Final = section_below("what-is-shown", GUIDES["en"])
 
 
 def test_each_language_has_its_readme() -> None:
     """And each README is found from every other."""
     assert sorted(READMES) == sorted(path.stem for path in FOLDER.glob("*.json"))
-    for name in READMES.values():
-        assert links(read(name))[: len(OTHERS)] == [
-            other for other in READMES.values() if other != name
-        ]
+    assert list(GUIDES) == list(READMES)
+    for page in PAGES:
+        for name in page.values():
+            assert links(read(name))[: len(OTHERS)] == [
+                Path(other).name for other in page.values() if other != name
+            ]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page["en"])
 @pytest.mark.parametrize("language", OTHERS)
-def test_each_readme_tells_the_same(language: str) -> None:
+def test_each_language_tells_the_same(page: dict[str, str], language: str) -> None:
     """Section by section: its lists, tables and pictures; the figures are English."""
-    english, other = (sections(read(READMES[each])) for each in ("en", language))
+    english, other = (sections(read(page[each])) for each in ("en", language))
     assert len(other) == len(english)
     for number, (here, there) in enumerate(zip(other, english, strict=True)):
         if number != SPEED:
             assert marks(here) == marks(there), here.strip()[:80]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page["en"])
 @pytest.mark.parametrize("language", OTHERS)
-def test_each_readme_names_the_same(language: str) -> None:
+def test_each_language_names_the_same(page: dict[str, str], language: str) -> None:
     """Section by section, what is to be typed, or is named as a program does."""
-    english, other = (sections(read(READMES[each])) for each in ("en", language))
+    english, other = (sections(read(page[each])) for each in ("en", language))
     for number, (here, there) in enumerate(zip(other, english, strict=True)):
         if number != SPEED:
             assert codes(here) == codes(there), here.strip()[:80]
@@ -106,9 +120,11 @@ def test_each_link_leads_somewhere(document: str) -> None:
     """To a file of ours, and to a heading in it."""
     for link in links(read(document)):
         name, _, anchor = link.partition("#")
-        target = name or document
-        assert (ROOT / target).is_file(), link
-        assert not anchor or anchor in anchors(read(target)), link
+        target = (ROOT / document).parent / name if name else ROOT / document
+        target = target.resolve()
+        assert target.is_file(), link
+        path = target.relative_to(ROOT).as_posix()
+        assert not anchor or anchor in anchors(read(path)), link
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -145,15 +161,31 @@ def test_the_fields_of_a_forward_are_called_as_in_the_form(language: str) -> Non
 
 @pytest.mark.parametrize("language", READMES)
 def test_the_page_of_each_common_main_router_is_told(language: str) -> None:
-    """What it is called there, and where the bypass router's address is kept."""
-    table = [
-        line.strip("|").split("|")
-        for line in sections(read(READMES[language]))[MAIN_ROUTER].splitlines()
-        if line.startswith("|")
-    ]
-    for brand in MAIN_ROUTERS:
-        (row,) = (row for row in table if brand in row[0])
-        assert all(cell.strip() for cell in row)
+    """What it is called there, and where UPnP is allowed."""
+    for section in (
+        sections(read(READMES[language]))[MAIN_ROUTER],
+        sections(read(GUIDES[language]))[BY_ITSELF],
+    ):
+        table = [
+            line.strip("|").split("|")
+            for line in section.splitlines()
+            if line.startswith("|")
+        ]
+        for brand in MAIN_ROUTERS:
+            (row,) = (row for row in table if brand in row[0])
+            assert all(cell.strip() for cell in row)
+
+
+@pytest.mark.parametrize("language", GUIDES)
+def test_each_fault_of_the_main_router_is_told(language: str) -> None:
+    """What it means, and what to do about it."""
+    faults = sections(read(GUIDES[language]))[FAULTS]
+    told = [cell.strip("`") for cell in first_column(faults)]
+    assert sorted(told) == sorted(
+        cause
+        for cause in Cause
+        if cause.startswith("main_") or cause == "no_public_address"
+    )
 
 
 @cache
@@ -193,13 +225,16 @@ def test_each_menu_and_field_is_called_as_it_is_shown(language: str) -> None:
     """In that language, by Home Assistant or by us."""
     known = KNOWN | home_assistants(language) | set(translations(language).values())
     named = [
-        name for words in bold(read(READMES[language])) for name in words.split(" → ")
+        name
+        for page in PAGES
+        for words in bold(read(page[language]))
+        for name in words.split(" → ")
     ]
     assert len(named) > 20
     assert set(named) <= known
 
 
-@pytest.mark.parametrize("name", READMES.values())
+@pytest.mark.parametrize("name", [name for page in PAGES for name in page.values()])
 def test_a_readme_has_no_word_of_markdown_left(name: str) -> None:
     """Each mark that opens something is closed, or it would be shown as it stands."""
     for paragraph in prose(read(name)).split("\n\n"):

@@ -22,7 +22,7 @@ from custom_components.bypass_router.flows.sign_in import CREDENTIALS_SCHEMA
 from custom_components.bypass_router.router import errors
 from custom_components.bypass_router.router.errors import RouterError
 
-from .readmes import READMES, read
+from .readmes import GUIDES, READMES, read
 from .sentences import FOLDER, translations
 
 LANGUAGES = ["en", "ja", "zh-Hans"]
@@ -149,7 +149,7 @@ STRAY: Final = {
 )
 def test_each_thing_has_one_name(language: str, word: str) -> None:
     """In the forms, the messages and the README."""
-    assert word not in read(READMES[language])
+    assert word not in read(READMES[language]) + read(GUIDES[language])
     assert [key for key, text in translations(language).items() if word in text] == []
 
 
