@@ -63,12 +63,17 @@ class Asking:
             public
             for public, (forward_id, _) in desired.items()
             if public in records
-            and (forward_id in anew or records[public].renew_at <= now)
+            and (
+                forward_id in anew
+                or records[public].renew_at <= now
+                # What lists nothing tells by its answer to the same once more.
+                or not self.mapper.lists
+            )
         }
         given_up = self._look_again(desired, listed, now)
         plan = plan_of(self.owner, desired, listed, records, due)
         opens = {key: it for key, it in plan.opens.items() if key not in given_up}
-        self.opened = bool(opens)
+        self.opened = bool(opens) and self.mapper.lists
         outcomes |= await self._carry_out(replace(plan, opens=opens))
         # Of those, it is not believed before it is looked at again.
         forgets = dict.fromkeys(self._unkept & outcomes.keys(), Outcome(None, None))
