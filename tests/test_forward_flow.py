@@ -681,6 +681,38 @@ async def test_the_last_page_says_what_happens_and_what_the_main_router_needs(
     assert "forward TCP 443 to 192.168.50.2, port 8443" in said_after
 
 
+@pytest.mark.parametrize(
+    ("options", "fields", "said_then"),
+    [
+        ({"main_router": "upnp"}, {}, "has your main router forward TCP 8443"),
+        (
+            {"main_router": "upnp"},
+            {"external_port": "6000-6016", "target_port": ""},
+            "On your main router, forward TCP 6000-6016",
+        ),
+        (
+            {},
+            {"main_router_switch": "switch.unifi"},
+            "TCP 8443 to it on your main router goes on and off with it",
+        ),
+    ],
+)
+async def test_the_last_page_says_who_sets_the_main_routers_half(
+    hass: HomeAssistant,
+    options: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    said_then: str,
+) -> None:
+    """By hand it is only where no one else does."""
+    hass.states.async_set("switch.unifi", "off")
+    entry = router(hass)
+    hass.config_entries.async_update_entry(entry, options=options)
+    added = await add(hass, entry, **fields)
+    words = added["description_placeholders"] or {}
+    said_after = translations()[f"{SECTION}.create_entry.off"].format(**words)
+    assert said_then in said_after
+
+
 def choices(form: Mapping[str, Any]) -> dict[str, str]:
     """Return the devices that a form offers, by address; none for a plain field."""
     (target,) = (

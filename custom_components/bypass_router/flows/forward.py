@@ -44,6 +44,7 @@ from .forward_checks import (
     named,
     told_obstacles,
 )
+from .main_router import who_sets
 from .main_router_switch import (
     SWITCH_SELECTOR,
     check_main_router,
@@ -225,7 +226,7 @@ class ForwardFlow(ConfigSubentryFlow):
             listed = "\n".join(f"- {sentence}" for sentence in obstacles)
             self._ask(obstacles, name, obstacles=listed)
             return await self.async_step_obstacles()
-        return self._store(name, forward, public, user_input)
+        return await self._store(name, forward, public, user_input)
 
     def _ask(self, what: Collection[str], name: str, **words: str) -> None:
         """Keep what is asked next, and the words for it."""
@@ -262,7 +263,7 @@ class ForwardFlow(ConfigSubentryFlow):
             description_placeholders={**(placeholders or {}), "router": self._address},
         )
 
-    def _store(
+    async def _store(
         self,
         name: str,
         forward: Forward,
@@ -274,12 +275,16 @@ class ForwardFlow(ConfigSubentryFlow):
         The last page says what comes of it, and what the main router needs.
         """
         entry = self._get_entry()
-        placeholders = {
+        switch = chosen(self.hass, user_input)
+        words = {
             **placeholders_of(forward),
             CONF_PUBLIC_PORT: str(public),
             "router": self._address,
         }
-        data = fields_of(name, forward, public, chosen(self.hass, user_input))
+        texts = await async_texts(self.hass)
+        who = who_sets(entry, public, switch)
+        placeholders = {**words, "main_router": texts.get(who, **words)}
+        data = fields_of(name, forward, public, switch)
         if forward.id == _NEW:
             on, reached = user_input[CONF_ENABLED], router_of(entry)
             return self.async_create_entry(

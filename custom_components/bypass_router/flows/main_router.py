@@ -7,10 +7,12 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.helpers.selector import TextSelector
 import voluptuous as vol
 
-from ..const import CONF_MAIN_ROUTER_ADDRESS
+from ..const import CONF_MAIN_ROUTER, CONF_MAIN_ROUTER_ADDRESS, MAIN_ROUTER_UPNP
 from ..diagnosis.texts import Texts
+from ..main_router.plan import MOST_PORTS
 from ..main_router.search import find_mapper
 from ..router.errors import RouterError
+from ..router.forward import PortRange
 from ..router.port_mapping.base import Refusal
 from ..router.port_mapping.gateway import gateway_of
 from ..router.router import Router
@@ -60,3 +62,16 @@ async def async_found(entry: ConfigEntry[Any], texts: Texts) -> str:
         main_router=str(gateway),
         protocol=_PROTOCOLS[found.name],
     )
+
+
+def who_sets(entry: ConfigEntry[Any], public: PortRange, switch: str) -> str:
+    """Return the key of the sentence that says who sets a forward's other half.
+
+    It has these ports at the main router; a `switch` may stand for it there.
+    """
+    if switch:
+        return "main_half_by_switch"
+    asks = entry.options.get(CONF_MAIN_ROUTER) == MAIN_ROUTER_UPNP
+    if asks and len(public) <= MOST_PORTS:
+        return "main_half_by_itself"
+    return "main_half_by_hand"
