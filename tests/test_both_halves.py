@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
-from homeassistant.core import HomeAssistant, State
+from homeassistant.core import HomeAssistant, ServiceCall, State
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util.dt import utcnow
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
+from custom_components.bypass_router.diagnostics import (
+    async_get_config_entry_diagnostics,
+)
 from custom_components.bypass_router.main_router import manager
 from tests.lab import soap_by_hand as soap
 from tests.lab.miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
@@ -30,6 +33,7 @@ from .setup import (
     switch_of,
     turn,
 )
+from .test_diagnose import diagnose
 
 
 @pytest.fixture
@@ -421,6 +425,108 @@ async def test_the_public_address_is_shown(
     await hass.config_entries.async_reload(entry.entry_id)
     await turn(hass, "on", switch_of(hass, entry, "Web"))
     await until(lambda: hass.states.get(sensor).state == PUBLIC_ADDRESS)
+
+
+async def test_the_options_say_which_main_router_was_found(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """By its own name, and how it can be asked; or that it can't be."""
+    entry = await set_up(hass, at_home, WEB)
+    options = hass.config_entries.options
+    form = await options.async_init(entry.entry_id)
+    found = (form["description_placeholders"] or {})["found"]
+    assert at_home.main.address in found
+    assert "(UPnP)" in found
+    main.stop()
+    form = await options.async_init(entry.entry_id)
+    found = (form["description_placeholders"] or {})["found"]
+    assert found == (
+        f"The main router at {at_home.main.address} takes no such requests now: switch"
+        " UPnP on there first."
+    )
+    await hass.config_entries.async_unload(entry.entry_id)
+    form = await options.async_init(entry.entry_id)
+    found = (form["description_placeholders"] or {})["found"]
+    assert "not known" in found
+
+
+async def test_the_doctor_says_what_the_main_router_says(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """Among his checks, and as the cause where that is it."""
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    said = await diagnose(hass, web)
+    (check,) = (it for it in said["checks"] if it["name"] == "main_router")
+    assert check["status"] == "ok"
+    await turn(hass, "off", web)
+    take(main, at_home, 8443)
+    await turn(hass, "on", web)
+    said = await diagnose(hass, web)
+    assert said["causes"] == ["main_port_taken"]
+    assert said["healthy"] is False
+    soap.delete(at_home.other, main.control, 8443)
+    await look(entry)
+    assert status_of(hass, entry, "Web").state != "fails"
+    assert await passes(at_home)
+
+
+async def test_a_diagnosis_sets_anew_what_is_listed_and_not_there(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """Before it waits for a client from outside, who then comes through."""
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+    await turn(hass, "on", web)
+    main.flush()
+    said = await diagnose(hass, web, watch=1)
+    assert await passes(at_home)
+    (arrival,) = (it for it in said["checks"] if it["name"] == "arrival")
+    assert "says that it forwards the port, yet no one came" in arrival["seen"]
+
+
+async def test_the_diagnostics_tell_of_the_main_router(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """And not where the home is."""
+    entry = await connected(hass, at_home)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    told = await async_get_config_entry_diagnostics(hass, entry)
+    found = told["main_router"]
+    assert (found["asked"], found["protocol"]) == (True, "upnp")
+    assert found["halves"][forward_id(entry, "Web")]["state"] == "on"
+    assert [it["public_port"] for it in found["mappings"]] == [8443]
+    assert PUBLIC_ADDRESS not in str(told)
+
+
+async def test_a_switch_that_a_forward_names_goes_with_it(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """After it and before it; and the main router is not asked besides."""
+    order: list[tuple[str, str]] = []
+    entry = await connected(hass, at_home, {**WEB, "main_router_switch": "switch.m"})
+    web = switch_of(hass, entry, "Web")
+    hass.states.async_set("switch.m", STATE_OFF)
+
+    async def turned(call: ServiceCall) -> None:
+        """Note how ours is meanwhile."""
+        if "switch.m" in call.data["entity_id"]:
+            order.append((call.service, str(hass.states.get(web).state)))
+            state = call.service.removeprefix("turn_")
+            hass.states.async_set("switch.m", state)
+        else:
+            ours = hass.data["entity_components"]["switch"].get_entity(web)
+            await getattr(ours, f"async_{call.service}")()
+
+    for service in ("turn_on", "turn_off"):
+        hass.services.async_register("switch", service, turned)
+    await turn(hass, "on", web)
+    assert entity_of(hass, entry, "Web").state == STATE_ON
+    assert main.mappings() == {}
+    await turn(hass, "off", web)
+    assert order == [("turn_on", STATE_ON), ("turn_off", STATE_ON)]
+    assert hass.states.get(web).state == STATE_OFF
 
 
 async def test_a_router_that_is_removed_leaves_nothing_on_the_main_router(

@@ -132,6 +132,7 @@ def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
             key: [{"kind": one.kind.value, **one.seen} for one in found]
             for key, found in coordinator.knowledge.obstacles.items()
         },
+        "main_router": _main_router(coordinator),
         "rules": {
             label: _listed(text)
             for label, text in (router.rules.listing.items() if router else ())
@@ -155,6 +156,41 @@ def _known(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
         ],
         "events": [
             asdict(entry) | {"when": _time(entry.when)} for entry in history.entries
+        ],
+    }
+
+
+def _main_router(coordinator: BypassRouterCoordinator) -> dict[str, Any]:
+    """Return what is known of the main router, and of its half of each forward."""
+    asked = coordinator.halves.asked
+    mapper = asked.asking.mapper if asked.asking else None
+    halves = {key: coordinator.halves.half(key) for key in coordinator.forwards}
+    return {
+        "asked": asked.asks,
+        "gateway": str(asked.gateway) if asked.gateway else None,
+        "protocol": mapper.name if mapper else None,
+        "model": mapper.model if mapper else None,
+        "public_address": str(asked.public_address),
+        "halves": {
+            key: {
+                "state": half.state.value,
+                "cause": half.check.cause,
+                "seen": dict(half.check.seen),
+                "since": _time(half.since),
+            }
+            for key, half in halves.items()
+            if half
+        },
+        "mappings": [
+            {
+                "forward": record.forward_id,
+                "transport": record.mapping.public.transport,
+                "public_port": record.mapping.public.port,
+                "port": record.mapping.port,
+                "asked": _time(record.asked),
+                "lease": record.lease,
+            }
+            for record in asked.records
         ],
     }
 

@@ -161,11 +161,13 @@ class MainRouter:
         """What it may have of forwards that were removed, while it can't be asked."""
         if self.asking and self._face.connected:
             return ()
-        return [
-            record
-            for record in self._records.mappings.values()
-            if record.forward_id not in self._face.forwards
-        ]
+        forwards = self._face.forwards
+        return [record for record in self.records if record.forward_id not in forwards]
+
+    @property
+    def records(self) -> Collection[Record]:
+        """What it was asked for, and has not closed since."""
+        return self._records.mappings.values()
 
     @property
     def locations(self) -> Collection[str]:
