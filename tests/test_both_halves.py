@@ -1,14 +1,18 @@
 """One switch for both halves: the main router is asked for its own."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, override
 
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
-from homeassistant.core import HomeAssistant, ServiceCall, State
+from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
+from homeassistant.setup import async_setup_component
 from homeassistant.util.dt import utcnow
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    setup_test_component_platform,
+)
 
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.diagnostics import (
@@ -34,6 +38,7 @@ from .setup import (
     turn,
 )
 from .test_diagnose import diagnose
+from .test_other_switch import MainSwitch
 
 
 @pytest.fixture
@@ -500,33 +505,89 @@ async def test_the_diagnostics_tell_of_the_main_router(
     assert PUBLIC_ADDRESS not in str(told)
 
 
+NAMED = {**WEB, "main_router_switch": "switch.main_web"}
+
+
+class Named(MainSwitch):
+    """A switch of another integration, which notes how ours is when it is asked."""
+
+    def __init__(self) -> None:
+        """Be off."""
+        super().__init__()
+        self.order: list[tuple[bool, str]] = []
+
+    @override
+    async def _turn(self, *, on: bool) -> None:
+        """Note it, and do it."""
+        switches = self.hass.states.async_all("switch")
+        ours = (it.state for it in switches if it.entity_id != self.entity_id)
+        self.order.append((on, " ".join(ours)))
+        await super()._turn(on=on)
+
+
+@pytest.fixture
+async def named(hass: HomeAssistant) -> Named:
+    """The switch that stands for the main router's forward."""
+    switch = Named()
+    setup_test_component_platform(hass, "switch", [switch])
+    assert await async_setup_component(hass, "switch", {"switch": {"platform": "test"}})
+    await hass.async_block_till_done()
+    return switch
+
+
 async def test_a_switch_that_a_forward_names_goes_with_it(
-    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd, named: Named
 ) -> None:
     """After it and before it; and the main router is not asked besides."""
-    order: list[tuple[str, str]] = []
-    entry = await connected(hass, at_home, {**WEB, "main_router_switch": "switch.m"})
+    entry = await connected(hass, at_home, NAMED)
     web = switch_of(hass, entry, "Web")
-    hass.states.async_set("switch.m", STATE_OFF)
-
-    async def turned(call: ServiceCall) -> None:
-        """Note how ours is meanwhile."""
-        if "switch.m" in call.data["entity_id"]:
-            order.append((call.service, str(hass.states.get(web).state)))
-            state = call.service.removeprefix("turn_")
-            hass.states.async_set("switch.m", state)
-        else:
-            ours = hass.data["entity_components"]["switch"].get_entity(web)
-            await getattr(ours, f"async_{call.service}")()
-
-    for service in ("turn_on", "turn_off"):
-        hass.services.async_register("switch", service, turned)
     await turn(hass, "on", web)
     assert entity_of(hass, entry, "Web").state == STATE_ON
     assert main.mappings() == {}
     await turn(hass, "off", web)
-    assert order == [("turn_on", STATE_ON), ("turn_off", STATE_ON)]
+    assert named.order == [(True, STATE_ON), (False, STATE_ON)]
     assert hass.states.get(web).state == STATE_OFF
+
+
+async def test_it_follows_what_comes_on_and_goes_off_by_itself(
+    hass: HomeAssistant, at_home: Lab, named: Named
+) -> None:
+    """As a forward that is on from the start, and one that others take away."""
+    entry = await set_up(hass, at_home, {**NAMED, "enabled": True}, restore=False)
+    web = switch_of(hass, entry, "Web")
+    await until(lambda: named.order == [(True, STATE_ON)])
+    lose_rules(at_home)
+    await until(lambda: hass.states.get(web).state == STATE_OFF)
+    await until(lambda: named.order[1:] == [(False, STATE_OFF)])
+
+
+async def test_it_goes_off_with_a_forward_or_a_router_that_is_removed(
+    hass: HomeAssistant, at_home: Lab, named: Named
+) -> None:
+    """Else it would lead the internet to the bypass router's own services."""
+    entry = await set_up(hass, at_home, NAMED, {**GAME, "enabled": True})
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    hass.config_entries.async_remove_subentry(entry, forward_id(entry, "Web"))
+    await until(lambda: hass.states.is_state("switch.main_web", STATE_OFF))
+    (game,) = entry.subentries.values()
+    data = {**game.data, "main_router_switch": "switch.main_web"}
+    hass.config_entries.async_update_subentry(entry, game, data=data)
+    await until(lambda: hass.states.is_state("switch.main_web", STATE_ON))
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert hass.states.is_state("switch.main_web", STATE_OFF)
+
+
+async def test_one_that_was_turned_by_hand_stays_so_over_a_restart(
+    hass: HomeAssistant, at_home: Lab, named: Named
+) -> None:
+    """The hand has the last word, and the forward says what that means."""
+    entry = await set_up(hass, at_home, NAMED)
+    await turn(hass, "on", switch_of(hass, entry, "Web"))
+    named.show(on=False)
+    assert cause_of(hass, entry, "Web") == "main_switch_off"
+    await hass.config_entries.async_reload(entry.entry_id)
+    await until(lambda: cause_of(hass, entry, "Web") == "main_switch_off")
+    assert [on for on, _ in named.order] == [True]
 
 
 async def test_a_router_that_is_removed_leaves_nothing_on_the_main_router(

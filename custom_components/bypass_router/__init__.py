@@ -19,7 +19,7 @@ from .issues import Issues
 from .main_router.linux_router import async_arrange_halves, async_watch_halves
 from .main_router.other_switch import async_follow_renamed
 from .main_router.records import Record
-from .main_router.removal import async_close_all, tell_left
+from .main_router.removal import async_close_all, async_turn_off_named, tell_left
 from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
 from .rule_import import async_offer_import
@@ -87,7 +87,9 @@ async def async_remove_entry(
 ) -> None:
     """Take our rules, and a key that was made here, from the router."""
     async_arrange_halves(hass, entry)
-    await DesiredState(file_of(hass, entry.entry_id)).remove()
+    desired = DesiredState(file_of(hass, entry.entry_id))
+    await async_turn_off_named(hass, entry, desired)
+    await desired.remove()
     await Totals(hass, entry.entry_id).remove()
     await TargetMacStore(hass, entry.entry_id).remove()
     issues = Issues(hass, entry)

@@ -34,6 +34,9 @@ class Halves:
         self._face = face
         self._changed = changed
         self._others: dict[str, OtherSwitch] = {}
+        # What each was turned to last. At a start, none is: for who turned one by hand
+        # has the last word.
+        self._turned: dict[str, bool] = {}
         self.asked = MainRouter(
             hass, entry, face, find_mapper, changed, left_out=self._others.__contains__
         )
@@ -43,6 +46,8 @@ class Halves:
         """Take up what was known before."""
         await self.asked.start()
         self._follow()
+        desired = self._face.desired
+        self._turned = {key: key in desired for key in self._others}
 
     @callback
     def stop(self) -> None:
@@ -55,6 +60,7 @@ class Halves:
     def show(self) -> None:
         """Take note of what is on now, and of what the forwards name."""
         self._follow()
+        self._keep_in_step()
         self.asked.show()
 
     def half(self, forward_id: str) -> MainHalf | None:
@@ -66,6 +72,7 @@ class Halves:
     async def opened(self, forward_id: str) -> None:
         """Have it set for a forward that has come on. Never raises."""
         if other := self._others.get(forward_id):
+            self._turned[forward_id] = True
             await other.async_turn_on()
         else:
             await self.asked.opened()
@@ -73,6 +80,7 @@ class Halves:
     async def close(self, forward_id: str) -> None:
         """Have it closed for a forward that is about to go off. Never raises."""
         if other := self._others.get(forward_id):
+            self._turned[forward_id] = False
             await other.async_turn_off()
         # It may have been asked for before another was named.
         await self.asked.close(forward_id)
@@ -100,7 +108,25 @@ class Halves:
         for key, other in tuple(self._others.items()):
             if named.get(key) != other.named:
                 self._others.pop(key).async_stop()
+                if self._turned.pop(key, False) and key not in self._face.forwards:
+                    # The forward is gone; one that names another is the user's to tell.
+                    self._face.in_background(other.async_turn_off(), "main half")
         for key in named.keys() - self._others:
             self._others[key] = other_switch(
                 self._hass, self._entry, key, named[key], self._changed
             )
+
+    @callback
+    def _keep_in_step(self) -> None:
+        """Turn switches for forwards that came on or went off without being asked to.
+
+        A forward that is put back after a loss was never off for the user.
+        """
+        for key, other in self._others.items():
+            desired = key in self._face.desired
+            if self._turned.get(key, False) is desired:
+                continue
+            if not desired or self._face.is_on(key):
+                self._turned[key] = desired
+                turn = other.async_turn_on if desired else other.async_turn_off
+                self._face.in_background(turn(), "main half")

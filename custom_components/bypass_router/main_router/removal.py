@@ -1,5 +1,6 @@
 """What is left on a main router when forwards, or their router, are removed here."""
 
+import asyncio
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 import math
@@ -16,10 +17,31 @@ from ..router.port_mapping.base import Refusal
 from ..router.port_mapping.gateway import gateway_of
 from ..router.router import Router
 from ..storage import NotLoaded, NotSaved
+from ..subentry import main_router_switch_of
+from ..sync.desired_state import DesiredState
 from .asking import Asking
+from .linux_router import other_switch
 from .plan import Owner
 from .records import Record, Records
 from .search import find_mapper
+
+
+async def async_turn_off_named(
+    hass: HomeAssistant, entry: ConfigEntry[Any], desired: DesiredState
+) -> None:
+    """Turn off the switches that stand for forwards of a router that is removed."""
+    try:
+        await desired.load()
+    except NotLoaded:
+        return
+    others = [
+        other_switch(hass, entry, key, named, lambda: None)
+        for key, subentry in entry.subentries.items()
+        if key in desired.saved and (named := main_router_switch_of(subentry))
+    ]
+    await asyncio.gather(*(other.async_turn_off() for other in others))
+    for other in others:
+        other.async_stop()
 
 
 async def async_close_all(
