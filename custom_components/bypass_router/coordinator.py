@@ -31,6 +31,7 @@ from .devices import (
 from .diagnosis.knowledge import Knowledge
 from .diagnosis.main_router import tell_main_router
 from .diagnosis.obstacles import tell_obstacles
+from .diagnosis.status import main_fault
 from .diagnosis.target_learner import TargetLearner
 from .diagnosis.texts import Texts, async_texts
 from .errors import translated
@@ -301,9 +302,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         subentries = self.config_entry.subentries
         tell_main_router(
             {
-                subentries[key].title: half
-                for key in self.forwards
-                if self.is_on(key) and (half := self.halves.half(key))
+                subentries[key].title: main_fault(forward, self.knowledge.of(forward))
+                for key, forward in self.forwards.items()
+                if self.is_on(key)
             },
             self._issues,
             self.texts,

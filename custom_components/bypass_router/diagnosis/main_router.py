@@ -1,33 +1,37 @@
 """Repairs about the main router's half of forwards that are on."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from ..issues import Issues
-from ..main_router.half import MainHalf
-from ..router.doctor.report import Cause
+from ..router.doctor.report import Cause, Check
 from .texts import Texts
+
+# Of all forwards, and no one's fault at home.
+_APART: Final = Cause.NO_PUBLIC_ADDRESS
+# Someone may want it so; the forward's own status tells.
+_BY_HAND: Final = (
+    Cause.MAIN_SWITCH_OFF,
+    Cause.MAIN_SWITCH_GONE,
+    Cause.MAIN_SWITCH_FAILED,
+)
 
 
 def tell_main_router(
-    halves: Mapping[str, MainHalf], issues: Issues, texts: Texts
+    faults: Mapping[str, Check | None], issues: Issues, texts: Texts
 ) -> None:
     """Say what the main router says against forwards, by their names."""
-    faults = {
-        name: (half.check.cause, half.check.seen)
-        for name, half in halves.items()
-        if half.check.cause
-    }
-    # That is of all forwards, and no one's fault at home.
-    addresses = [
-        seen["address"]
-        for cause, seen in faults.values()
-        if cause is Cause.NO_PUBLIC_ADDRESS
+    found = [
+        (name, check.cause, check.seen)
+        for name, check in faults.items()
+        if check and check.cause
     ]
+    addresses = [seen["address"] for _, cause, seen in found if cause is _APART]
     issues.no_public_address(addresses[0] if addresses else None)
     issues.main_router(
         [
             (name, texts.fault(cause, seen, markdown=True))
-            for name, (cause, seen) in faults.items()
-            if cause is not Cause.NO_PUBLIC_ADDRESS
+            for name, cause, seen in found
+            if cause is not _APART and cause not in _BY_HAND
         ]
     )

@@ -176,9 +176,21 @@ def _by_main_router(
 ) -> Standing | None:
     """Return what the main router says against it, unless someone came through it."""
     half = known.main
-    if half is None or half.check.cause is None or (proved or 0.0) > half.since:
+    if half is None or not _stands(half, proved):
         return None
     return Standing(ForwardStatus.FAILS, half.check, half.since, answered)
+
+
+def _stands(half: MainHalf, proved: float | None) -> bool:
+    """Return whether the main router says no, and no one came through it since."""
+    return half.check.cause is not None and (proved or 0.0) <= half.since
+
+
+def main_fault(forward: Forward, known: Known) -> Check | None:
+    """Return what the main router says against a forward that is on, if that stands."""
+    half = known.main
+    stands = half and _stands(half, _answered_at(forward, known.visits))
+    return half.check if half and stands else None
 
 
 def _by_proof(

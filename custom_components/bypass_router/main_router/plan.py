@@ -47,10 +47,13 @@ class Owner:
         return f"bypass_router:{self.id}:{forward_id}:{number}"
 
     def has(self, entry: Entry, record: Record | None) -> bool:
-        """Return whether a listed mapping is ours.
+        """Return whether a listed mapping is ours, and leads to this bypass router.
 
-        Some main routers put another sign for each that they don't like.
+        One that leads to another of ours is that one's. Some main routers put another
+        sign for each that they don't like.
         """
+        if entry.client != self.client:
+            return False
         if _letters(entry.description).startswith(_letters(f"bypass_router{self.id}")):
             return True
         return (
