@@ -21,6 +21,7 @@ from tests.lab.requirements import LabUnavailable
 from .client import LOOPBACK, RequestRefused
 from .flows import AddedForward, AddedRouter, FlowRefused, Flows
 from .instance import PASSWORD, PORT, USERNAME, HomeAssistant, InstanceFailed
+from .main_half import MainHalf
 from .report import Report
 
 EXTERNAL: Final = 8443
@@ -65,6 +66,7 @@ class Demo:
         self._flows = Flows(home_assistant)
         self._report = report
         self._rules_before = self._rules()
+        self._main_half: MainHalf | None = None
 
     def show_path(self) -> None:
         """Draw who is there, and the way that the packets are to take."""
@@ -107,8 +109,8 @@ class Demo:
         for protocol in PROTOCOLS:
             lab.main.forward(protocol, str(EXTERNAL), lab.bypass.address)
         self._report.say(
-            f"From here on, the main router forwards {EXTERNAL} to the bypass router:"
-            " the first half of the cure."
+            f"Now the main router forwards {EXTERNAL} to the bypass router: the first"
+            " half of the cure, set by hand."
         )
 
     def boot(self) -> None:
@@ -173,6 +175,49 @@ class Demo:
         else:
             self.expect_nothing_passes()
 
+    def begin_with_nothing(self, router: AddedRouter) -> None:
+        """Have the main router forget its forward, and be asked for it by the switch.
+
+        Where that can't be shown, it is said, and the main router stays as it is.
+        """
+        main_half = MainHalf.where_possible(self._lab, self._ha, self._report, EXTERNAL)
+        if main_half is None:
+            return
+        main_half.ask_for_it(router)
+        self._expect(
+            main_half.is_empty,
+            "the main router forwards nothing any more, and takes requests by UPnP",
+            "The main router was to forward nothing.",
+        )
+        self.expect_nothing_passes()
+        self._main_half = main_half
+
+    def turn_both(self, forward: AddedForward, state: str) -> None:
+        """Turn the switch, and see what becomes of the main router's half."""
+        self.turn(forward, state)
+        if (main_half := self._main_half) is None:
+            return
+        shown = main_half.state(forward)
+        if state == "on":
+            main_half.show()
+            self._expect(
+                main_half.is_set,
+                "so the main router's kernel leads both to the bypass router",
+                "The main router was to lead both protocols to the bypass router.",
+            )
+        else:
+            self._expect(
+                main_half.is_empty,
+                "nothing is left in the main router's kernel",
+                "The main router was to have nothing left.",
+            )
+        self._expect(
+            shown == state,
+            f"Home Assistant shows the main router's half as {state}",
+            f"Home Assistant was to show the main router's half as {state}, but"
+            f" shows {shown}.",
+        )
+
     def show_rules(self) -> None:
         """Print what stands in the router's kernel for TCP; UDP has the same."""
         listed = self._lab.bypass.run("nft", "list", "table", "ip", "ha_bypass").stdout
@@ -207,6 +252,12 @@ class Demo:
         self._flows.remove_forward(router.entry_id, forward.subentry_id)
         self._ha.wait_state(forward.entity_id, None)
         self._flows.remove_router(router.entry_id)
+        if self._main_half is not None:
+            self._expect(
+                self._main_half.is_empty,
+                "nothing is left in the main router's kernel",
+                "The main router was to have nothing left.",
+            )
         self.expect_nothing_passes()
         self._expect(
             self._rules() == self._rules_before
@@ -317,8 +368,16 @@ def walk(lab: Lab, report: Report, listening: socket.socket | None = None) -> No
             demo.show_rules()
         with report.step("Switch it off"):
             demo.turn(forward, "off")
+        with report.step(
+            "One switch for both halves: the main router begins with nothing"
+        ):
+            demo.begin_with_nothing(router)
         with report.step("Switch it on again"):
-            demo.turn(forward, "on")
+            demo.turn_both(forward, "on")
+        with report.step("Switch it off again"):
+            demo.turn_both(forward, "off")
+        with report.step("Switch it on for the last time"):
+            demo.turn_both(forward, "on")
         if listening is not None:
             _serve(home_assistant, report, listening)
             return

@@ -83,6 +83,19 @@ class Flows:
             forms,
         )
 
+    def choose(self, entry_id: str, **options: object) -> str:
+        """Choose options of a router, and leave the others; return what the form said.
+
+        That is of its main router. Raises FlowRefused.
+        """
+        flow = f"{_ENTRIES}/options/flow"
+        form = self._ha.api("POST", flow, {"handler": entry_id})
+        answer = self._submit(flow, form, _suggested(form) | options)
+        if answer["type"] != "create_entry":
+            self._give_up(flow, answer)
+        found: str = form["description_placeholders"]["found"]
+        return found
+
     def remove_router(self, entry_id: str) -> None:
         """Remove a router with all of its forwards."""
         self._ha.api("DELETE", f"{_ENTRIES}/entry/{entry_id}")
@@ -116,12 +129,7 @@ class Flows:
             flow,
             {"handler": [entry_id, "forward"], "subentry_id": subentry_id},
         )
-        shown = {
-            item["name"]: item["description"]["suggested_value"]
-            for item in form["data_schema"]
-            if "suggested_value" in (item.get("description") or {})
-        }
-        answer = self._submit(flow, form, shown | fields)
+        answer = self._submit(flow, form, _suggested(form) | fields)
         if answer.get("reason") != "reconfigure_successful":
             self._give_up(flow, answer)
 
@@ -135,16 +143,24 @@ class Flows:
 
     def switch(self, subentry_id: str) -> str:
         """Return a forward's switch, as soon as there is one with a state."""
+        return self._entity(subentry_id, "switch")
+
+    def main_half(self, subentry_id: str) -> str:
+        """Return what shows the main router's half of a forward."""
+        return self._entity(subentry_id, "binary_sensor")
+
+    def _entity(self, subentry_id: str, domain: str) -> str:
+        """Return a forward's only entity of a kind, once it has a state."""
         for _ in tries():
             for entity in self._ha.command("config/entity_registry/list"):
                 entity_id: str = entity["entity_id"]
                 if (
                     entity["config_subentry_id"] == subentry_id
-                    and entity_id.startswith("switch.")
+                    and entity_id.startswith(f"{domain}.")
                     and self._ha.state(entity_id) is not None
                 ):
                     return entity_id
-        raise InstanceFailed("The forward has no switch.")
+        raise InstanceFailed(f"The forward has no {domain}.")
 
     def _submit(
         self, flow: str, form: dict[str, Any], fields: object
@@ -177,3 +193,12 @@ class Flows:
         raise InstanceFailed(
             f"The router was added, but is {entry['state']}: {entry['reason']}."
         )
+
+
+def _suggested(form: dict[str, Any]) -> dict[str, Any]:
+    """Return what a form has in its fields."""
+    return {
+        item["name"]: item["description"]["suggested_value"]
+        for item in form["data_schema"]
+        if "suggested_value" in (item.get("description") or {})
+    }

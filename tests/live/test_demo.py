@@ -11,6 +11,7 @@ import pytest
 from tests.lab.network import Lab
 from tests.lab.waiting import LIMIT
 
+from . import main_half
 from .client import LOOPBACK
 from .demo import NotAsPromised, walk
 from .instance import PASSWORD, REPOSITORY, USERNAME
@@ -34,7 +35,17 @@ STEPS = (
     "snat to",
     "Switch it off",
     "the switch is off",
+    "One switch for both halves",
+    "takes such requests (UPnP)",
+    "forwards nothing any more",
     "Switch it on again",
+    "the switch is on",
+    "dnat ip to 192.168.50.2:8443",
+    "the main router's half as on",
+    "Switch it off again",
+    "nothing is left in the main router's kernel",
+    "the main router's half as off",
+    "Switch it on for the last time",
     "the switch is on",
     "Remove the forward",
     "iptables-save and nft on the router say the same",
@@ -81,7 +92,23 @@ def test_the_router_is_left_as_it_was(lab: Lab, socket_enabled: None) -> None:
     assert lab.bypass.users.authorized_keys() == keys
     passed = re.findall("(──.) (?:TCP|UDP)", output.getvalue())
     alone, off, on = ["──x"] * 2, ["──x"] * 4, ["──>"] * 4
-    assert passed == [*alone, *off, *on, *off, *on, *off]
+    by_hand, by_the_switch = [*off, *on, *off], [*off, *on, *off, *on, *off]
+    assert passed == [*alone, *by_hand, *by_the_switch]
+
+
+def test_where_miniupnpd_is_missing_it_says_what_can_not_be_shown(
+    monkeypatch: pytest.MonkeyPatch, lab: Lab, socket_enabled: None
+) -> None:
+    """And shows the rest, with the main router as it was set by hand."""
+    monkeypatch.setattr(main_half, "find_command", {}.get)
+    output = StringIO()
+    walk(lab, Report(output))
+    said = output.getvalue()
+    assert "miniupnpd is missing on this machine" in said
+    assert "`scripts/setup lab` installs miniupnpd" in said
+    passed = re.findall("(──.) (?:TCP|UDP)", said)
+    alone, off, on = ["──x"] * 2, ["──x"] * 4, ["──>"] * 4
+    assert passed == [*alone, *off, *on, *off, *on, *off, *on, *off]
 
 
 def test_what_is_not_as_promised_ends_the_demo_in_a_sentence(
