@@ -27,6 +27,9 @@ _FOLDER: Final = "/run"
 _SETTINGS: Final = f"{_FOLDER}/miniupnpd.conf"
 _LEASES: Final = f"{_FOLDER}/upnp.leases"
 _LOG: Final = f"{_FOLDER}/miniupnpd.log"
+# Where there is no syslog, each line that it says goes to the machine's console too,
+# which takes longer than all that it is asked for.
+_NO_CONSOLE: Final = "[ ! -e /dev/console ] || mount --bind /dev/null /dev/console"
 # As the package makes it, but for the accepts: those of a router as OpenWrt's is.
 _CHAINS: Final = """
 table inet filter {
@@ -97,6 +100,7 @@ class Miniupnpd:
         self._process: subprocess.Popen[str] | None = None
         # What it has on disk is the lab's, not the host's.
         router.run("mount", "-t", "tmpfs", "tmpfs", _FOLDER)
+        router.run("sh", "-c", _NO_CONSOLE)
         self._write(_SETTINGS, _settings(self.options))
 
     @property
