@@ -19,6 +19,7 @@ from custom_components.bypass_router.diagnostics import (
     async_get_config_entry_diagnostics,
 )
 from custom_components.bypass_router.main_router import manager
+from tests.benchmark.traffic import Traffic
 from tests.lab import soap_by_hand as soap
 from tests.lab.miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
 from tests.lab.network import Lab
@@ -104,6 +105,23 @@ async def test_one_switch_opens_the_whole_way_and_closes_it(
     assert main.mappings() == {}
     assert entity_of(hass, entry, "Web").state == STATE_OFF
     assert not await passes(at_home)
+
+
+async def test_a_switch_asks_for_its_own_port_alone_and_twice_at_the_most(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """Each question takes time, and another forward may have many ports."""
+    entry = await connected(hass, at_home, WEB, GAME)
+    web, game = (switch_of(hass, entry, name) for name in ("Web", "Game"))
+    await turn(hass, "on", game)
+    traffic = Traffic()
+    for state in ("on", "off"):
+        with traffic.noted():
+            await turn(hass, state, web)
+        asked = [call.text for call in traffic.calls if call.asks]
+        assert len(asked) == 2
+        assert all("8443" in text and "6000" not in text for text in asked)
+        traffic.forget()
 
 
 def having(options: MiniupnpdOptions) -> pytest.MarkDecorator:

@@ -12,10 +12,9 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
-from custom_components.bypass_router.main_router.half import MainState
+from custom_components.bypass_router.main_router.half import MainHalf, MainState
 from custom_components.bypass_router.main_router.linux_router import (
     half_of,
-    other_switch,
 )
 from custom_components.bypass_router.router.doctor.report import Cause, Reason
 from tests.lab.disk import REAL_COMMANDS
@@ -87,30 +86,28 @@ def ports_of(router: LinuxMainRouter) -> str:
 
 
 class Halves:
-    """Both halves of a forward, as whoever holds them together turns them."""
+    """Both halves of a forward, which one switch turns."""
 
-    def __init__(
-        self, hass: HomeAssistant, entry: MockConfigEntry, main: MockConfigEntry
-    ) -> None:
-        """Follow the main router's."""
+    def __init__(self, hass: HomeAssistant, entry: MockConfigEntry) -> None:
+        """Take whose forward it is."""
         self._hass = hass
+        self._entry = entry
         self.switch = switch_of(hass, entry, "Web")
         self.key = forward_id(entry, "Web")
-        named = f"entry:{main.entry_id}"
-        self.main = other_switch(hass, entry, self.key, named, lambda: None)
 
-    def state(self) -> MainState:
-        """How the main router's stands."""
-        return self.main.half.state
+    @property
+    def half(self) -> MainHalf:
+        """What is known of the main router's."""
+        half = self._entry.runtime_data.halves.half(self.key)
+        assert isinstance(half, MainHalf)
+        return half
 
     async def on(self) -> None:
-        """The bypass router's first."""
+        """Turn it on."""
         await turn(self._hass, "on", self.switch)
-        await self.main.async_turn_on()
 
     async def off(self) -> None:
-        """The main router's first."""
-        await self.main.async_turn_off()
+        """Turn it off."""
         await turn(self._hass, "off", self.switch)
 
 
@@ -127,7 +124,7 @@ async def test_both_halves_lead_from_the_internet_to_the_device(
     """And nothing passes where one is off; each is read back from its own kernel."""
     at_home.target.serve("tcp", 443)
     entry = await set_up(hass, at_home, naming(main))
-    halves = Halves(hass, entry, main)
+    halves = Halves(hass, entry)
     half = own_half(main, entry)
     assert half.title == "Web (bypass)"
     assert {**half.data} == {
@@ -139,16 +136,19 @@ async def test_both_halves_lead_from_the_internet_to_the_device(
         "sources": [],
         "keep_client_address": True,
     }
-    await turn(hass, "on", halves.switch)
-    await until(lambda: halves.state() is MainState.OFF)
     assert not await passes(at_home)
-    await halves.main.async_turn_on()
-    assert halves.state() is MainState.ON
+    await halves.on()
+    assert halves.half.state is MainState.ON
+    assert await passes(at_home)
+    await turn(hass, "off", switch_of(hass, main, "Web (bypass)"))
+    await until(lambda: halves.half.state is MainState.OFF)
+    assert not await passes(at_home)
+    assert hass.states.is_state(halves.switch, "on")
+    await turn(hass, "on", switch_of(hass, main, "Web (bypass)"))
     assert await passes(at_home)
     await halves.off()
-    assert halves.state() is MainState.OFF
+    await until(lambda: halves.half.state is MainState.OFF)
     assert not await passes(at_home)
-    halves.main.async_stop()
 
 
 async def test_the_bypass_router_sees_the_clients(
@@ -158,7 +158,7 @@ async def test_the_bypass_router_sees_the_clients(
     at_home.target.serve("tcp", 443)
     fields = {"sources": [f"{CLIENT}/32"], "keep_client_address": True}
     entry = await set_up(hass, at_home, {**naming(main), **fields})
-    halves = Halves(hass, entry, main)
+    halves = Halves(hass, entry)
     await halves.on()
     exchange = await asyncio.to_thread(
         at_home.internet.exchange,
@@ -170,7 +170,6 @@ async def test_the_bypass_router_sees_the_clients(
     assert exchange.passed
     assert exchange.peer_seen == CLIENT
     assert not await passes(at_home)
-    halves.main.async_stop()
 
 
 async def test_the_half_changes_and_goes_with_its_forward(
@@ -182,7 +181,7 @@ async def test_the_half_changes_and_goes_with_its_forward(
     """Its ports, its name, and all of it."""
     at_home.target.serve("tcp", 443)
     entry = await set_up(hass, at_home, naming(main))
-    halves = Halves(hass, entry, main)
+    halves = Halves(hass, entry)
     await halves.on()
     subentry = entry.subentries[halves.key]
     hass.config_entries.async_update_subentry(
@@ -198,8 +197,7 @@ async def test_the_half_changes_and_goes_with_its_forward(
     hass.config_entries.async_remove_subentry(entry, halves.key)
     await until(lambda: "9443" not in ports_of(main_router))
     assert not main.subentries
-    assert halves.state() is MainState.UNKNOWN
-    halves.main.async_stop()
+    assert halves.half.state is MainState.UNKNOWN
 
 
 def own_title(main: MockConfigEntry) -> list[str]:
@@ -225,13 +223,12 @@ async def test_the_half_goes_where_nothing_names_it_any_more(
         hass.config_entries.async_update_subentry(entry, subentry, data=naming(main))
         if away:
             assert await hass.config_entries.async_setup(entry.entry_id)
-    halves = Halves(hass, entry, main)
+    halves = Halves(hass, entry)
     await halves.on()
     assert "8443" in ports_of(main_router)
     await hass.config_entries.async_remove(entry.entry_id)
     assert not main.subentries
     await until(lambda: "8443" not in ports_of(main_router))
-    halves.main.async_stop()
 
 
 async def test_the_half_is_closed_though_its_router_is_not_set_up(
@@ -242,13 +239,12 @@ async def test_the_half_is_closed_though_its_router_is_not_set_up(
 ) -> None:
     """As any forward of that router is."""
     entry = await set_up(hass, at_home, naming(main))
-    halves = Halves(hass, entry, main)
+    halves = Halves(hass, entry)
     await halves.on()
     await hass.config_entries.async_unload(main.entry_id)
     assert "8443" in ports_of(main_router)
     hass.config_entries.async_remove_subentry(entry, halves.key)
     await until(lambda: "8443" not in ports_of(main_router))
-    halves.main.async_stop()
 
 
 async def test_a_half_is_found_again(
@@ -274,17 +270,16 @@ async def test_what_the_main_router_could_not_be_asked_is_made_up_for(
     """As soon as its entry is back."""
     at_home.target.serve("tcp", 443)
     entry = await set_up(hass, at_home, naming(main))
-    halves = Halves(hass, entry, main)
+    halves = Halves(hass, entry)
     await hass.config_entries.async_unload(main.entry_id)
     await halves.on()
-    half = halves.main.half
+    half = halves.half
     assert half.state is MainState.UNKNOWN
     assert half.check.seen["reason"] == Reason.MAIN_SWITCH_UNAVAILABLE
     assert half.check.seen["name"] == "Web (bypass)"
     assert await hass.config_entries.async_setup(main.entry_id)
-    await until(lambda: halves.state() is MainState.ON)
+    await until(lambda: halves.half.state is MainState.ON)
     assert await passes(at_home)
-    halves.main.async_stop()
 
 
 async def test_a_half_that_the_main_router_refuses_says_why(
@@ -295,18 +290,17 @@ async def test_a_half_that_the_main_router_refuses_says_why(
 ) -> None:
     """And the bypass router's is on."""
     entry = await set_up(hass, at_home, naming(main))
-    halves = Halves(hass, entry, main)
+    halves = Halves(hass, entry)
     main_router.commands.replace(
         "nft",
         '#!/bin/sh\ncase "$*" in *-f*) echo no room >&2; exit 1;; esac\n'
         f'exec {REAL_COMMANDS}/replaced/nft "$@"\n',
     )
     await halves.on()
-    half = halves.main.half
+    half = halves.half
     assert hass.states.is_state(halves.switch, STATE_ON)
     assert half.check.cause is Cause.MAIN_SWITCH_FAILED
     assert "no room" in half.check.seen["message"]
-    halves.main.async_stop()
 
 
 async def test_a_main_router_that_is_removed_is_gone(
@@ -314,7 +308,7 @@ async def test_a_main_router_that_is_removed_is_gone(
 ) -> None:
     """And so is a half whose switch is disabled."""
     entry = await set_up(hass, at_home, naming(main))
-    halves = Halves(hass, entry, main)
+    halves = Halves(hass, entry)
     half = own_half(main, entry)
     found = er.async_get(hass).async_get_entity_id("switch", DOMAIN, half.subentry_id)
     assert found
@@ -322,13 +316,12 @@ async def test_a_main_router_that_is_removed_is_gone(
     by = er.RegistryEntryDisabler.USER
     er.async_get(hass).async_update_entity(found, disabled_by=by)
     await hass.async_block_till_done()
-    assert halves.main.half.check.cause is Cause.MAIN_SWITCH_GONE
+    assert halves.half.check.cause is Cause.MAIN_SWITCH_GONE
     await hass.config_entries.async_remove(main.entry_id)
     await hass.async_block_till_done()
-    assert halves.main.half.check.cause is Cause.MAIN_SWITCH_GONE
+    assert halves.half.check.cause is Cause.MAIN_SWITCH_GONE
     await halves.on()
     assert hass.states.is_state(halves.switch, STATE_ON)
-    halves.main.async_stop()
 
 
 async def test_a_main_router_known_by_its_address_at_home_is_refused(

@@ -37,6 +37,11 @@ class Call:
         return found[2] if found else None
 
     @property
+    def asks(self) -> bool:
+        """Whether the main router is asked by it."""
+        return "\nrun asking " in self.text
+
+    @property
     def seconds(self) -> float:
         """How long it took."""
         return self.ended - self.began

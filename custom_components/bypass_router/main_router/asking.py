@@ -20,6 +20,8 @@ from .records import Record, Records
 
 # Seconds in which one that has gone was not kept at all.
 _KEPT = 20.0
+# Seconds of a lease that may have passed when it is read back; not worth a record.
+_READ_BACK = 10
 # Seconds of a lease at the least, whatever the main router makes of it.
 _SHORTEST = 120
 
@@ -39,19 +41,40 @@ class Asking:
         self._unkept: set[PublicPort] = set()
         self.silent = False
         """Whether the main router has left a question unanswered."""
-        self.opened = False
-        """Whether something was asked for the last time, of which it is to be seen
-        whether it is kept."""
+        self.opened: Collection[PublicPort] = ()
+        """What was asked for the last time, of which it is to be seen whether it is
+        kept."""
 
     async def bring_about(
-        self, desired: Desired, anew: Collection[str]
+        self,
+        desired: Desired,
+        anew: Collection[str],
+        known: Mapping[PublicPort, Outcome],
     ) -> Mapping[PublicPort, Outcome]:
         """Have it be as desired, and return what it says of each desired port.
 
-        Forwards `anew` are asked for though they are listed. Raises RouterError where
-        the bypass router can't be asked, NotSaved where nothing can be recorded.
+        Forwards `anew` are asked for though they are listed, and ports that are `known`
+        are not asked about. Raises RouterError where the bypass router can't be asked,
+        NotSaved where nothing can be recorded.
         """
-        records = self._records.mappings
+        outcomes = await self._bring_about(
+            {public: it for public, it in desired.items() if public not in known},
+            anew,
+            {
+                public: record
+                for public, record in self._records.mappings.items()
+                if public not in known
+            },
+        )
+        return {**known, **outcomes}
+
+    async def _bring_about(
+        self,
+        desired: Desired,
+        anew: Collection[str],
+        records: Mapping[PublicPort, Record],
+    ) -> Mapping[PublicPort, Outcome]:
+        """Have these ports be as desired; what is recorded of others stays."""
         listed = await self._listed(desired.keys() | records.keys())
         outcomes = {public: Outcome(None, listed[public]) for public in desired}
         self.silent = any(map(_is_silence, listed.values()))
@@ -73,7 +96,7 @@ class Asking:
         given_up = self._look_again(desired, listed, now)
         plan = plan_of(self.owner, desired, listed, records, due)
         opens = {key: it for key, it in plan.opens.items() if key not in given_up}
-        self.opened = bool(opens) and self.mapper.lists
+        self.opened = tuple(opens) if self.mapper.lists else ()
         outcomes |= await self._carry_out(replace(plan, opens=opens))
         # Of those, it is not believed before it is looked at again.
         forgets = dict.fromkeys(self._unkept & outcomes.keys(), Outcome(None, None))
@@ -196,6 +219,6 @@ def _is_closed(owner: Owner, outcome: Outcome, record: Record) -> bool:
 def _granted(lease: int, entry: Listed) -> int:
     """Return for how long it is, in seconds, which may be less than was asked for."""
     told = entry.lease if isinstance(entry, Entry) else None
-    if not told:
+    if not told or lease - _READ_BACK <= told <= lease:
         return lease
     return max(min(told, lease or told), _SHORTEST)

@@ -33,12 +33,12 @@ from ..router.port_mapping.base import (
 from ..router.port_mapping.gateway import gateway_of
 from ..router.router import Router
 from ..storage import NotLoaded, NotSaved
-from ..sync.retry import Retry
 from ..unforeseen import Surprises
 from .asking import Asking, Desired
 from .discovery import Discovery
 from .findings import OFF, Port, PublicAddress, half_of, nobody, not_known
 from .half import MainHalf
+from .looks import Looks
 from .plan import MOST_PORTS, Owner, mappings_of
 from .records import Record, Records
 
@@ -120,11 +120,12 @@ class MainRouter:
         self._find = find
         self._changed = changed
         self._records = Records(hass, entry.entry_id)
-        self._retry = Retry(hass, self.settle_soon)
+        self._looks = Looks(hass, self.settle_soon)
         self._discovery = Discovery(hass, self._heard)
         self._surprises = Surprises(entry.title)
         self._acting = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
+        self._under_way: asyncio.Task[None] | None = None
         self._closing: set[str] = set()
         self._anew: set[str] = set()
         self._planned: Desired = {}
@@ -191,9 +192,14 @@ class MainRouter:
             if self.halves:
                 self._note({}, {})
             return
-        router = self._face.connected
-        if router is not self._router or self._desired() != self._planned:
+        if not self._is_planned:
             self.settle_soon()
+
+    @property
+    def _is_planned(self) -> bool:
+        """Whether it was asked for just what is desired, or is being asked."""
+        router = self._face.connected
+        return router is self._router and self._desired() == self._planned
 
     @callback
     def _heard(self, gateway: IPv4Address) -> None:
@@ -212,26 +218,26 @@ class MainRouter:
             )
 
     async def settle(self) -> None:
-        """Have it asked, and wait for what it answers, but not for ever."""
-        self.settle_soon()
-        if task := self._next:
-            await asyncio.wait([task], timeout=_PATIENCE)
+        """Have it asked of all ports, and wait for its answers, but not for ever."""
+        self._looks.at_all_soon()
+        await _patiently(self._next)
 
     async def opened(self) -> None:
         """Wait until it was asked for a forward that has come on."""
         if not self.asks:
             return
-        if self._delay == _FIRST_DELAY:
-            await self.settle()
-        else:
-            # It has not answered lately.
+        if self._next is None and not self._is_planned:
             self.settle_soon()
+        if self._delay == _FIRST_DELAY:
+            # It was told as the forward came on, and perhaps it is all done.
+            await _patiently(self._next or self._under_way)
 
     async def close(self, forward_id: str) -> None:
         """Have it close what a forward had, which is about to go off."""
         if self._has(forward_id):
             self._closing.add(forward_id)
-            await self.settle()
+            self.settle_soon()
+            await _patiently(self._next)
 
     def _has(self, forward_id: str) -> bool:
         """Return whether it may have something of a forward."""
@@ -258,14 +264,13 @@ class MainRouter:
     @callback
     def stop(self) -> None:
         """Ask no more; what is there stays, and ends with its lease at the latest."""
-        self._retry.async_cancel()
+        self._looks.async_cancel()
         self._discovery.async_stop()
 
     async def _act(self) -> None:
         """Have it be as desired, when what is under way is done."""
         async with self._acting:
-            self._next = None
-            self._retry.async_cancel()
+            self._next, self._under_way = None, self._next
             with self._surprises.survived("the main router"):
                 await self._once()
 
@@ -275,39 +280,59 @@ class MainRouter:
         self._planned = desired
         if router is not self._router:
             self._router, self.asking = router, None
+        if self.asking is None:
+            self._looks.at_all = True
+        everything = self._looks.at_all
+        known = self._looks.begin(desired)
         if router is None:
             return
         if not desired and not self._records.mappings:
             self._note(desired, {})
             return
         try:
-            await self._ask(router, desired)
+            await self._ask(router, desired, known, everything=everything)
         except NotSaved:
             self._note_all(not_known(Reason.MAIN_NOT_SAVED))
-            self._retry.async_in(_LOOK_INTERVAL)
+            self._looks.all_in(_LOOK_INTERVAL)
         except RouterError as err:
             _LOGGER.debug("The main router can't be asked: %s", err)
             self.asking = None
             self._note_all(not_known(Reason.MAIN_UNASKED))
             self._back_off()
 
-    async def _ask(self, router: Router, desired: Desired) -> None:
-        """Do it. Raises RouterError, NotSaved."""
+    async def _ask(
+        self,
+        router: Router,
+        desired: Desired,
+        known: Mapping[PublicPort, Outcome],
+        *,
+        everything: bool,
+    ) -> None:
+        """Do it, but for ports that are known. Raises RouterError, NotSaved."""
         asking = await self._found(router)
         if asking is None:
             self._note_all(nobody(self.gateway))
             self._back_off()
             return
         anew, self._anew = self._anew, set()
-        outcomes = await asking.bring_about(desired, anew)
+        outcomes = await asking.bring_about(desired, anew, known)
         if asking.silent:
             # Whoever answers next may be another, or have begun anew.
             self.asking = None
             self._back_off()
         else:
-            self.public_address = await asking.mapper.public_address()
+            if everything or any(
+                outcome.refusal
+                for public, outcome in outcomes.items()
+                if public not in known
+            ):
+                # It changes seldom: what is well is not held up by this.
+                self.public_address = await asking.mapper.public_address()
             self._delay = _FIRST_DELAY
-            self._retry.async_in(self._next_look(asking))
+            self._looks.end(desired, outcomes, asking.opened, known)
+            self._looks.plan(
+                _SECOND_LOOK, self._until_renewal(), partial=not everything
+            )
         self._note(desired, outcomes)
 
     async def _found(self, router: Router) -> Asking | None:
@@ -349,10 +374,8 @@ class MainRouter:
             )
         }
 
-    def _next_look(self, asking: Asking) -> float:
-        """Return in how many seconds it is to be asked again."""
-        if asking.opened:
-            return _SECOND_LOOK
+    def _until_renewal(self) -> float:
+        """Return in how many seconds all ports are to be looked at."""
         due = min(
             (it.renew_at for it in self._records.mappings.values()), default=math.inf
         )
@@ -360,7 +383,7 @@ class MainRouter:
 
     def _back_off(self) -> None:
         """Ask again, ever more seldom until it answers."""
-        self._retry.async_in(self._delay)
+        self._looks.all_in(self._delay)
         self._delay = min(self._delay * 2, _LOOK_INTERVAL)
 
     def _note(self, desired: Desired, outcomes: Mapping[PublicPort, Outcome]) -> None:
@@ -405,6 +428,12 @@ class MainRouter:
             for key, half in halves.items()
         }
         self._changed()
+
+
+async def _patiently(task: asyncio.Task[None] | None) -> None:
+    """Wait for the main router, but not for ever."""
+    if task:
+        await asyncio.wait([task], timeout=_PATIENCE)
 
 
 def _since(before: MainHalf | None, half: MainHalf, now: float) -> float:
