@@ -11,6 +11,8 @@ import asyncssh
 from homeassistant.core import HomeAssistant
 
 from tests.lab.disk import REAL_COMMANDS
+from tests.lab.main_router import FORWARDED
+from tests.lab.miniupnpd import Miniupnpd
 from tests.lab.network import Lab
 
 from .console import Console
@@ -105,6 +107,20 @@ class Bench:
             agent_path=None,
         ) as connection:
             yield connection
+
+    @contextmanager
+    def upnp(self) -> Iterator[Miniupnpd]:
+        """Have the main router take requests meanwhile, in place of its forwards."""
+        main = self.lab.main
+        daemon = Miniupnpd(main)
+        daemon.start()
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            for ports in FORWARDED:
+                main.forward("tcp", ports, self.lab.bypass.address)
+                main.forward("udp", ports, self.lab.bypass.address)
 
     def bare_restore(self, console: Console, change: Call) -> float:
         """Load the rules of a change at the router; return the seconds it took."""

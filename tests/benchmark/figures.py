@@ -55,6 +55,18 @@ class Sample:
         }
 
 
+class Lists(dict[str, list[float]]):
+    """Measurements by what was measured, in the order of their first appearance."""
+
+    def add(self, name: str, value: float) -> None:
+        """Add one."""
+        self.setdefault(name, []).append(value)
+
+    def samples(self) -> dict[str, Sample]:
+        """Return them all."""
+        return {name: Sample(values) for name, values in self.items()}
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table."""

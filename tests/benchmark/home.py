@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 import tempfile
 import time
 from types import MappingProxyType
@@ -62,6 +63,17 @@ async def home_assistant(commands: Mapping[str, str]) -> AsyncIterator[HomeAssis
             await hass.async_stop(force=True)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """When a switch was turned, by the clock of all measurements."""
+
+    began: float
+    shown: float
+    """When its state was the new one, as it was read back from the bypass router."""
+    ended: float
+    """When the service was done, with the main router's half if that is asked for."""
+
+
 class Entry:
     """The lab's bypass router in Home Assistant, with so many forwards."""
 
@@ -111,6 +123,12 @@ class Entry:
         await self.turn("on", *self.switches)
         await self.until_on()
 
+    def choose(self, **options: str) -> None:
+        """Choose options, beside those that it has."""
+        self._hass.config_entries.async_update_entry(
+            self._entry, options={**self._entry.options, **options}
+        )
+
     async def remove(self) -> None:
         """Remove the router with its forwards and their rules."""
         await self._hass.config_entries.async_remove(self._entry.entry_id)
@@ -132,6 +150,11 @@ class Entry:
 
     async def time_turn(self, state: str, switch: str) -> float:
         """Return the seconds from the service call to the switch's new state."""
+        turn = await self.timed_turn(state, switch)
+        return turn.shown - turn.began
+
+    async def timed_turn(self, state: str, switch: str) -> Turn:
+        """Turn a switch, and return when what was done."""
         done: list[float] = []
 
         @callback
@@ -144,13 +167,14 @@ class Entry:
         try:
             began = time.perf_counter()
             await self.turn(state, switch)
+            ended = time.perf_counter()
         finally:
             forget()
         if not done:
             raise MeasurementFailed(
                 f"{switch} was turned {state} and shows something else."
             )
-        return done[0] - began
+        return Turn(began, done[0], ended)
 
     async def until_on(self) -> float:
         """Wait until all switches are on, and return since when."""

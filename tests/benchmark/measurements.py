@@ -12,8 +12,9 @@ from typing import Final
 import asyncssh
 
 from .bench import Bench
-from .figures import MeasurementFailed, Row, Sample, milliseconds, ratio, rounds
+from .figures import Lists, MeasurementFailed, Row, Sample, milliseconds, ratio, rounds
 from .home import FIRST_PORT, Entry, wait_for
+from .main_half import measure_main
 from .outage import Flows, outage
 from .traffic import Call
 from .variants import Variant
@@ -30,18 +31,6 @@ _STATES: Final = ("off", "on")
 _LONGEST_OUTAGE: Final = {True: 0.1, False: 2.0}
 
 
-class _Lists(dict[str, list[float]]):
-    """Measurements by what was measured, in the order of their first appearance."""
-
-    def add(self, name: str, value: float) -> None:
-        """Add one."""
-        self.setdefault(name, []).append(value)
-
-    def samples(self) -> dict[str, Sample]:
-        """Return them all."""
-        return {name: Sample(values) for name, values in self.items()}
-
-
 async def run_script(connection: asyncssh.SSHClientConnection, text: str) -> float:
     """Run a script by hand; return the seconds until all of its output was there."""
     began = time.perf_counter()
@@ -55,7 +44,7 @@ async def run_script(connection: asyncssh.SSHClientConnection, text: str) -> flo
 
 async def measure_switch(bench: Bench, variant: Variant) -> list[Row]:
     """From the service call to the state that was read back."""
-    seen = _Lists()
+    seen = Lists()
     texts: dict[str, str] = {}
     async with bench.entry(bench.size.home) as entry, bench.connection() as connection:
         await entry.unload()
@@ -73,7 +62,7 @@ async def measure_switch(bench: Bench, variant: Variant) -> list[Row]:
     return [row for state in _STATES for row in _switch_rows(variant, state, seen)]
 
 
-def _switch_rows(variant: Variant, state: str, seen: _Lists) -> list[Row]:
+def _switch_rows(variant: Variant, state: str, seen: Lists) -> list[Row]:
     """Judge one direction; a kernel takes longer to remove a rule than to add it."""
     measured, script, hand, shell = (
         Sample(seen[f"{way} {state}"]) for way in ("ours", "script", "hand", "shell")
@@ -110,7 +99,7 @@ def _switch_rows(variant: Variant, state: str, seen: _Lists) -> list[Row]:
 
 
 async def _turn_ours(
-    bench: Bench, entry: Entry, seen: _Lists, texts: dict[str, str]
+    bench: Bench, entry: Entry, seen: Lists, texts: dict[str, str]
 ) -> None:
     """Turn a switch off and on, and keep the scripts that did it."""
     await entry.load()
@@ -128,7 +117,7 @@ async def _turn_ours(
 async def _turn_by_hand(
     bench: Bench,
     connection: asyncssh.SSHClientConnection,
-    seen: _Lists,
+    seen: Lists,
     texts: dict[str, str],
 ) -> None:
     """Run the same scripts on a connection that stands, and do nothing else."""
@@ -136,7 +125,7 @@ async def _turn_by_hand(
         seen.add(f"hand {state}", await run_script(connection, texts[state]))
 
 
-async def _turn_by_shell(bench: Bench, seen: _Lists) -> None:
+async def _turn_by_shell(bench: Bench, seen: Lists) -> None:
     """Do what people do without us: an action that runs `ssh … iptables`."""
     for state in ("on", "off") * bench.size.toggles:
         began = time.perf_counter()
@@ -154,7 +143,7 @@ async def _turn_by_shell(bench: Bench, seen: _Lists) -> None:
 async def measure_flush(bench: Bench, variant: Variant) -> list[Row]:
     """From a flush by someone else until packets pass again."""
     out, bare = [], []
-    parts = _Lists()
+    parts = Lists()
     async with bench.entry(bench.size.home) as entry:
         with bench.console() as console:
             for _ in rounds(bench.size.rounds, bench.size.seconds):
@@ -202,8 +191,8 @@ async def measure_flush(bench: Bench, variant: Variant) -> list[Row]:
 
 async def measure_reboot(bench: Bench, variant: Variant) -> list[Row]:
     """From the connection to a router that has restarted until all forwards are on."""
-    seen = _Lists()
-    parts = _Lists()
+    seen = Lists()
+    parts = Lists()
     async with bench.entry(bench.size.most) as entry:
         for _ in rounds(min(3, bench.size.rounds), bench.size.seconds):
             await bench.traffic.quiet()
@@ -258,7 +247,7 @@ async def measure_reboot(bench: Bench, variant: Variant) -> list[Row]:
     ]
 
 
-async def _reboot_once(bench: Bench, entry: Entry, seen: _Lists, parts: _Lists) -> Call:
+async def _reboot_once(bench: Bench, entry: Entry, seen: Lists, parts: Lists) -> Call:
     """Restart the router, note what there is to note; return the first change."""
     traffic = bench.traffic
     flows = Flows(bench.lab, FIRST_PORT)
@@ -314,7 +303,7 @@ async def measure_quiet(bench: Bench, variant: Variant) -> list[Row]:
 async def measure_setup(bench: Bench, variant: Variant) -> list[Row]:
     """Setting up a router whose forwards are all active, as at a start."""
     took, trips = [], []
-    parts = _Lists()
+    parts = Lists()
     async with bench.entry(bench.size.many) as entry:
         for _ in rounds(bench.size.rounds, bench.size.seconds):
             await bench.traffic.quiet()
@@ -358,6 +347,7 @@ async def measure_setup(bench: Bench, variant: Variant) -> list[Row]:
 
 MEASUREMENTS: Final[dict[str, Measurement]] = {
     "switch": measure_switch,
+    "main": measure_main,
     "flush": measure_flush,
     "quiet": measure_quiet,
     "setup": measure_setup,
