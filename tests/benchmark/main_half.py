@@ -35,7 +35,7 @@ async def measure_main(bench: Bench, variant: Variant) -> list[Row]:
     trips = Sample(seen.pop("trips"), "")
     by_hand, half = Sample(seen.pop("by hand")), Sample(seen.pop("half"))
     times = ratio(half, by_hand)
-    what = "the main router's half of a switch on"
+    what = "switch on, the main router's half"
     return [
         Row(
             "main",
@@ -53,7 +53,7 @@ async def measure_main(bench: Bench, variant: Variant) -> list[Row]:
         Row(
             "main",
             variant.name,
-            f"{what}, round trips",
+            "switch on, main router's round trips",
             trips,
             "",
             max(trips.values),

@@ -14,8 +14,8 @@ from .outage import outage
 ROWS = {
     "switch off, call to state read back": 2,
     "switch on, call to state read back": 2,
-    "the main router's half of a switch on": 1,
-    "the main router's half of a switch on, round trips": 1,
+    "switch on, the main router's half": 1,
+    "switch on, main router's round trips": 1,
     "flush, until packets pass again": 1,
     "0.5 quiet seconds, processes started": 1,
     "set up 5 forwards": 1,
