@@ -197,7 +197,7 @@ async def test_the_half_changes_and_goes_with_its_forward(
     hass.config_entries.async_remove_subentry(entry, halves.key)
     await until(lambda: "9443" not in ports_of(main_router))
     assert not main.subentries
-    assert halves.half.state is MainState.UNKNOWN
+    assert entry.runtime_data.halves.half(halves.key) is None
 
 
 def own_title(main: MockConfigEntry) -> list[str]:

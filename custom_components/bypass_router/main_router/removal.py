@@ -74,7 +74,7 @@ async def _close(entry: ConfigEntry[Any], router: Router, records: Records) -> N
     if isinstance(mapper, Refusal):
         return
     owner = Owner(router.context.owner, address.ip)
-    await Asking(mapper, owner, records).bring_about({}, ())
+    await Asking(mapper, owner, records).bring_about({}, (), {})
 
 
 def tell_left(issues: Issues, left: Iterable[Record]) -> None:
