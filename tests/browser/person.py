@@ -131,7 +131,10 @@ class Person:
 
     def read_summary(self, **words: str) -> None:
         """Read what was set up and what is left to do, and finish."""
-        text = self._words("config_subentries.forward.create_entry.default", **words)
+        main = self._words("exceptions.main_half_by_hand.message", **words)
+        text = self._words(
+            "config_subentries.forward.create_entry.default", main_router=main, **words
+        )
         self._window.read(text)
         self._window.shoot("forward-added")
         self._window.finish()
