@@ -101,4 +101,4 @@ def test_a_lease_is_recorded_anew_only_if_it_is_another(told: int, lease: int) -
     asked = Record("forward", DESIRED[WEB][1], 0, 7200, 1.0)
     entry = Entry(owner.client, WEB.port, lease=told)
     records = after(owner, {}, {WEB: asked}, (), {WEB: Outcome(None, entry)})
-    assert records == {WEB: replace(asked, lease=lease)}
+    assert records == {WEB: replace(asked, lease=lease, agreed=True)}

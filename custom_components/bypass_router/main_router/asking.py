@@ -15,7 +15,7 @@ from ..router.port_mapping.base import (
     PublicPort,
     Refusal,
 )
-from .plan import LEASES, Owner, Plan, next_lease, opening, plan_of
+from .plan import Owner, longer_lease, next_lease, opening, plan_of
 from .records import Record, Records
 
 # Seconds in which one that has gone was not kept at all.
@@ -38,6 +38,7 @@ class Asking:
         self.owner = owner
         self._records = records
         self._lease = LASTS
+        self._agreed: dict[PublicPort, int] = {}
         self._unkept: set[PublicPort] = set()
         self.silent = False
         """Whether the main router has left a question unanswered."""
@@ -60,35 +61,36 @@ class Asking:
         outcomes = await self._bring_about(
             {public: it for public, it in desired.items() if public not in known},
             anew,
-            {
-                public: record
-                for public, record in self._records.mappings.items()
-                if public not in known
-            },
+            known,
         )
         return {**known, **outcomes}
 
     async def _bring_about(
-        self,
-        desired: Desired,
-        anew: Collection[str],
-        records: Mapping[PublicPort, Record],
+        self, desired: Desired, anew: Collection[str], known: Collection[PublicPort]
     ) -> Mapping[PublicPort, Outcome]:
-        """Have these ports be as desired; what is recorded of others stays."""
-        listed = await self._listed(desired.keys() | records.keys())
+        """Have these ports be as desired; what is recorded of known ones stays."""
+        recorded = self._records.mappings.keys() - set(known)
+        listed = await self._listed(desired.keys() | recorded)
         outcomes = {public: Outcome(None, listed[public]) for public in desired}
+        self.opened = ()
         self.silent = any(map(_is_silence, listed.values()))
         if self.silent:
             # Nothing is opened over what no one has seen.
             return outcomes
+        await self._forget(listed)
         now = time.time()
+        records = {
+            public: record
+            for public, record in self._records.mappings.items()
+            if public in listed
+        }
         due = {
             public
             for public, (forward_id, _) in desired.items()
-            if public in records
+            if (record := records.get(public))
             and (
                 forward_id in anew
-                or records[public].renew_at <= now
+                or record.is_due(now)
                 # What lists nothing tells by its answer to the same once more.
                 or not self.mapper.lists
             )
@@ -96,8 +98,7 @@ class Asking:
         given_up = self._look_again(desired, listed, now)
         plan = plan_of(self.owner, desired, listed, records, due)
         opens = {key: it for key, it in plan.opens.items() if key not in given_up}
-        self.opened = tuple(opens) if self.mapper.lists else ()
-        outcomes |= await self._carry_out(replace(plan, opens=opens))
+        outcomes |= await self._carry_out(opens, plan.closes)
         # Of those, it is not believed before it is looked at again.
         forgets = dict.fromkeys(self._unkept & outcomes.keys(), Outcome(None, None))
         return outcomes | forgets
@@ -105,18 +106,42 @@ class Asking:
     async def _listed(
         self, ports: Collection[PublicPort]
     ) -> Mapping[PublicPort, Listed]:
-        """Return what it has at these ports: as it says, or as it was asked."""
-        if self.mapper.lists:
-            return await self.mapper.look(ports)
-        return {public: self._recorded(public) for public in ports}
+        """Return what it has at these ports: as it says, or as it was asked.
+
+        A slow one does not come to all of them at once.
+        """
+        if not self.mapper.lists:
+            return {public: self._recorded(public) for public in ports}
+        listed: dict[PublicPort, Listed] = {}
+        left = set(ports)
+        while left:
+            listed |= await self.mapper.look(sorted(left))
+            before, left = left, {it for it in left if _is_silence(listed[it])}
+            if left == before:
+                break
+        return listed
 
     def _recorded(self, public: PublicPort) -> Listed:
         """Return what is there as far as it was asked for."""
         record = self._records.mappings.get(public)
-        if record is None or record.until < time.time():
+        if record is None or not record.agreed or record.until < time.time():
             return Refusal(Answer.UNSUPPORTED)
         asked = opening(self.owner, record)
         return Entry(self.owner.client, record.mapping.port, asked.description)
+
+    async def _forget(self, listed: Mapping[PublicPort, Listed]) -> None:
+        """Record no more what is others' by now: nothing of ours is left there."""
+        records = self._records.mappings
+        theirs = {
+            public
+            for public, record in records.items()
+            if isinstance(entry := listed.get(public), Entry)
+            and not self.owner.has(entry, record)
+        }
+        if theirs:
+            await self._records.save(
+                {key: it for key, it in records.items() if key not in theirs}
+            )
 
     def _look_again(
         self, desired: Desired, listed: Mapping[PublicPort, Listed], now: float
@@ -128,58 +153,82 @@ class Asking:
         records = self._records.mappings
         self._unkept -= {it for it in self._unkept if listed.get(it) is not None}
         gone = {
-            public: records[public]
-            for public in desired
-            if public in records
+            public: lease
+            for public, lease in self._agreed.items()
+            if public in desired
+            and public in records
             and listed[public] is None
-            and now - records[public].asked < _KEPT
+            and 0 <= now - records[public].asked < _KEPT
         }
         if not gone:
             return frozenset()
-        lease = LEASES.get(next(iter(gone.values())).lease)
+        lease = longer_lease(next(iter(gone.values())))
         if lease is not None:
             self._lease = lease
             return frozenset()
         self._unkept |= gone.keys()
         return frozenset(gone)
 
-    async def _carry_out(self, plan: Plan) -> Mapping[PublicPort, Outcome]:
+    async def _carry_out(
+        self, opens: Desired, closes: Collection[PortMapping]
+    ) -> Mapping[PublicPort, Outcome]:
         """Ask for what is planned, and return what was answered to each opening."""
         outcomes: dict[PublicPort, Outcome] = {}
-        left, closes, lease = dict(plan.opens), plan.closes, self._lease
-        while left or closes:
-            before = self._records.mappings
+        first = self._lease
+        leases = dict.fromkeys(opens, first)
+        while leases or closes:
+            before, now = self._records.mappings, time.time()
             asked = {
-                public: Record(
-                    forward_id,
-                    mapping,
-                    before[public].number + 1 if public in before else 0,
-                    lease,
-                    time.time(),
-                )
-                for public, (forward_id, mapping) in left.items()
+                public: _next(before.get(public), Record(*opens[public], 0, lease, now))
+                for public, lease in leases.items()
             }
             await self._records.save({**before, **asked})
-            opens = [opening(self.owner, record) for record in asked.values()]
-            found = await self.mapper.apply(opens, closes)
-            outcomes |= {public: found[public] for public in left}
-            self.silent |= any(_is_silence(it.refusal) for it in found.values())
+            wanted = [opening(self.owner, record) for record in asked.values()]
+            found = await self.mapper.apply(wanted, closes)
+            outcomes |= {public: found[public] for public in asked}
             await self._records.save(after(self.owner, before, asked, closes, found))
-            if any(found[public].refusal is None for public in left):
-                self._lease = lease
-            closes = ()
-            left = {
-                public: it
-                for public, it in left.items()
-                if next_lease(lease, found[public]) is not None
+            self._learn(asked, found)
+            unheard = {public for public in found if _is_silence(found[public].refusal)}
+            self.silent = len(unheard) == len(found)
+            if self.silent:
+                break
+            # A slow one does not come to all of them at once.
+            closes = [mapping for mapping in closes if mapping.public in unheard]
+            again = {
+                public: lease
+                if public in unheard
+                else next_lease(lease, first, found[public])
+                for public, lease in leases.items()
             }
-            lease = LEASES.get(lease, lease)
+            leases = {key: lease for key, lease in again.items() if lease is not None}
         return outcomes
+
+    def _learn(
+        self, asked: Mapping[PublicPort, Record], found: Mapping[PublicPort, Outcome]
+    ) -> None:
+        """Take note of what it agrees to, and by which lease it lists that."""
+        for public, record in asked.items():
+            self._agreed.pop(public, None)
+            outcome = found[public]
+            if outcome.refusal is None:
+                if self.mapper.lists:
+                    self.opened = (*self.opened, public)
+                self._agreed[public] = record.lease
+                if outcome.listed is not None:
+                    self._lease = record.lease
 
 
 def _is_silence(answer: Listed) -> bool:
     """Return whether the main router did not answer."""
     return isinstance(answer, Refusal) and answer.kind is Answer.SILENT
+
+
+def _next(before: Record | None, record: Record) -> Record:
+    """Return how a mapping is asked for after what it was asked for before."""
+    if before is None:
+        return record
+    former = before.ports - {record.mapping.port}
+    return replace(record, number=before.number + 1, former=former)
 
 
 def after(
@@ -194,19 +243,35 @@ def after(
     for public, record in asked.items():
         outcome = outcomes[public]
         if outcome.refusal is None:
+            lease = _granted(record.lease, outcome.listed)
             records[public] = replace(
-                record, lease=_granted(record.lease, outcome.listed)
+                record, lease=lease, agreed=True, former=frozenset()
             )
-        elif outcome.refusal.kind is not Answer.SILENT:
-            # It was not done: what was there before still is, or nothing.
+        elif not _may_be_done(owner, outcome, record):
+            # What was there before still is, or nothing.
             records.pop(public)
-            if public in before:
+            if public in before and not _is_anothers(outcome):
                 records[public] = before[public]
     for mapping in closed:
         public = mapping.public
         if _is_closed(owner, outcomes[public], before[public]):
             records.pop(public)
     return records
+
+
+def _may_be_done(owner: Owner, outcome: Outcome, record: Record) -> bool:
+    """Return whether it may have opened what it has not agreed to open."""
+    listed, refusal = outcome.listed, outcome.refusal
+    if isinstance(listed, Entry):
+        return owner.has(listed, record)
+    unheard = refusal and refusal.kind in (Answer.SILENT, Answer.NONSENSE)
+    return bool(unheard) and listed is not None
+
+
+def _is_anothers(outcome: Outcome) -> bool:
+    """Return whether another has the port, by what is said of it instead of a list."""
+    listed = outcome.listed
+    return isinstance(listed, Refusal) and listed.kind is Answer.TAKEN
 
 
 def _is_closed(owner: Owner, outcome: Outcome, record: Record) -> bool:

@@ -7,6 +7,7 @@ description, or, where a main router keeps none, by our record of just that mapp
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import pairwise
 from typing import Final
 
 from ..router.forward import Forward, PortRange
@@ -26,8 +27,11 @@ from .records import Record
 MOST_PORTS: Final = 16
 """A main router is asked for each port by itself: ranges of more are set by hand."""
 
-LEASES: Final[Mapping[int, int]] = {LASTS: 0, 0: 604_800}
-"""Which lease is asked for where another did not do, in seconds; 0: for good."""
+LEASES: Final = (LASTS, 0, 604_800)
+"""What is asked for, in seconds, where those before did not do; 0: for good."""
+
+# Of a description, what is left of it at the least where it counts as ours.
+_NAME: Final = "bypass"
 
 # After these answers, another lease may be taken. `Answer.FAILED` is how some say all.
 _ABOUT_THE_LEASE = frozenset({Answer.ONLY_FOR_GOOD, Answer.INVALID})
@@ -50,17 +54,19 @@ class Owner:
         """Return whether a listed mapping is ours, and leads to this bypass router.
 
         One that leads to another of ours is that one's. Some main routers put another
-        sign for each that they don't like.
+        sign for each that they don't like, cut what is longer than they have room for,
+        or keep nothing: there, it takes our record.
         """
-        if entry.client != self.client:
+        if entry.client not in (self.client, None):
             return False
-        if _letters(entry.description).startswith(_letters(f"bypass_router{self.id}")):
+        name = _letters(entry.description)
+        if name.startswith(_letters(f"bypass_router{self.id}")):
             return True
-        return (
-            not entry.description.strip()
-            and record is not None
-            and self.leads_to(entry, record.mapping)
-        )
+        if record is None or entry.port not in record.ports:
+            return False
+        whole = _letters(self.description(record.forward_id, record.number))
+        cut = name.startswith(_NAME) and whole.startswith(name)
+        return cut or not entry.description.strip()
 
     def leads_to(self, entry: Entry, mapping: PortMapping) -> bool:
         """Return whether it leads where this mapping is to lead, whoever made it."""
@@ -96,8 +102,6 @@ class Plan:
     opens: Mapping[PublicPort, tuple[str, PortMapping]]
     """By port: the id of the forward, and what is to be there."""
     closes: tuple[PortMapping, ...]
-    taken: Mapping[PublicPort, Entry]
-    """What others hold of what is desired, and lead elsewhere."""
 
 
 def plan_of(
@@ -113,21 +117,19 @@ def plan_of(
     those to be asked for again, though they are there.
     """
     opens = {}
-    taken = {}
     for public, (forward_id, mapping) in desired.items():
         entry, record = listed.get(public), records.get(public)
         if isinstance(entry, Entry) and not owner.has(entry, record):
-            # One that leads to us serves as well as ours, and is not to be replaced.
-            if not owner.leads_to(entry, mapping):
-                taken[public] = entry
-        elif public in due or not _stands(owner, entry, record, mapping):
+            # Another's, be it that it leads to us: that serves as well as ours.
+            continue
+        if public in due or not _stands(owner, entry, record, mapping):
             opens[public] = forward_id, mapping
     closes = tuple(
         record.mapping
         for public, record in sorted(records.items())
         if public not in desired and _may_be_ours(owner, listed.get(public), record)
     )
-    return Plan(opens, closes, taken)
+    return Plan(opens, closes)
 
 
 def _stands(
@@ -156,15 +158,22 @@ def opening(owner: Owner, record: Record) -> Opening:
     return Opening(record.mapping, name, record.lease)
 
 
-def next_lease(lease: int, outcome: Outcome) -> int | None:
+def next_lease(lease: int, first: int, outcome: Outcome) -> int | None:
     """Return what lease to ask for instead of one that did not do; None: no other.
 
     There are main routers that take only 0, those that never take it, and those that
-    say yes to one of both and forget it: so it goes from two hours by 0 to a week.
+    say yes to one of both and forget it: so it goes from two hours by 0 to a week, and
+    once around, from whichever was the `first`.
     """
     refusal = outcome.refusal
-    if refusal is None and outcome.listed is None:
-        return LEASES.get(lease)
-    if refusal and refusal.kind in _ABOUT_THE_LEASE:
-        return LEASES.get(lease)
-    return None
+    if refusal is None and outcome.listed is not None:
+        return None
+    if refusal and refusal.kind not in _ABOUT_THE_LEASE:
+        return None
+    following = LEASES[(LEASES.index(lease) + 1) % len(LEASES)]
+    return None if following == first else following
+
+
+def longer_lease(lease: int) -> int | None:
+    """Return what lease to ask for where one was agreed to, and not kept."""
+    return dict(pairwise(LEASES)).get(lease)

@@ -19,6 +19,8 @@ from ..storage import CheckedStore
 # A week is what a router makes of a lease at the most; of a clock that was wrong once,
 # nothing later counts.
 _LONGEST = 604_800
+# No clock goes further.
+_LATEST = 2**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,22 @@ class Record:
     """Seconds; 0: for good."""
     asked: float
     """When it was, in Unix time."""
+    agreed: bool = False
+    """Whether the main router has said that it was done."""
+    former: frozenset[int] = frozenset()
+    """Ports that it may lead to instead, from before, where it has not said so."""
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """The bypass router's ports that it may lead to."""
+        return self.former | {self.mapping.port}
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it is to be asked for again, though it may be there.
+
+        What was asked for in the future was so by a clock that was wrong.
+        """
+        return not self.agreed or self.renew_at <= now or self.asked > now
 
     @property
     def renew_at(self) -> float:
@@ -110,6 +128,8 @@ def _stored(
                 "number": record.number,
                 "lease": record.lease,
                 "asked": record.asked,
+                "agreed": record.agreed,
+                "former": sorted(record.former),
             }
             for public, record in sorted(mappings.items())
         ],
@@ -137,6 +157,13 @@ def _items(value: object) -> Iterable[object]:
     return value if isinstance(value, list) else ()
 
 
+def _makes_sense(asked: float, number: int, lease: int, *ports: int) -> bool:
+    """Return whether these are numbers such as are written."""
+    if any(isinstance(it, bool) for it in (asked, number, lease, *ports)):
+        return False
+    return 0 <= asked < _LATEST and number >= 0 and 0 <= lease <= _LONGEST
+
+
 def _record_of(line: object) -> Record | None:
     """Return what a line says, if it makes sense."""
     match line:
@@ -148,11 +175,15 @@ def _record_of(line: object) -> Record | None:
             "number": int(number),
             "lease": int(lease),
             "asked": float() | int() as asked,
-        } if 0 <= lease <= _LONGEST and math.isfinite(asked) and number >= 0:
+            "agreed": bool(agreed),
+            "former": list(former),
+        } if _makes_sense(asked, number, lease, public_port, port):
             try:
                 mapping = PortMapping(PublicPort(transport, public_port), port)
             except ValueError:
                 return None
-            return Record(forward_id, mapping, number, lease, float(asked))
+            ports = frozenset(port for port in former if isinstance(port, int))
+            when = float(asked)
+            return Record(forward_id, mapping, number, lease, when, agreed, ports)
         case _:
             return None
