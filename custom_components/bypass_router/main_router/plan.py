@@ -62,7 +62,7 @@ class Owner:
         name = _letters(entry.description)
         if name.startswith(_letters(f"bypass_router{self.id}")):
             return True
-        if record is None or entry.port not in record.ports:
+        if record is None or entry.client is None or entry.port not in record.ports:
             return False
         whole = _letters(self.description(record.forward_id, record.number))
         cut = name.startswith(_NAME) and whole.startswith(name)
