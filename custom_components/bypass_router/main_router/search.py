@@ -25,5 +25,8 @@ async def find_mapper(
     by_pcp = await find_pcp(run, client, gateway, context.owner)
     if not isinstance(by_pcp, Refusal):
         return by_pcp
+    if by_pcp.code is None:
+        # What knows NAT-PMP alone says so, to a request of the other as well.
+        return found
     by_nat_pmp = await find_nat_pmp(run, client, gateway)
     return found if isinstance(by_nat_pmp, Refusal) else by_nat_pmp
