@@ -39,7 +39,9 @@ async def async_turn_off_named(
         for key, subentry in entry.subentries.items()
         if key in desired.saved and (named := main_router_switch_of(subentry))
     ]
-    await asyncio.gather(*(other.async_turn_off() for other in others))
+    async with asyncio.TaskGroup() as group:
+        for other in others:
+            group.create_task(other.async_turn_off())
     for other in others:
         other.async_stop()
 
