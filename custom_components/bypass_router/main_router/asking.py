@@ -148,7 +148,8 @@ class Asking:
     ) -> frozenset[PublicPort]:
         """Return the ports that it has agreed to, and kept by no lease at all.
 
-        Where there is another lease, that is asked for from now on.
+        Where there is another lease, that is asked for from now on. What was asked for
+        before it was found anew says nothing: it may have been restarted.
         """
         records = self._records.mappings
         self._unkept -= {it for it in self._unkept if listed.get(it) is not None}

@@ -36,8 +36,10 @@ from ..storage import NotLoaded, NotSaved
 from ..unforeseen import Surprises
 from .asking import Asking, Desired
 from .discovery import Discovery
+from .events import Events
 from .findings import OFF, Port, PublicAddress, half_of, nobody, not_known
 from .half import MainHalf
+from .hints import Hints
 from .looks import Looks
 from .plan import MOST_PORTS, Owner, mappings_of
 from .records import Record, Records
@@ -121,7 +123,9 @@ class MainRouter:
         self._changed = changed
         self._records = Records(hass, entry.entry_id)
         self._looks = Looks(hass, self.settle_soon)
-        self._discovery = Discovery(hass, self._heard)
+        self._hints = Hints(hass, self._looks.at_all_soon)
+        self._discovery = Discovery(hass, face.in_background, self._heard)
+        self._events = Events(hass, face.in_background, self._hints.async_take)
         self._surprises = Surprises(entry.title)
         self._acting = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
@@ -142,7 +146,7 @@ class MainRouter:
 
     async def start(self) -> None:
         """Read what it was asked for before; its answers are worth more than that."""
-        await self._discovery.async_start()
+        self._discovery.async_follow(self.asks)
         try:
             await self._records.load()
         except NotLoaded as err:
@@ -188,7 +192,9 @@ class MainRouter:
     @callback
     def show(self) -> None:
         """Have it asked if the bypass router shows something else than before."""
+        self._discovery.async_follow(self.asks)
         if not self.asks and not self._records.mappings:
+            self._events.async_follow(None)
             if self.halves:
                 self._note({}, {})
             return
@@ -202,11 +208,14 @@ class MainRouter:
         return router is self._router and self._desired() == self._planned
 
     @callback
-    def _heard(self, gateway: IPv4Address) -> None:
+    def _heard(self, gateway: IPv4Address, /, *, gone: bool) -> None:
         """Find out anew what it is, since it went, came or began anew."""
-        if gateway == self.gateway and (self.asks or self._records.mappings):
+        if gateway == self.gateway:
             self.asking = None
-            self.settle_soon()
+            if gone:
+                self._back_off()
+            else:
+                self._hints.async_take()
 
     @callback
     def settle_soon(self) -> None:
@@ -265,7 +274,9 @@ class MainRouter:
     def stop(self) -> None:
         """Ask no more; what is there stays, and ends with its lease at the latest."""
         self._looks.async_cancel()
-        self._discovery.async_stop()
+        self._hints.async_cancel()
+        self._discovery.async_follow(False)
+        self._events.async_follow(None)
 
     async def _act(self) -> None:
         """Have it be as desired, when what is under way is done."""
@@ -273,6 +284,8 @@ class MainRouter:
             self._next, self._under_way = None, self._next
             with self._surprises.survived("the main router"):
                 await self._once()
+            asking = self.asking if self.asks else None
+            self._events.async_follow(asking.mapper if asking else None)
 
     async def _once(self) -> None:
         """Ask what it has, have it be as desired, and note what it says."""
