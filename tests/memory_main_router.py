@@ -118,6 +118,8 @@ class MemoryMainRouter:
     """Why it takes no such lease."""
     grants: Callable[[int], int] = lambda lease: max(lease - 1, 0)
     """What it tells of one, which is a second later."""
+    keeps_all: bool = False
+    """Whether it closes nothing."""
     drops: Collection[PublicPort] = ()
     """What it agrees to open, and nothing comes of it."""
     writes: Callable[[str], str] = kept
@@ -210,6 +212,8 @@ class MemoryMainRouter:
         if entry is not None and entry.client != self.client:
             # By PCP and NAT-PMP, one names one's own mappings alone.
             return Refusal(Answer.NOT_ALLOWED, 606) if self.lists else None
+        if self.keeps_all:
+            return Refusal(Answer.FAILED, 501)
         self.table.pop(public, None)
         return None
 

@@ -40,8 +40,11 @@ class Asking:
         self._lease = LASTS
         self._agreed: dict[PublicPort, int] = {}
         self._unkept: set[PublicPort] = set()
+        self._told = False
         self.silent = False
         """Whether the main router has left a question unanswered."""
+        self.lost = False
+        """Whether nobody understands any more what is asked: it is to be found anew."""
         self.opened: Collection[PublicPort] = ()
         """What was asked for the last time, of which it is to be seen whether it is
         kept."""
@@ -74,7 +77,8 @@ class Asking:
         outcomes = {public: Outcome(None, listed[public]) for public in desired}
         self.opened = ()
         self.silent = any(map(_is_silence, listed.values()))
-        if self.silent:
+        self.lost = self._is_lost(listed.values())
+        if self.silent or self.lost:
             # Nothing is opened over what no one has seen.
             return outcomes
         await self._forget(listed)
@@ -120,6 +124,17 @@ class Asking:
             if left == before:
                 break
         return listed
+
+    def _is_lost(self, listed: Collection[Listed]) -> bool:
+        """Return whether there is no UPnP any more where there was.
+
+        Some have it at another place each time that they begin.
+        """
+        if not listed or not self.mapper.lists:
+            return False
+        strange = all(isinstance(it, Refusal) and it.code is None for it in listed)
+        self._told |= not strange
+        return strange and self._told
 
     def _recorded(self, public: PublicPort) -> Listed:
         """Return what is there as far as it was asked for."""

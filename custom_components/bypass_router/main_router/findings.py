@@ -16,7 +16,14 @@ from ..router.doctor.report import (
     unknown,
 )
 from ..router.network.private import PRIVATE
-from ..router.port_mapping.base import Answer, Entry, Outcome, PortMapping, Refusal
+from ..router.port_mapping.base import (
+    Answer,
+    Entry,
+    Listed,
+    Outcome,
+    PortMapping,
+    Refusal,
+)
 from .half import MainHalf, MainState
 
 _CAUSES: Final[Mapping[Answer, Cause]] = {
@@ -54,6 +61,9 @@ OFF: Final = MainHalf(MainState.OFF, skipped(Step.MAIN_ROUTER, Reason.NOT_CONCER
 _OF_LOW_PORTS: Final = (Answer.NOT_ALLOWED, Answer.TAKEN)
 _UNPRIVILEGED: Final = 1024
 
+# Where nothing else is said of a port, it may be open.
+_UNHEARD: Final = (Answer.SILENT, Answer.NONSENSE)
+
 type PublicAddress = IPv4Address | Refusal | None
 """The main router's address at the internet's side; None where it has none."""
 
@@ -71,7 +81,7 @@ def half_of(
     ports = list(ports)
     for port in ports:
         if check := _fault(port, public, words):
-            return MainHalf(MainState.OFF, check)
+            return MainHalf(_state(port.outcome.listed), check)
     if not all(port.leads for port in ports):
         return MainHalf(
             MainState.UNKNOWN, unknown(Step.MAIN_ROUTER, Reason.MAIN_UNTOLD, **words)
@@ -79,6 +89,12 @@ def half_of(
     if check := _unreached(public, words):
         return MainHalf(MainState.ON, check)
     return MainHalf(MainState.ON, ok(Step.MAIN_ROUTER, **words))
+
+
+def _state(listed: Listed) -> MainState:
+    """Return whether a port is closed that does not lead to the forward."""
+    unheard = isinstance(listed, Refusal) and listed.kind in _UNHEARD
+    return MainState.UNKNOWN if unheard else MainState.OFF
 
 
 def _fault(port: Port, public: PublicAddress, words: Mapping[str, str]) -> Check | None:

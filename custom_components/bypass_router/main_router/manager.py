@@ -329,6 +329,10 @@ class MainRouter:
             return
         anew, self._anew = self._anew, set()
         outcomes = await asking.bring_about(desired, anew, known)
+        if asking.lost:
+            self.asking, self._anew = None, self._anew | anew
+            await self._ask(router, desired, {}, everything=True)
+            return
         if asking.silent:
             # Whoever answers next may be another, or have begun anew.
             self.asking = None

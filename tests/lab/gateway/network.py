@@ -36,6 +36,7 @@ class Network:
         self._end = asyncio.Event()
         self._goodbye = True
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.StreamWriter] = set()
 
     def start(self) -> None:
         """Start it, and wait until all sockets are open."""
@@ -93,8 +94,11 @@ class Network:
             await self._end.wait()
             if self._goodbye:
                 self._announce(answering, alive=False)
-                # What is sent is on its way with the next turn of the loop.
-                await asyncio.sleep(0)
+            while self._connections:
+                self._connections.pop().transport.abort()
+            # What is sent is on its way with the next turn of the loop, and what is
+            # closed is gone.
+            await asyncio.sleep(0)
 
     @property
     def _host(self) -> str:
@@ -116,6 +120,7 @@ class Network:
     ) -> None:
         """Serve one connection."""
         source = writer.get_extra_info("peername")[0]
+        self._connections.add(writer)
         try:
             while await self._answer(reader, writer, source):
                 pass
