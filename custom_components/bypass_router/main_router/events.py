@@ -115,8 +115,10 @@ class Subscription:
         finally:
             server.close()
             server.close_clients()
-            if self._sid:
-                await self._ask("UNSUBSCRIBE", {"SID": self._sid})
+            # What is under way is none of this subscription any more.
+            sid, self._sid = self._sid, ""
+            if sid:
+                await self._ask("UNSUBSCRIBE", {"SID": sid})
 
     async def _renewed(self, place: str) -> float:
         """Subscribe, and return in how many seconds it is to be done again."""

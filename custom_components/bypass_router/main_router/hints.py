@@ -33,9 +33,9 @@ class Hints:
             self._later.async_in(max(_PAUSE, self._limit.left(time.monotonic())))
 
     @callback
-    def async_cancel(self) -> None:
-        """Forget those that were not followed yet."""
-        self._waits = False
+    def async_stop(self) -> None:
+        """Forget those that were not followed yet, and take no more."""
+        self._waits = True
         self._later.async_cancel()
 
     @callback

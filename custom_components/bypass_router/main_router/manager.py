@@ -274,7 +274,7 @@ class MainRouter:
     def stop(self) -> None:
         """Ask no more; what is there stays, and ends with its lease at the latest."""
         self._looks.async_cancel()
-        self._hints.async_cancel()
+        self._hints.async_stop()
         self._discovery.async_follow(False)
         self._events.async_follow(None)
 
