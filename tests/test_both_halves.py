@@ -18,7 +18,9 @@ from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.diagnostics import (
     async_get_config_entry_diagnostics,
 )
+from custom_components.bypass_router.flows import main_router as flow
 from custom_components.bypass_router.main_router import manager
+from custom_components.bypass_router.router.errors import ConnectionLost
 from tests.benchmark.traffic import Traffic
 from tests.lab import soap_by_hand as soap
 from tests.lab.miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
@@ -471,6 +473,21 @@ async def test_the_options_say_which_main_router_was_found(
     form = await options.async_init(entry.entry_id)
     found = (form["description_placeholders"] or {})["found"]
     assert "not known" in found
+
+
+async def test_the_options_open_though_the_bypass_router_breaks_off(
+    hass: HomeAssistant, at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just while it is asked; then they say that it is not known."""
+    entry = await set_up(hass, at_home, WEB)
+
+    async def breaks_off(*_: object) -> None:
+        """Break off, as a router does that is switched off in this moment."""
+        raise ConnectionLost(message="closed")
+
+    monkeypatch.setattr(flow, "gateway_of", breaks_off)
+    form = await hass.config_entries.options.async_init(entry.entry_id)
+    assert "not known" in (form["description_placeholders"] or {})["found"]
 
 
 async def test_the_doctor_says_what_the_main_router_says(
