@@ -491,7 +491,8 @@ def test_text_from_outside_becomes_one_short_line(text: str, limit: int) -> None
 
 # A sixth of it in `scripts/test --fast`, within a second: the worst squares show there.
 SIZE = int(3_000_000 * SHARE)
-LONG_BOUND = max(BOUND, SIZE / 1_000_000)
+# Twice what it takes at the most where others work on the same processor.
+LONG_BOUND = max(BOUND, SIZE / 500_000)
 LINE = f"-A {PRE.chain} -d 192.168.50.2/32 -p tcp --dport 1 {TAG} -j DNAT\n"
 
 
