@@ -8,6 +8,7 @@ main router can reach, nothing is heard, and the looks every few minutes have to
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from ipaddress import IPv4Address
 import logging
 import math
@@ -40,7 +41,6 @@ _LONGEST_HEAD: Final = 8 * 1024
 _LONGEST_BODY: Final = 64 * 1024
 # Connections at a time.
 _MOST: Final = 8
-_HTTP_OK: Final = 200
 _TAKEN: Final = "200 OK"
 _REFUSED: Final = "412 Precondition Failed"
 
@@ -150,7 +150,7 @@ class Subscription:
                 method, self._url, headers=headers, allow_redirects=False, timeout=limit
             ) as answer:
                 _LOGGER.debug("The main router: %s, %s", method, answer.status)
-                return answer.headers if answer.status == _HTTP_OK else {}
+                return answer.headers if answer.status == HTTPStatus.OK else {}
         except (ClientError, OSError, ValueError) as err:
             _LOGGER.debug("The main router: %s, %r", method, err)
             return {}

@@ -15,7 +15,6 @@ from ..router.doctor.report import (
     skipped,
     unknown,
 )
-from ..router.network.private import PRIVATE
 from ..router.port_mapping.base import (
     Answer,
     Entry,
@@ -66,11 +65,6 @@ _UNHEARD: Final = (Answer.SILENT, Answer.NONSENSE)
 
 type PublicAddress = IPv4Address | Refusal | None
 """The main router's address at the internet's side; None where it has none."""
-
-
-def is_public(address: IPv4Address) -> bool:
-    """Return whether anyone on the internet could reach an address."""
-    return not any(address in network for network in PRIVATE) and address.is_global
 
 
 def half_of(
@@ -160,7 +154,7 @@ def _holder(entry: Entry) -> str:
 def _is_none(public: PublicAddress) -> bool:
     """Return whether no one on the internet can reach this address."""
     if isinstance(public, IPv4Address):
-        return not is_public(public)
+        return not public.is_global
     return public is None
 
 
@@ -169,7 +163,7 @@ def _unreached(public: PublicAddress, words: Mapping[str, str]) -> Check | None:
 
     Some main routers have mappings, and tell of no address at all.
     """
-    if not isinstance(public, IPv4Address) or is_public(public):
+    if not isinstance(public, IPv4Address) or public.is_global:
         return None
     address = str(public)
     return failed(Step.MAIN_ROUTER, Cause.NO_PUBLIC_ADDRESS, address=address, **words)

@@ -19,6 +19,17 @@ LASTS: Final = 7200
 """Seconds for which a mapping is asked for, and renewed after half of them."""
 
 
+def require_port(port: int) -> None:
+    """Raise ValueError for what is no port."""
+    if not 1 <= port <= MAX_PORT:
+        raise ValueError(f"no port: {port}")
+
+
+def named(address: IPv4Address) -> IPv4Address | None:
+    """Return an address that a main router told, unless it stands for none."""
+    return None if address.is_unspecified or address.is_loopback else address
+
+
 @dataclass(frozen=True, order=True, slots=True)
 class PublicPort:
     """A port of the main router, as the internet sees it."""
@@ -29,8 +40,7 @@ class PublicPort:
 
     def __post_init__(self) -> None:
         """Refuse what is no port."""
-        if not 1 <= self.port <= MAX_PORT:
-            raise ValueError(f"no port: {self.port}")
+        require_port(self.port)
 
 
 class Answer(StrEnum):
@@ -81,8 +91,7 @@ class PortMapping:
 
     def __post_init__(self) -> None:
         """Refuse what is no port."""
-        if not 1 <= self.port <= MAX_PORT:
-            raise ValueError(f"no port: {self.port}")
+        require_port(self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,11 +42,6 @@ class Granted:
     """On the internet's side, where it tells."""
 
 
-def named(address: IPv4Address) -> IPv4Address | None:
-    """Return an address that was told, unless it stands for none."""
-    return None if address.is_unspecified or address.is_loopback else address
-
-
 def refused(kind: Answer) -> Outcome:
     """Return what became of a mapping of which no more is known than the refusal."""
     return Outcome(Refusal(kind), Refusal(kind))

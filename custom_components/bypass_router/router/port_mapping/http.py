@@ -7,6 +7,7 @@ go to: nothing is followed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from io import BytesIO
 from ipaddress import AddressValueError, IPv4Address
@@ -16,7 +17,7 @@ from typing import Final, Self, cast, override
 from urllib.parse import urlsplit
 
 from ..errors import printable
-from .base import Answer, Refusal
+from .base import Answer, Refusal, require_port
 
 LONGEST: Final = 64 * 1024
 """Bytes of an answer that are read."""
@@ -26,6 +27,8 @@ _HTTP_PORT = 80
 # Printable ASCII: what else a URL may have is escaped in it.
 _PATH = re.compile(r"/[!-~]*")
 _LONGEST_PATH = 1024
+# The hundreds by which HTTP refuses.
+_ERRORS = (4, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,7 @@ class Url:
         """Refuse what is none, whoever made it up."""
         if not _PATH.fullmatch(self.path) or len(self.path) > _LONGEST_PATH:
             raise ValueError("no path of a URL")
-        if not 1 <= self.port <= 65535:  # noqa: PLR2004 - the last port
-            raise ValueError(f"no port: {self.port}")
+        require_port(self.port)
 
     @classmethod
     def at(cls, gateway: IPv4Address, text: str) -> Self | None:
@@ -119,7 +121,7 @@ class Response:
     @property
     def ok(self) -> bool:
         """Whether it brings what was asked for."""
-        return self.status == 200  # noqa: PLR2004 - HTTP's own
+        return self.status == HTTPStatus.OK
 
     @property
     def text(self) -> str:
@@ -134,7 +136,7 @@ class Response:
                 kind = Answer.NOT_ALLOWED
             case 404 | 405 | 410 | 501:
                 kind = Answer.UNSUPPORTED
-            case status if 400 <= status <= 599:  # noqa: PLR2004 - HTTP's own
+            case status if status // 100 in _ERRORS:
                 kind = Answer.FAILED
             case _:
                 kind = Answer.NONSENSE

@@ -16,13 +16,13 @@ from .base import (
     PublicPort,
     Refusal,
     RunFor,
+    named,
 )
 from .granted import (
     GONE,
     Granted,
     Grantor,
     distinct,
-    named,
     not_here,
     other_of,
     refused,

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from ..errors import printable
 from ..forward import MAX_PORT
-from .base import Answer, Entry, Listed, Opening, PublicPort, Refusal
+from .base import Answer, Entry, Listed, Opening, PublicPort, Refusal, named
 from .description import Service
 from .elements import texts
 from .http import SAID, Request, Response
@@ -157,7 +157,7 @@ def read_address(response: Response | Refusal) -> IPv4Address | Refusal | None:
     address = _address(text)
     if address is None:
         return Refusal(Answer.NONSENSE, said=printable(text, SAID)) if text else None
-    return None if address.is_unspecified or address.is_loopback else address
+    return named(address)
 
 
 def read_connected(response: Response | Refusal) -> bool | Refusal:
