@@ -177,8 +177,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         router refused it, and where it comes after the end.
         """
         turn = self._turns[forward_id] = object()
+        closes = not on and not self._reconciler.stopped
         try:
-            if not on and not self._reconciler.stopped:
+            if closes:
                 await self.halves.close(forward_id)
             if self._reconciler.stopped:
                 raise translated(HomeAssistantError, ConnectionLost(message="closed"))
@@ -190,7 +191,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         except RouterError as err:
             raise translated(HomeAssistantError, err) from err
         finally:
-            self.halves.closed(forward_id)
+            if closes:
+                self.halves.closed(forward_id)
         if on:
             await self.halves.opened(forward_id)
 

@@ -12,6 +12,9 @@ from ..router.port_mapping.base import Outcome, PublicPort
 from ..sync.retry import Retry
 from .asking import Desired
 
+# How much of the time has to be over for what is still there to be kept.
+_MOSTLY = 0.8
+
 
 class Looks:
     """What the main router has said of each port, and of which it is asked next."""
@@ -25,8 +28,9 @@ class Looks:
         self._due = 0.0
         self._desired: Desired = {}
         self._said: Mapping[PublicPort, Outcome] = {}
-        # What it has taken, of which it is not known yet whether it is kept.
-        self._unproven: frozenset[PublicPort] = frozenset()
+        # When it has taken that of which it is not known yet whether it is kept.
+        self._unproven: Mapping[PublicPort, float] = {}
+        self._proof = 0.0
         self._doubted: frozenset[PublicPort] = frozenset()
         self.at_all = True
         """Whether it is asked of all ports next."""
@@ -40,7 +44,7 @@ class Looks:
     @callback
     def _again_soon(self) -> None:
         """Have it asked whether it has kept what it took a moment ago."""
-        self._doubted |= self._unproven
+        self._doubted |= self._unproven.keys()
         self._act()
 
     @callback
@@ -67,7 +71,13 @@ class Looks:
     ) -> None:
         """Take note of what it says now, and of what it has `opened` just now."""
         self._desired, self._said, self.at_all = desired, outcomes, False
-        self._unproven = self._unproven.intersection(known).union(opened)
+        now = self._clock()
+        self._unproven = {
+            public: when
+            for public, when in self._unproven.items()
+            # Whoever looked at once has seen nothing yet.
+            if public in desired and (public in known or now - when < self._proof)
+        } | dict.fromkeys(opened, now)
 
     @callback
     def plan(self, again: float, interval: float, *, partial: bool) -> None:
@@ -75,9 +85,10 @@ class Looks:
 
         One that was `partial` puts off no look at all of them.
         """
+        now, self._proof = self._clock(), again * _MOSTLY
         if self._unproven:
-            self._again.async_in(again)
-        now = self._clock()
+            latest = max(self._unproven.values())
+            self._again.async_in(max(latest + again - now, 0.0))
         due = now + interval
         self._due = min(due, self._due) if partial else due
         self._all.async_in(max(self._due - now, 0.0))

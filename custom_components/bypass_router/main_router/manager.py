@@ -7,6 +7,7 @@ bypass router, where it is of use without the main router too.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -130,7 +131,7 @@ class MainRouter:
         self._acting = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
         self._under_way: asyncio.Task[None] | None = None
-        self._closing: set[str] = set()
+        self._closing: Counter[str] = Counter()
         self._anew: set[str] = set()
         self._planned: Desired = {}
         self._router: Router | None = None
@@ -193,7 +194,8 @@ class MainRouter:
     def show(self) -> None:
         """Have it asked if the bypass router shows something else than before."""
         self._discovery.async_follow(self.asks)
-        if not self.asks and not self._records.mappings:
+        idle = not self._records.mappings and not self._acting.locked()
+        if not self.asks and idle:
             self._events.async_follow(None)
             if self.halves:
                 self._note({}, {})
@@ -243,10 +245,15 @@ class MainRouter:
 
     async def close(self, forward_id: str) -> None:
         """Have it close what a forward had, which is about to go off."""
-        if self._has(forward_id):
-            self._closing.add(forward_id)
+        self._closing[forward_id] += 1
+        if self._has(forward_id) or self._opens(forward_id):
             self.settle_soon()
             await _patiently(self._next)
+
+    def _opens(self, forward_id: str) -> bool:
+        """Return whether it is being asked for something of a forward."""
+        planned = any(key == forward_id for key, _ in self._planned.values())
+        return planned and self._acting.locked()
 
     def _has(self, forward_id: str) -> bool:
         """Return whether it may have something of a forward."""
@@ -256,7 +263,7 @@ class MainRouter:
     @callback
     def closed(self, forward_id: str) -> None:
         """Go by what is desired again: the forward has gone off, or has not."""
-        self._closing.discard(forward_id)
+        self._closing = self._closing - Counter({forward_id: 1})
         self.show()
 
     async def look(self, forward_id: str, *, anew: bool = False) -> MainHalf | None:
@@ -380,7 +387,7 @@ class MainRouter:
             self._face,
             {record.forward_id for record in self._records.mappings.values()},
         )
-        ids = face.desired - face.refused.keys() - self._closing
+        ids = face.desired - face.refused.keys() - self._closing.keys()
         ids -= {key for key in ids if self._left_out(key)}
         return {
             mapping.public: (key, mapping)
@@ -393,10 +400,11 @@ class MainRouter:
 
     def _until_renewal(self) -> float:
         """Return in how many seconds all ports are to be looked at."""
-        due = min(
-            (it.renew_at for it in self._records.mappings.values()), default=math.inf
-        )
-        return min(max(due - time.time(), 1.0), _LOOK_INTERVAL)
+        now = time.time()
+        # What is due by now was refused, or is no more: that can wait for any look.
+        renewals = (it.renew_at for it in self._records.mappings.values())
+        due = min((when for when in renewals if when > now), default=math.inf)
+        return min(max(due - now, 1.0), _LOOK_INTERVAL)
 
     def _back_off(self) -> None:
         """Ask again, ever more seldom until it answers."""
