@@ -118,6 +118,8 @@ class MemoryMainRouter:
     """Why it takes no such lease."""
     grants: Callable[[int], int] = lambda lease: max(lease - 1, 0)
     """What it tells of one, which is a second later."""
+    speaks: bool = True
+    """Whether it knows the protocol."""
     keeps_all: bool = False
     """Whether it closes nothing."""
     drops: Collection[PublicPort] = ()
@@ -175,6 +177,9 @@ class MemoryMainRouter:
         """Do it."""
         ports = [it.public for it in closes] + [it.mapping.public for it in opens]
         heard = set() if self.silent or self.deaf else self._heard(ports)
+        if not self.speaks:
+            unknown = Refusal(Answer.UNSUPPORTED)
+            return dict.fromkeys(ports, Outcome(unknown, unknown))
         said: dict[PublicPort, Refusal | None] = {
             it.public: self._close(it.public) for it in closes if it.public in heard
         }

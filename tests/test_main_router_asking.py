@@ -209,6 +209,25 @@ async def test_who_was_silent_has_forgotten_nothing(clock: Clock) -> None:
     assert main.ways() == {WEB: 443}
 
 
+@pytest.mark.parametrize("wished", [BOTH, {}])
+async def test_who_speaks_another_protocol_by_now_is_to_be_found_anew(
+    wished: Desired,
+) -> None:
+    """As another router in its place; where nothing is listed, an answer tells."""
+    main = MemoryMainRouter(lists=False)
+    home = Home(main)
+    await home.wish(WANTED)
+    assert not home.asking.lost
+    main.speaks = False
+    await home.wish(wished)
+    assert home.asking.lost
+    assert list(home.records.mappings) == [WEB]
+    # It never did.
+    await home.start()
+    await home.wish(wished)
+    assert not home.asking.lost
+
+
 # Leases.
 
 

@@ -223,6 +223,13 @@ class Asking:
         self, asked: Mapping[PublicPort, Record], found: Mapping[PublicPort, Outcome]
     ) -> None:
         """Take note of what it agrees to, and by which lease it lists that."""
+        refusals = [outcome.refusal for outcome in found.values()]
+        if not self.mapper.lists:
+            unsupported = [
+                it for it in refusals if it and it.kind is Answer.UNSUPPORTED
+            ]
+            self._told |= None in refusals
+            self.lost = self._told and len(unsupported) == len(refusals)
         for public, record in asked.items():
             self._agreed.pop(public, None)
             outcome = found[public]
