@@ -216,16 +216,16 @@ async def test_who_speaks_another_protocol_by_now_is_to_be_found_anew(
     """As another router in its place; where nothing is listed, an answer tells."""
     main = MemoryMainRouter(lists=False)
     home = Home(main)
-    await home.wish(WANTED)
-    assert not home.asking.lost
-    main.speaks = False
-    await home.wish(wished)
-    assert home.asking.lost
+    lost: list[bool] = []
+    for speaks in (True, False):
+        main.speaks = speaks
+        await home.wish(wished if lost else WANTED)
+        lost.append(home.asking.lost)
     assert list(home.records.mappings) == [WEB]
-    # It never did.
+    # To who asks for the first time, it never did.
     await home.start()
     await home.wish(wished)
-    assert not home.asking.lost
+    assert [*lost, home.asking.lost] == [False, True, False]
 
 
 # Leases.

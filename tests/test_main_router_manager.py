@@ -29,7 +29,7 @@ from custom_components.bypass_router.router.port_mapping.base import (
     Refusal,
 )
 from custom_components.bypass_router.router.router import Router
-from tests.lab.waiting import until
+from tests.lab.waiting import at_once, until
 
 from .memory_main_router import (
     CLIENT,
@@ -113,7 +113,7 @@ class Home:
             self.asked.show()
             await self.asked.opened()
 
-        await asyncio.gather(*(on(f"F{number}") for number in numbers))
+        await at_once(*(on(f"F{number}") for number in numbers))
 
     async def turn_off(self, *numbers: int) -> None:
         """Turn forwards off, all at once."""
@@ -124,7 +124,7 @@ class Home:
             self.desired -= {key}
             self.asked.closed(key)
 
-        await asyncio.gather(*(off(f"F{number}") for number in numbers))
+        await at_once(*(off(f"F{number}") for number in numbers))
 
     async def quiet(self) -> None:
         """Wait until nothing is under way; time may stand still."""
@@ -348,7 +348,7 @@ async def test_the_last_turn_counts_however_slow_it_is(
         tasks.append(hass.async_create_task(turn(0)))
         await asyncio.sleep(0)
     home.held.set()
-    await asyncio.gather(*tasks)
+    await asyncio.wait(tasks)
     await home.quiet()
     assert home.main.table == {}
 
@@ -363,7 +363,7 @@ async def test_what_is_about_to_be_opened_is_closed_before_it_goes_off(
     closing = hass.async_create_task(home.asked.close("F0"))
     await asyncio.sleep(0)
     home.held.set()
-    await asyncio.gather(turning, closing)
+    await asyncio.wait([turning, closing])
     assert home.main.table == {}
 
 
