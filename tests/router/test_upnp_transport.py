@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from ipaddress import IPv4Address
 import os
 from pathlib import Path
 import shutil
+import socket
 import time
 from typing import Final, cast, override
 
@@ -26,6 +28,7 @@ from custom_components.bypass_router.router.port_mapping.transport import (
     add_requests,
     add_searches,
     read_answer,
+    read_answers,
 )
 from custom_components.bypass_router.router.ssh.script import Script
 from tests.lab.waiting import soon
@@ -132,8 +135,8 @@ async def asked(shell: LocalShell, *requests: Request) -> list[Response | Refusa
     script = Script()
     labels = [f"request.{number}" for number in range(len(requests))]
     add_requests(script, zip(labels, requests, strict=True))
-    sections = await shell.run(script)
-    return [read_answer(sections[label]) for label in labels]
+    answers = read_answers(await shell.run(script))
+    return [read_answer(answers.get(label)) for label in labels]
 
 
 @pytest.mark.parametrize("shell", ALL_WAYS, ids=named, indirect=True)
@@ -224,12 +227,91 @@ async def test_no_connection_is_silence(shell: LocalShell) -> None:
     assert await asked(shell, *[Request(url)] * 2) == [Refusal(Answer.SILENT)] * 2
 
 
+async def test_who_takes_no_connection_is_waited_for_once(shell: LocalShell) -> None:
+    """As where something on the way drops what is sent."""
+    with closing(socket.create_server((str(HERE), 0), backlog=0)) as full:
+        url = Url(HERE, full.getsockname()[1], "/")
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex((str(HERE), url.port))
+        started = time.monotonic()
+        said = await asked(shell, *[Request(url)] * 4)
+        assert time.monotonic() - started < soon(2 * PATIENCE)
+        for one in waiting:
+            one.close()
+    assert said == [Refusal(Answer.SILENT)] * 4
+
+
 async def test_no_more_is_read_than_an_answer_has(shell: LocalShell) -> None:
     """Of one that has no end."""
     async with server(lambda _: b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10**6) as (url, _):
         (response,) = await asked(shell, Request(url))
     assert isinstance(response, Response)
     assert 60_000 < len(response.body) < 64 * 1024
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\n\n", " ", "é\n", "\0"])
+async def test_text_comes_back_to_the_letter(shell: LocalShell, end: str) -> None:
+    """Whatever a shell might make of it."""
+    body = f"-n %s \\ \\n 'a' \"$HOME\" `id` \x01\x7f\t\n\nx 0\nascii\n{end}".encode()
+    async with server(lambda _: message(body)) as (url, _):
+        responses = await asked(shell, Request(url), Request(url))
+    bodies = [isinstance(it, Response) and it.body for it in responses]
+    assert bodies == [body, body]
+
+
+async def test_a_bash_of_old_asks_as_well(by_bash: LocalShell) -> None:
+    """Before its fourth version, it could do less."""
+    by_bash.has("base64")
+    old = by_bash.path / "bash"
+    real = shutil.which("bash")
+    old.write_text(
+        f'#!/bin/sh\ncase $3 in *VERSINFO*) exit 9 ;; esac\nexec {real} "$@"\n'
+    )
+    old.chmod(0o755)
+    async with server(lambda _: message(ANY_BYTES)) as (url, heard):
+        (response,) = await asked(by_bash, Request(url))
+    assert isinstance(response, Response)
+    assert response.body == ANY_BYTES
+    assert len(heard) == 1
+
+
+_FREE: Final = b"<errorCode>714</errorCode>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "follows"),
+    [
+        (message(_FREE), True),
+        (message(b"<errorCode>713</errorCode>"), False),
+        # A description may say anything.
+        (b"HTTP/1.1 200 OK\r\n\r\n<a>%b</a>" % _FREE, False),
+        (b"HTTP/1.1 404 500 No\r\n\r\n" + _FREE, False),
+        (b"500 " + _FREE, False),
+        (b"", False),
+    ],
+)
+async def test_what_needs_an_answer_is_asked_after_just_that(
+    shell: LocalShell, answer: bytes, follows: bool
+) -> None:
+    """And by bash alone: it is for who asks to go on without."""
+    follows = follows and (shell.path / "bash").exists()
+    script = Script()
+    async with server(lambda said: answer if b" /get" in said else message(b"x")) as (
+        url,
+        heard,
+    ):
+        get, add = (replace(url, path=path) for path in ("/get", "/add"))
+        requests = {"get": get, "add": add, "again": add, "other": get}
+        needs = dict.fromkeys(("add", "again"), _FREE.decode())
+        add_requests(
+            script, [(label, Request(url)) for label, url in requests.items()], needs
+        )
+        answers = read_answers(await shell.run(script))
+    asked = ["get", "add", "again", "other"] if follows else ["get", "other"]
+    assert list(answers) == asked
+    assert len(heard) == len(asked)
 
 
 @pytest.mark.parametrize("code", CODES)

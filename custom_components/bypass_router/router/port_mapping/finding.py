@@ -9,7 +9,7 @@ from . import soap
 from .base import Answer, Refusal, RunFor
 from .description import Description, Service, read_description
 from .http import Request, Url
-from .transport import add_requests, add_searches, read_answer
+from .transport import add_requests, add_searches, read_answer, read_answers
 
 # By name: some answer nothing to a search for all there is.
 _SEARCHED: Final = {
@@ -45,11 +45,11 @@ async def describe(run: RunFor, urls: Sequence[Url]) -> Description | Refusal:
     asked = list(dict.fromkeys(urls))[:_MOST_LOCATIONS]
     labels = {f"description.{number}": url for number, url in enumerate(asked)}
     add_requests(script, ((label, Request(url)) for label, url in labels.items()))
-    sections = await run(script)
+    answers = read_answers(await run(script))
     read: list[Description] = []
     refusals: list[Refusal] = []
     for label, url in labels.items():
-        response = read_answer(sections.get(label))
+        response = read_answer(answers.get(label))
         if isinstance(response, Refusal):
             refusals.append(response)
         elif not response.ok:
@@ -69,18 +69,17 @@ async def choose(run: RunFor, services: Sequence[Service]) -> Service | Refusal:
 
     Some say that they are not connected, and open ports all the same.
     """
-    script = Script()
+    requests = {}
     for number, service in enumerate(services):
-        requests = {
-            f"status.{number}": soap.get_status(service),
-            f"address.{number}": soap.get_address(service),
-        }
-        add_requests(script, requests.items())
-    sections = await run(script)
+        requests[f"status.{number}"] = soap.get_status(service)
+        requests[f"address.{number}"] = soap.get_address(service)
+    script = Script()
+    add_requests(script, requests.items())
+    answers = read_answers(await run(script))
     known = [
         (
-            soap.read_address(read_answer(sections.get(f"address.{number}"))),
-            soap.read_connected(read_answer(sections.get(f"status.{number}"))),
+            soap.read_address(read_answer(answers.get(f"address.{number}"))),
+            soap.read_connected(read_answer(answers.get(f"status.{number}"))),
         )
         for number in range(len(services))
     ]

@@ -1,21 +1,24 @@
 """The script that asks a gateway from the bypass router, whatever is there to ask with.
 
-Each request is a section of its own, and goes out after the answer to the one before.
-An answer has seconds, not more: once the gateway was silent, it is asked no more. What
-it says is coded before the shell has it: any byte may be in it.
+Each request goes out after the answer to the one before. An answer has seconds, not
+more: once the gateway was silent, it is asked no more. What it says is coded before the
+shell has it, unless it is ASCII alone: any byte may be in it.
 
 Nothing from outside is in the script but as a word in quotes, or as a number.
 """
 
 from base64 import b64decode
 from binascii import Error as CodeError
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
+import re
+import secrets
 from shlex import quote
 from typing import Final
 
 from ..ssh.script import Result, Script
 from .base import Answer, Refusal
+from .by_bash import PROGRAM, TOO_OLD
 from .http import LONGEST, Request, Response, read_response
 
 PATIENCE: Final = 3
@@ -26,6 +29,9 @@ _SSDP_PORT: Final = 1900
 _SSDP_PATIENCE: Final = 1
 _UNABLE: Final = 5
 _ASKING: Final = "asking"
+_ANSWERS: Final = "answers"
+_MOST_HEADERS: Final = 4
+_STATUS: Final = re.compile(r"[0-9]{1,3}")
 
 # Whoever talks prints its own number first, and is ended by that: by what reads it, as
 # soon as all has come that was promised, or by the guard. `dd` sends in one piece.
@@ -35,7 +41,7 @@ _ASKING: Final = "asking"
 # themselves; the others would wait for its end.
 #
 # By `talk`: tcp or udp, host, port, what to send; and for curl and wget, which put that
-# together themselves, the URL's path, the body, and a header each.
+# together themselves, the URL's path, the body, and a header each, or nothing.
 _TALK: Final = r"""
 piece() { printf '%s' "$1" | dd obs=16384 2>/dev/null; }
 go() { exec sh -c 'echo $$; exec "$@"' sh "$@"; }
@@ -46,8 +52,9 @@ some_nc() {
   elif command -v ncat >/dev/null; then nc=ncat
   else nc='busybox nc'; $nc --help 2>&1 | grep -q Usage; fi
 }
-able='tcp udp'
+able='tcp udp' bash=
 if command -v bash >/dev/null; then
+  bash=1
   talk() {
     exec bash --norc -c '
       echo $$
@@ -73,7 +80,10 @@ elif command -v curl >/dev/null; then
   able=tcp
   talk() {
     url=http://$2:$3$5 body=$6; shift 6
-    for line in "$@"; do set -- "$@" -H "$line"; shift; done
+    for line in "$@"; do
+      if [ "$line" ]; then set -- "$@" -H "$line"; fi
+      shift
+    done
     if [ "$body" ]; then set -- "$@" -H Expect: --data-binary "$body"; fi
     go curl -q -g -s -i --raw --path-as-is --noproxy '*' "$@" "$url"
   }
@@ -81,7 +91,10 @@ elif wget --version 2>&1 | grep -q GNU; then
   able=tcp
   talk() {
     url=http://$2:$3$5 body=$6; shift 6
-    for line in "$@"; do set -- "$@" "--header=$line"; shift; done
+    for line in "$@"; do
+      if [ "$line" ]; then set -- "$@" "--header=$line"; fi
+      shift
+    done
     if [ "$body" ]; then set -- "$@" "--post-data=$body"; fi
     go wget --no-config -q -O - --save-headers --content-on-error --no-proxy \
       --max-redirect=0 --tries=1 --no-http-keep-alive "$@" "$url"
@@ -89,6 +102,17 @@ elif wget --version 2>&1 | grep -q GNU; then
 else
   able=
 fi
+"""
+_CODE: Final = r"""
+code() {
+  if command -v base64 >/dev/null; then coded() { echo base64; exec base64; }
+  elif printf a | od -An -v -tx1 >/dev/null
+  then coded() { echo hex; od -An -v -tx1; }
+  elif printf a | hexdump -v -e '1/1 "%02x"' >/dev/null
+  then coded() { echo hex; hexdump -v -e '1/1 "%02x"'; }
+  else coded() { echo plain; tr '\000' ' '; }
+  fi
+}
 """
 # Of UDP, an answer is the headers. Of TCP, it ends with the connection; or soon after
 # what was promised, where the gateway does not say that it closes it, or did not do so.
@@ -127,19 +151,14 @@ answered() {
   if wait "$guard"; then return "$((some ? 8 : 6))"; fi
   return "$((some ? 0 : 7))"
 }
-if command -v base64 >/dev/null; then coded() { echo base64; exec base64; }
-elif printf a | od -An -v -tx1 >/dev/null; then coded() { echo hex; od -An -v -tx1; }
-elif printf a | hexdump -v -e '1/1 "%02x"' >/dev/null
-then coded() { echo hex; hexdump -v -e '1/1 "%02x"'; }
-else coded() { echo plain; tr '\000' ' '; }
-fi
 now() { read -r now _ </proc/uptime; now=${now%.*}; }
-now; until=$((now + budget)) silent= stays=
+now; until=$((now + budget)) silent= stays= knows=
 ask() {
   case " $able " in *" $2 "*) ;; *) return 5 ;; esac
   now
   if [ "$silent" ] || [ "$now" -ge "$until" ]; then return 4; fi
   seconds=$1; shift
+  if [ -z "$knows" ]; then code; knows=1; fi
   {
     said=$({ {
       { talk "$@"; } 3>&- 4>&- | answered "$seconds" "$1"
@@ -149,26 +168,53 @@ ask() {
   case "$1 $said" in 'tcp 6') silent=1 ;; 'tcp 8') stays=1 ;; esac
   return "${said:-7}"
 }
+ask_all() {
+  patience=$1 word=$2; shift 2
+  printf '%s\n' "$word"
+  if [ "$bash" ]; then
+    bash --norc -c "$by_bash" bash "$patience" "$budget" "$longest" "$word" "$@"
+    if [ "$?" != "$too_old" ]; then return 0; fi
+  fi
+  while [ "$#" != 0 ]; do
+    label=$1 needs=$2; shift 2
+    if [ -z "$needs" ]; then
+      printf '\n%s %s\n' "$word" "$label"
+      ask "$patience" tcp "$1" "$2" "$3" "$4" "$5" "$6" "$7" "$8" "$9"
+      printf '\n%s %s\n' "$word" "$?"
+    fi
+    shift 9
+  done
+} 2>/dev/null
 """
 
 
 def _asking(script: Script) -> None:
     """Define what asks, once a script."""
     if _ASKING not in script:
-        limits = f"longest={LONGEST} budget={BUDGET} cr='\r'"
-        text = f"{{ {limits}\n{_TALK}{_ANSWERED}\n}} 2>/dev/null"
+        limits = f"longest={LONGEST} budget={BUDGET} too_old={TOO_OLD} cr='\r'"
+        by_bash = f"by_bash={quote(_CODE + PROGRAM)}"
+        text = f"{{ {limits}\n{by_bash}\n{_TALK}{_CODE}{_ANSWERED}\n}} 2>/dev/null"
         script.run(_ASKING, f"eval {quote(text)}")
 
 
-def add_requests(script: Script, requests: Iterable[tuple[str, Request]]) -> None:
-    """Add requests, by label; `read_answer` understands what each section says."""
+def add_requests(
+    script: Script,
+    requests: Iterable[tuple[str, Request]],
+    needs: Mapping[str, str] | None = None,
+) -> None:
+    """Add all requests of a script, by label; `read_answers` understands its section.
+
+    One that `needs` a text is made only if the last one that needs none was answered by
+    a fault with that text; and not where there is no bash to see to that.
+    """
     _asking(script)
+    words = [secrets.token_hex(8)]
     for label, request in requests:
-        url = request.url
-        words = ("tcp", str(url.host), str(url.port), request.text)
-        apart = (url.path, request.body, *request.headers)
-        quoted = " ".join(map(quote, (*words, *apart)))
-        script.run(label, f"ask {PATIENCE} {quoted}")
+        url, headers = request.url, request.headers
+        none = [""] * (_MOST_HEADERS - len(headers))
+        words += (label, (needs or {}).get(label, ""), str(url.host), str(url.port))
+        words += (request.text, url.path, request.body, *headers, *none)
+    script.run(_ANSWERS, f"ask_all {PATIENCE} {' '.join(map(quote, words))}")
 
 
 def add_searches(
@@ -199,6 +245,28 @@ def add_searches(
         first = False
 
 
+def read_answers(sections: Mapping[str, Result]) -> Mapping[str, Result]:
+    """Return what was answered to the requests of a script, by label.
+
+    What is not there was not asked, or answered by silence.
+    """
+    text = sections[_ANSWERS].output if _ANSWERS in sections else ""
+    word, _, text = text.partition("\n")
+    if not word:
+        return {}
+    # By turns: a label, what was answered, a status, and nothing.
+    _, *parts = re.split(
+        rf"\n{re.escape(word)} ([a-z0-9.]{{1,40}})(?:\n|\Z)", f"\n{text}"
+    )
+    return {
+        label: Result(answer, int(status))
+        for label, answer, status in zip(
+            parts[::4], parts[1::4], parts[2::4], strict=False
+        )
+        if _STATUS.fullmatch(status)
+    }
+
+
 def read_answer(result: Result | None) -> Response | Refusal:
     """Return what was answered; it never raises.
 
@@ -224,7 +292,7 @@ def _decoded(output: str) -> bytes:
                 return b64decode(text)[:LONGEST]
             case "hex":
                 return bytes.fromhex(text)[:LONGEST]
-            case "plain":
+            case "ascii" | "plain":
                 return text.encode(errors="replace")[:LONGEST]
     except CodeError, ValueError:
         pass

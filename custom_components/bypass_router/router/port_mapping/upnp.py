@@ -20,7 +20,7 @@ from .base import (
 from .description import Description, Service
 from .finding import choose, describe, search
 from .http import Request, Url
-from .transport import add_requests, read_answer
+from .transport import add_requests, read_answer, read_answers
 
 # One of them is asked about to learn what is said where nothing is: nobody opens it.
 _UNLIKELY: Final = (PublicPort("udp", 61413), PublicPort("udp", 61587))
@@ -82,19 +82,16 @@ class Upnp:
 
     async def public_address(self) -> IPv4Address | Refusal | None:
         """Return its address on the internet's side; None where it has none."""
-        script = Script()
-        add_requests(script, [("address", soap.get_address(self._service))])
-        sections = await self._run(script)
-        return soap.read_address(read_answer(sections.get("address")))
+        answers = await self._ask({"address": soap.get_address(self._service)})
+        return soap.read_address(read_answer(answers.get("address")))
 
     async def look(self, ports: Collection[PublicPort]) -> Mapping[PublicPort, Listed]:
         """Return what is at each of these ports."""
         if not ports:
             return {}
-        script = Script()
-        add_requests(script, (self._get(port) for port in dict.fromkeys(ports)))
-        self._add_unlikely(script, ports)
-        return self._listed(await self._run(script), ports)
+        requests = {_label("get", port): self._get(port) for port in ports}
+        answers = await self._ask(requests | self._unlikely(ports))
+        return self._listed(answers, ports)
 
     async def apply(
         self, opens: Collection[Opening], closes: Collection[PortMapping]
@@ -121,21 +118,19 @@ class Upnp:
         ports = dict.fromkeys((*closes, *opened))
         if not ports:
             return {}
-        script = Script()
-        for port in dict.fromkeys(closes):
-            request = soap.delete(self._service, port)
-            add_requests(script, [(_label("delete", port), request)])
+        requests = {
+            _label("delete", port): soap.delete(self._service, port) for port in closes
+        }
         for port in ports:
             # Each with its proof: a slow gateway may leave no time for the last ones.
             if port in opened:
-                request = soap.add(self._service, opened[port], self._client)
-                add_requests(script, [(_label("add", port), request)])
-            add_requests(script, [self._get(port)])
-        self._add_unlikely(script, ports)
-        sections = await self._run(script)
+                add = soap.add(self._service, opened[port], self._client)
+                requests[_label("add", port)] = add
+            requests[_label("get", port)] = self._get(port)
+        answers = await self._ask(requests | self._unlikely(ports))
         return {
-            port: Outcome(_refusal(sections, port, opens=port in opened), listed)
-            for port, listed in self._listed(sections, ports).items()
+            port: Outcome(_refusal(answers, port, opens=port in opened), listed)
+            for port, listed in self._listed(answers, ports).items()
         }
 
     def _is_stuck(self, opening: Opening, outcome: Outcome) -> bool:
@@ -148,19 +143,25 @@ class Upnp:
             return kept or _is_older(listed.description, opening.description)
         return refusal.kind in _STUCK
 
-    def _get(self, port: PublicPort) -> tuple[str, Request]:
-        """Return what asks for what is at a port, with its label."""
-        return _label("get", port), soap.get(self._service, port)
+    async def _ask(self, requests: Mapping[str, Request]) -> Mapping[str, Result]:
+        """Ask all of this by one script, and return what is answered."""
+        script = Script()
+        add_requests(script, requests.items())
+        return read_answers(await self._run(script))
 
-    def _add_unlikely(self, script: Script, ports: Iterable[PublicPort]) -> None:
-        """Ask for what nobody has, unless it is known what is said then."""
-        if self._code_of_nothing is None:
-            port = next(port for port in _UNLIKELY if port not in set(ports))
-            request = soap.get(self._service, port)
-            add_requests(script, [("unlikely", request)])
+    def _get(self, port: PublicPort) -> Request:
+        """Return what asks for what is at a port."""
+        return soap.get(self._service, port)
+
+    def _unlikely(self, ports: Collection[PublicPort]) -> dict[str, Request]:
+        """Return what asks for what nobody has, unless what is said then is known."""
+        if self._code_of_nothing is not None:
+            return {}
+        port = next(port for port in _UNLIKELY if port not in ports)
+        return {"unlikely": self._get(port)}
 
     def _listed(
-        self, sections: Mapping[str, Result], ports: Iterable[PublicPort]
+        self, answers: Mapping[str, Result], ports: Iterable[PublicPort]
     ) -> dict[PublicPort, Listed]:
         """Return what is at each of these ports, as a script has read it.
 
@@ -169,13 +170,13 @@ class Upnp:
         port that nobody has, and have listed an entry.
         """
         found = {
-            port: soap.read_listed(read_answer(sections.get(_label("get", port))))
+            port: soap.read_listed(read_answer(answers.get(_label("get", port))))
             for port in ports
         }
         if any(isinstance(listed, Entry) for listed in found.values()):
             self._has_listed = True
-        if "unlikely" in sections:
-            response = read_answer(sections["unlikely"])
+        if "unlikely" in answers:
+            response = read_answer(answers["unlikely"])
             self._code_of_nothing = soap.read_code(response)
         return {
             port: None if self._means_nothing(listed) else listed
@@ -194,11 +195,11 @@ class Upnp:
 
 
 def _refusal(
-    sections: Mapping[str, Result], port: PublicPort, *, opens: bool
+    answers: Mapping[str, Result], port: PublicPort, *, opens: bool
 ) -> Refusal | None:
     """Return why a mapping was not opened, or not closed."""
     label = _label("add" if opens else "delete", port)
-    response = read_answer(sections.get(label))
+    response = read_answer(answers.get(label))
     return soap.read_added(response) if opens else soap.read_deleted(response)
 
 
