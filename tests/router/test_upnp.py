@@ -11,6 +11,7 @@ import pytest
 from custom_components.bypass_router.router.port_mapping.base import (
     Answer,
     Entry,
+    FreePort,
     Listed,
     Opening,
     Outcome,
@@ -157,6 +158,7 @@ async def test_nothing_is_asked_for_nothing(
     before = len(shell.scripts)
     assert await upnp.look([]) == {}
     assert await upnp.apply([], []) == {}
+    assert await upnp.open_free([]) == {}
     assert len(shell.scripts) == before
 
 
@@ -254,6 +256,83 @@ async def test_who_hangs_up_is_silent_too(
     silent = Outcome(Refusal(Answer.SILENT), Refusal(Answer.SILENT))
     assert await upnp.apply([opening()], []) == {WEB: silent}
     assert gateway.count("AddPortMapping") == (way == "closes")
+
+
+# What is opened where nothing is.
+
+
+async def test_what_is_free_is_opened_by_the_script_that_sees_it(
+    shell: LocalShell, gateway: Gateway
+) -> None:
+    """And read back; what others or this client have is looked at, and stays."""
+    upnp = await found(shell, gateway)
+    nas, game = PublicPort("tcp", 8080), PublicPort("udp", 6000)
+    let_other_have(gateway, nas)
+    await upnp.apply([opening(game, 1)], [])
+    before = len(shell.scripts)
+    opens = [opening(nas), opening(), opening(game, 2), opening(DNS, 53)]
+    opened = await upnp.open_free(opens)
+    assert len(shell.scripts) - before == 1
+    listed = {port: it.listed for port, it in opened.items()}
+    assert isinstance(listed[nas], Entry)
+    assert listed[nas].client == OTHER
+    assert soon_after(listed[game]) == entry(1)
+    assert (listed[WEB], listed[DNS]) == (None, None)
+    asked = {port: it.outcome for port, it in opened.items() if it.outcome}
+    assert {port: soon_after(it.listed) for port, it in asked.items()} == {
+        WEB: entry(),
+        DNS: entry(53),
+    }
+    assert [it.refusal for it in asked.values()] == [None, None]
+    assert gateway.count("AddPortMapping") == 4
+
+
+@having(
+    *(GatewayOptions(none_code=code) for code in (713, 402, 501, 606)),
+    GatewayOptions(fault_status=200),
+)
+async def test_what_is_not_surely_free_is_looked_at_alone(
+    shell: LocalShell, gateway: Gateway
+) -> None:
+    """By one that does not say so as the standard has it."""
+    upnp = await found(shell, gateway)
+    (port,) = (await upnp.open_free([opening()])).values()
+    assert port.outcome is None
+    assert gateway.count("AddPortMapping") == 0
+
+
+@having(GatewayOptions(lease="only_for_good"))
+async def test_what_is_refused_where_nothing_is_is_told(
+    shell: LocalShell, gateway: Gateway
+) -> None:
+    """With what is there afterwards."""
+    upnp = await found(shell, gateway)
+    (port,) = (await upnp.open_free([opening()])).values()
+    assert port.outcome
+    assert port.outcome.refusal
+    assert port.outcome.refusal.kind is Answer.ONLY_FOR_GOOD
+    assert (port.listed, port.outcome.listed) == (None, None)
+
+
+async def test_a_silent_gateway_is_asked_for_nothing_it_may_have(
+    shell: LocalShell, gateway: Gateway
+) -> None:
+    """It answers nothing at all."""
+    upnp = await found(shell, gateway)
+    gateway.stop()
+    silent = FreePort(Refusal(Answer.SILENT), None)
+    opens = [opening(), opening(DNS, 53)]
+    assert await upnp.open_free(opens) == {WEB: silent, DNS: silent}
+
+
+async def test_without_bash_it_is_looked_at_alone(
+    shell: LocalShell, gateway: Gateway
+) -> None:
+    """What can't tell an answer from another opens nothing."""
+    shell.has("nc=nc.traditional", "base64")
+    upnp = await found(shell, gateway)
+    assert await upnp.open_free([opening()]) == {WEB: FreePort(None, None)}
+    assert gateway.count("AddPortMapping") == 0
 
 
 # What is there, and whose it is.

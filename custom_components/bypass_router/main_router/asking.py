@@ -73,20 +73,27 @@ class Asking:
     ) -> Mapping[PublicPort, Outcome]:
         """Have these ports be as desired; what is recorded of known ones stays."""
         recorded = self._records.mappings.keys() - set(known)
-        listed = await self._listed(desired.keys() | recorded)
-        outcomes = {public: Outcome(None, listed[public]) for public in desired}
+        done: Mapping[PublicPort, Outcome] = {}
         self.opened = ()
-        self.silent = any(map(_is_silence, listed.values()))
+        if recorded or not self.mapper.lists:
+            listed = await self._listed(desired.keys() | recorded)
+        else:
+            listed, done = await self._open_free(desired)
+        outcomes = {public: Outcome(None, listed[public]) for public in desired}
+        outcomes |= done
+        said = (*listed.values(), *(it.refusal for it in done.values()))
+        self.silent = any(map(_is_silence, said))
         self.lost = self._is_lost(listed.values())
         if self.silent or self.lost:
             # Nothing is opened over what no one has seen.
             return outcomes
         await self._forget(listed)
+        desired = {public: it for public, it in desired.items() if public not in done}
         now = time.time()
         records = {
             public: record
             for public, record in self._records.mappings.items()
-            if public in listed
+            if public in listed and public not in done
         }
         due = {
             public
@@ -106,6 +113,46 @@ class Asking:
         # Of those, it is not believed before it is looked at again.
         forgets = dict.fromkeys(self._unkept & outcomes.keys(), Outcome(None, None))
         return outcomes | forgets
+
+    async def _open_free(
+        self, desired: Desired
+    ) -> tuple[Mapping[PublicPort, Listed], Mapping[PublicPort, Outcome]]:
+        """Open, by one script, what is free as the main router says in it.
+
+        Returns what it had at each port, and what became of those that were asked for
+        and are not to be asked for by another lease.
+        """
+        if not desired:
+            return {}, {}
+        before, now, first = self._records.mappings, time.time(), self._lease
+        asked = {
+            public: Record(forward_id, mapping, 0, first, now, looked=False)
+            for public, (forward_id, mapping) in desired.items()
+        }
+        await self._records.save({**before, **asked})
+        opens = [opening(self.owner, record) for record in asked.values()]
+        found = await self.mapper.open_free(opens)
+        outcomes = {public: it.outcome for public, it in found.items() if it.outcome}
+        # It had been looked at. What is listed by our name is ours in any case, and
+        # worth no second record.
+        known = {
+            public: replace(asked[public], looked=not self._is_named(outcome.listed))
+            for public, outcome in outcomes.items()
+        }
+        await self._records.save(after(self.owner, before, known, (), outcomes))
+        self._learn(known, outcomes)
+        return (
+            {public: it.listed for public, it in found.items()},
+            {
+                public: outcome
+                for public, outcome in outcomes.items()
+                if next_lease(first, first, outcome) is None
+            },
+        )
+
+    def _is_named(self, listed: Listed) -> bool:
+        """Return whether something is listed by a name of ours."""
+        return isinstance(listed, Entry) and self.owner.has_named(listed)
 
     async def _listed(
         self, ports: Collection[PublicPort]

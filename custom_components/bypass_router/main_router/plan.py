@@ -59,14 +59,24 @@ class Owner:
         """
         if entry.client not in (self.client, None):
             return False
-        name = _letters(entry.description)
-        if name.startswith(_letters(f"bypass_router{self.id}")):
+        if self.has_named(entry):
             return True
-        if record is None or entry.client is None or entry.port not in record.ports:
+        if (
+            record is None
+            or not record.looked
+            or entry.client is None
+            or entry.port not in record.ports
+        ):
             return False
+        name = _letters(entry.description)
         whole = _letters(self.description(record.forward_id, record.number))
         cut = name.startswith(_NAME) and whole.startswith(name)
         return cut or not entry.description.strip()
+
+    def has_named(self, entry: Entry) -> bool:
+        """Return whether it is called as ours are."""
+        name = _letters(f"bypass_router{self.id}")
+        return _letters(entry.description).startswith(name)
 
     def leads_to(self, entry: Entry, mapping: PortMapping) -> bool:
         """Return whether it leads where this mapping is to lead, whoever made it."""
@@ -141,7 +151,8 @@ def _stands(
         return record is not None and owner.leads_to(entry, mapping)
     # Of a main router that lists nothing, only what it was asked for is known.
     told = isinstance(entry, Refusal)
-    return told and record is not None and record.mapping == mapping
+    known = record.mapping if record and record.looked else None
+    return told and known == mapping
 
 
 def _may_be_ours(owner: Owner, entry: Listed, record: Record) -> bool:
@@ -149,7 +160,9 @@ def _may_be_ours(owner: Owner, entry: Listed, record: Record) -> bool:
 
     There are main routers that list nothing of what they do.
     """
-    return not isinstance(entry, Entry) or owner.has(entry, record)
+    if isinstance(entry, Entry):
+        return owner.has(entry, record)
+    return entry is None or record.looked
 
 
 def opening(owner: Owner, record: Record) -> Opening:

@@ -53,6 +53,10 @@ class Record:
         """
         return not self.agreed or self.renew_at <= now or self.asked > now
 
+    looked: bool = True
+    """Whether it was known to be free by then; else what is there without a name may
+    be another's."""
+
     @property
     def renew_at(self) -> float:
         """When it is to be asked for again, in Unix time: after half of its lease."""
@@ -130,6 +134,7 @@ def _stored(
                 "asked": record.asked,
                 "agreed": record.agreed,
                 "former": sorted(record.former),
+                "looked": record.looked,
             }
             for public, record in sorted(mappings.items())
         ],
@@ -177,6 +182,7 @@ def _record_of(line: object) -> Record | None:
             "asked": float() | int() as asked,
             "agreed": bool(agreed),
             "former": list(former),
+            **more,
         } if _makes_sense(asked, number, lease, public_port, port):
             try:
                 mapping = PortMapping(PublicPort(transport, public_port), port)
@@ -184,6 +190,9 @@ def _record_of(line: object) -> Record | None:
                 return None
             ports = frozenset(port for port in former if isinstance(port, int))
             when = float(asked)
-            return Record(forward_id, mapping, number, lease, when, agreed, ports)
+            looked = more.get("looked") is not False
+            return Record(
+                forward_id, mapping, number, lease, when, agreed, ports, looked=looked
+            )
         case _:
             return None

@@ -134,6 +134,16 @@ class Outcome:
     """What was read back afterwards."""
 
 
+@dataclass(frozen=True, slots=True)
+class FreePort:
+    """What became of one mapping that was to be opened where nothing is."""
+
+    listed: Listed
+    """What was there before."""
+    outcome: Outcome | None
+    """None if it was not asked for."""
+
+
 class RunFor(Protocol):
     """Runs a script on the bypass router; see `Router.run`."""
 
@@ -173,6 +183,14 @@ class PortMapper(Protocol):
 
     async def look(self, ports: Collection[PublicPort]) -> Mapping[PublicPort, Listed]:
         """Return what is at each of these ports."""
+
+    async def open_free(
+        self, opens: Collection[Opening]
+    ) -> Mapping[PublicPort, FreePort]:
+        """Look at these ports, and open those that surely have nothing, in one script.
+
+        Not all routers, and not all main routers, can be asked so: there it is a look.
+        """
 
     async def apply(
         self, opens: Collection[Opening], closes: Collection[PortMapping]

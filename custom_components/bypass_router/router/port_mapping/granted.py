@@ -17,6 +17,7 @@ from ..forward import Transport
 from .base import (
     Answer,
     Entry,
+    FreePort,
     Listed,
     Opening,
     Outcome,
@@ -115,6 +116,13 @@ class Grantor:
     async def look(self, ports: Collection[PublicPort]) -> Mapping[PublicPort, Listed]:
         """Return that this can't be told, of any port."""
         return dict.fromkeys(ports, Refusal(Answer.UNSUPPORTED))
+
+    async def open_free(
+        self, opens: Collection[Opening]
+    ) -> Mapping[PublicPort, FreePort]:
+        """Open none: it can't be told which are free."""
+        listed = await self.look([opening.mapping.public for opening in opens])
+        return {public: FreePort(it, None) for public, it in listed.items()}
 
     async def _ask(self, *datagrams: bytes) -> list[bytes | Answer]:
         """Return what each is answered."""

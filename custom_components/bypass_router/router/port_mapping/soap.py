@@ -26,6 +26,8 @@ _ENVELOPE: Final = (
     '<s:Body><u:{action} xmlns:u="{urn}">{arguments}</u:{action}></s:Body>'
     "</s:Envelope>\r\n"
 )
+NOTHING: Final = "<errorCode>714</errorCode>"
+"""What a fault has in it, by the standard, where nothing is at a port."""
 _NOTHING_THERE: Final = (713, 714)
 _KINDS: Final[Mapping[int, Answer]] = {
     401: Answer.UNSUPPORTED,

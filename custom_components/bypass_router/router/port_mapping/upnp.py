@@ -9,6 +9,7 @@ from . import soap
 from .base import (
     Answer,
     Entry,
+    FreePort,
     Listed,
     Opening,
     Outcome,
@@ -93,6 +94,37 @@ class Upnp:
         answers = await self._ask(requests | self._unlikely(ports))
         return self._listed(answers, ports)
 
+    async def open_free(
+        self, opens: Collection[Opening]
+    ) -> Mapping[PublicPort, FreePort]:
+        """Look at these ports, and open those that surely have nothing, in one script.
+
+        Surely is what is said by the standard's code, and understood by a shell.
+        """
+        if not opens:
+            return {}
+        ports = [opening.mapping.public for opening in opens]
+        requests, needs = {}, {}
+        for opening in opens:
+            port = opening.mapping.public
+            requests[_label("get", port)] = self._get(port)
+            add, again = _label("add", port), _label("again", port)
+            requests[add] = soap.add(self._service, opening, self._client)
+            requests[again] = self._get(port)
+            needs[add] = needs[again] = soap.NOTHING
+        answers = await self._ask(requests | self._unlikely(ports), needs)
+        listed = self._listed(answers, ports)
+        after = self._listed(answers, ports, "again")
+        return {
+            port: FreePort(
+                listed[port],
+                Outcome(_refusal(answers, port, opens=True), after[port])
+                if _label("add", port) in answers
+                else None,
+            )
+            for port in ports
+        }
+
     async def apply(
         self, opens: Collection[Opening], closes: Collection[PortMapping]
     ) -> Mapping[PublicPort, Outcome]:
@@ -143,10 +175,12 @@ class Upnp:
             return kept or _is_older(listed.description, opening.description)
         return refusal.kind in _STUCK
 
-    async def _ask(self, requests: Mapping[str, Request]) -> Mapping[str, Result]:
+    async def _ask(
+        self, requests: Mapping[str, Request], needs: Mapping[str, str] | None = None
+    ) -> Mapping[str, Result]:
         """Ask all of this by one script, and return what is answered."""
         script = Script()
-        add_requests(script, requests.items())
+        add_requests(script, requests.items(), needs)
         return read_answers(await self._run(script))
 
     def _get(self, port: PublicPort) -> Request:
@@ -161,7 +195,10 @@ class Upnp:
         return {"unlikely": self._get(port)}
 
     def _listed(
-        self, answers: Mapping[str, Result], ports: Iterable[PublicPort]
+        self,
+        answers: Mapping[str, Result],
+        ports: Iterable[PublicPort],
+        word: str = "get",
     ) -> dict[PublicPort, Listed]:
         """Return what is at each of these ports, as a script has read it.
 
@@ -170,7 +207,7 @@ class Upnp:
         port that nobody has, and have listed an entry.
         """
         found = {
-            port: soap.read_listed(read_answer(answers.get(_label("get", port))))
+            port: soap.read_listed(read_answer(answers.get(_label(word, port))))
             for port in ports
         }
         if any(isinstance(listed, Entry) for listed in found.values()):
