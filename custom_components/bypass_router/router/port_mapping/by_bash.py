@@ -71,12 +71,16 @@ ask() {{
   done
   all+=$said
   case $length in *[!0-9]*|???????*) length= ;; esac
-  if [ "$headed" ] && [ "$length" ] && [ "$closes" != "1$stays" ]; then
+  if [ "$headed" ] && [ "$length" ] && [ "$closes$stays" != 1 ]; then
     body "$((10#$length))"
     now
     ((until = now + 20 < until ? now + 20 : until))
     body "$longest"
     late=
+  elif [ "$headed" ] && [ "$length" ]; then
+    # Many letters at once: no NUL is missed that is not in a chunk.
+    hear -N "$((longest - size))"
+    all+=$said
   elif [ "$headed" ]; then
     body "$longest"
   fi
