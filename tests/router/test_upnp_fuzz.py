@@ -17,7 +17,10 @@ from custom_components.bypass_router.router.port_mapping.http import (
     Url,
     read_response,
 )
-from custom_components.bypass_router.router.port_mapping.transport import read_answer
+from custom_components.bypass_router.router.port_mapping.transport import (
+    read_answer,
+    read_answers,
+)
 from custom_components.bypass_router.router.ssh.script import Result
 
 from .test_fuzz import bounded, fuzzed
@@ -203,7 +206,7 @@ def test_what_comes_by_http_is_an_answer_or_none(raw: bytes) -> None:
 
 @fuzzed
 @given(
-    st.sampled_from(["base64\n", "hex\n", "plain\n", ""]),
+    st.sampled_from(["ascii\n", "base64\n", "hex\n", "plain\n", ""]),
     st.text(max_size=100) | st.text("0123456789abcdefABC+/= \n", max_size=100),
     st.sampled_from([0, 1, 4, 5, 6, 7, 141, 255]),
 )
@@ -213,6 +216,21 @@ def test_what_a_section_holds_is_an_answer_or_none(
     """Whatever the router prints, and its shell says of it."""
     with bounded():
         check(read_answer(Result(code + text, status)))
+
+
+@fuzzed
+@given(
+    st.lists(
+        st.sampled_from(["\nw ", "\n", " ", "get.tcp.1", "0", "9999", "x", "é"])
+    ).map("".join)
+)
+def test_what_a_script_prints_is_answers_or_none(text: str) -> None:
+    """Also where it breaks off, or is of no such script."""
+    with bounded():
+        for result in read_answers({"answers": Result(f"w\n{text}", 0)}).values():
+            assert 0 <= result.status <= 999
+            check(read_answer(result))
+    assert read_answers({}) == read_answers({"answers": Result(f"\n{text}", 1)}) == {}
 
 
 @fuzzed
