@@ -265,20 +265,29 @@ async def test_text_comes_back_to_the_letter(shell: LocalShell, end: str) -> Non
     assert bodies == [body, body]
 
 
-async def test_a_bash_of_old_asks_as_well(by_bash: LocalShell) -> None:
-    """Before its fourth version, it could do less."""
+@pytest.mark.parametrize(
+    "does",
+    [
+        "case $3 in *VERSINFO*) exit 2 ;; esac",
+        "case $3 in *VERSINFO*) set -- -c '>(' ;; esac",
+        'set -- --posix "$@"',
+    ],
+)
+async def test_a_bash_of_another_kind_asks_as_well(
+    by_bash: LocalShell, does: str
+) -> None:
+    """As one of old, which could do less."""
     by_bash.has("base64")
-    old = by_bash.path / "bash"
+    other = by_bash.path / "bash"
     real = shutil.which("bash")
-    old.write_text(
-        f'#!/bin/sh\ncase $3 in *VERSINFO*) exit 9 ;; esac\nexec {real} "$@"\n'
-    )
-    old.chmod(0o755)
+    other.write_text(f'#!/bin/sh\n{does}\nexec {real} "$@"\n')
+    other.chmod(0o755)
     async with server(lambda _: message(ANY_BYTES)) as (url, heard):
         (response,) = await asked(by_bash, Request(url))
     assert isinstance(response, Response)
     assert response.body == ANY_BYTES
     assert len(heard) == 1
+    assert await asked(by_bash, *[Request(url)] * 2) == [Refusal(Answer.SILENT)] * 2
 
 
 _FREE: Final = b"<errorCode>714</errorCode>"
@@ -291,6 +300,7 @@ _FREE: Final = b"<errorCode>714</errorCode>"
         (message(b"<errorCode>713</errorCode>"), False),
         # A description may say anything.
         (b"HTTP/1.1 200 OK\r\n\r\n<a>%b</a>" % _FREE, False),
+        (b"HTTP/1.1 200 OK\r\n\r\n<a>\0HTTP/1.1 500 No\r\n\r\n" + _FREE, False),
         (b"HTTP/1.1 404 500 No\r\n\r\n" + _FREE, False),
         (b"500 " + _FREE, False),
         (b"", False),

@@ -18,7 +18,7 @@ from typing import Final
 
 from ..ssh.script import Result, Script
 from .base import Answer, Refusal
-from .by_bash import PROGRAM, TOO_OLD
+from .by_bash import PROGRAM
 from .http import LONGEST, Request, Response, read_response
 
 PATIENCE: Final = 3
@@ -173,7 +173,7 @@ ask_all() {
   printf '%s\n' "$word"
   if [ "$bash" ]; then
     bash --norc -c "$by_bash" bash "$patience" "$budget" "$longest" "$word" "$@"
-    if [ "$?" != "$too_old" ]; then return 0; fi
+    case $? in [1-9]|1[0-2]?) ;; *) return 0 ;; esac
   fi
   while [ "$#" != 0 ]; do
     label=$1 needs=$2; shift 2
@@ -191,7 +191,7 @@ ask_all() {
 def _asking(script: Script) -> None:
     """Define what asks, once a script."""
     if _ASKING not in script:
-        limits = f"longest={LONGEST} budget={BUDGET} too_old={TOO_OLD} cr='\r'"
+        limits = f"longest={LONGEST} budget={BUDGET} cr='\r'"
         by_bash = f"by_bash={quote(_CODE + PROGRAM)}"
         text = f"{{ {limits}\n{by_bash}\n{_TALK}{_CODE}{_ANSWERED}\n}} 2>/dev/null"
         script.run(_ASKING, f"eval {quote(text)}")
