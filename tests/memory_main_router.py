@@ -18,6 +18,7 @@ from custom_components.bypass_router.router.errors import RouterError
 from custom_components.bypass_router.router.port_mapping.base import (
     Answer,
     Entry,
+    FreePort,
     Listed,
     Opening,
     Outcome,
@@ -126,6 +127,8 @@ class MemoryMainRouter:
     """What it agrees to open, and nothing comes of it."""
     writes: Callable[[str], str] = kept
     """What becomes of a description."""
+    at_once: bool = True
+    """Whether it is looked and opened by one script."""
     silent: bool = False
     slow: int = 1000
     """How many ports it comes to before time is up; of others, it is silent."""
@@ -158,6 +161,28 @@ class MemoryMainRouter:
                 for public in ports
             }
         )
+
+    async def open_free(
+        self, opens: Collection[Opening]
+    ) -> Mapping[PublicPort, FreePort]:
+        """Open what is free, if that is done by one script."""
+        self.calls.append("open_free")
+        heard = self._heard([it.mapping.public for it in opens])
+
+        def act() -> Mapping[PublicPort, FreePort]:
+            """Do it."""
+            found: dict[PublicPort, FreePort] = {}
+            for it in opens:
+                public = it.mapping.public
+                listed = self._listed(public) if public in heard else _SILENCE
+                found[public] = FreePort(listed, None)
+                if listed is None and self.at_once:
+                    self.asked.append(it)
+                    outcome = self._apply([it], ())[public]
+                    found[public] = FreePort(None, outcome)
+            return found
+
+        return self.fate.step(act)
 
     async def apply(
         self, opens: Collection[Opening], closes: Collection[PortMapping]

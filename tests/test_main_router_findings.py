@@ -11,7 +11,6 @@ from custom_components.bypass_router.main_router.findings import (
     Port,
     PublicAddress,
     half_of,
-    is_public,
     nobody,
 )
 from custom_components.bypass_router.main_router.half import MainState
@@ -173,22 +172,3 @@ def test_where_no_one_can_be_asked_that_is_said(gateway: IPv4Address | None) -> 
     half = nobody(gateway)
     assert (half.state, half.check.cause) == (MainState.UNKNOWN, Cause.MAIN_SILENT)
     assert lacking(half.check) == set()
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("45.32.7.9", True),
-        ("192.168.1.1", False),
-        ("10.0.0.1", False),
-        ("100.64.0.1", False),
-        ("169.254.1.1", False),
-        ("127.0.0.1", False),
-        ("0.0.0.0", False),
-        ("198.51.100.1", False),
-        ("255.255.255.255", False),
-    ],
-)
-def test_whose_address_is_of_the_internet(address: str, *, public: bool) -> None:
-    """And not of a provider's own network."""
-    assert is_public(IPv4Address(address)) is public

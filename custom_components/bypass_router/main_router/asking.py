@@ -74,11 +74,12 @@ class Asking:
         """Have these ports be as desired; what is recorded of known ones stays."""
         recorded = self._records.mappings.keys() - set(known)
         done: Mapping[PublicPort, Outcome] = {}
+        leases: Mapping[PublicPort, int] = {}
         self.opened = ()
         if recorded or not self.mapper.lists:
             listed = await self._listed(desired.keys() | recorded)
         else:
-            listed, done = await self._open_free(desired)
+            listed, done, leases = await self._open_free(desired)
         outcomes = {public: Outcome(None, listed[public]) for public in desired}
         outcomes |= done
         said = (*listed.values(), *(it.refusal for it in done.values()))
@@ -106,24 +107,29 @@ class Asking:
                 or not self.mapper.lists
             )
         }
-        given_up = self._look_again(desired, listed, now)
+        seen = {public: it for public, it in desired.items() if public not in leases}
+        given_up = self._look_again(seen, listed, now)
         plan = plan_of(self.owner, desired, listed, records, due)
         opens = {key: it for key, it in plan.opens.items() if key not in given_up}
-        outcomes |= await self._carry_out(opens, plan.closes)
+        outcomes |= await self._carry_out(opens, plan.closes, leases)
         # Of those, it is not believed before it is looked at again.
         forgets = dict.fromkeys(self._unkept & outcomes.keys(), Outcome(None, None))
         return outcomes | forgets
 
     async def _open_free(
         self, desired: Desired
-    ) -> tuple[Mapping[PublicPort, Listed], Mapping[PublicPort, Outcome]]:
+    ) -> tuple[
+        Mapping[PublicPort, Listed],
+        Mapping[PublicPort, Outcome],
+        Mapping[PublicPort, int],
+    ]:
         """Open, by one script, what is free as the main router says in it.
 
-        Returns what it had at each port, and what became of those that were asked for
-        and are not to be asked for by another lease.
+        Returns what it had at each port; what became of those that were asked for; and
+        by which lease others of these are to be asked for next.
         """
         if not desired:
-            return {}, {}
+            return {}, {}, {}
         before, now, first = self._records.mappings, time.time(), self._lease
         asked = {
             public: Record(forward_id, mapping, 0, first, now, looked=False)
@@ -141,14 +147,21 @@ class Asking:
         }
         await self._records.save(after(self.owner, before, known, (), outcomes))
         self._learn(known, outcomes)
-        return (
-            {public: it.listed for public, it in found.items()},
-            {
-                public: outcome
-                for public, outcome in outcomes.items()
-                if next_lease(first, first, outcome) is None
-            },
-        )
+        again = {
+            public: lease
+            for public, outcome in outcomes.items()
+            if (lease := next_lease(first, first, outcome)) is not None
+        }
+        listed = {public: it.listed for public, it in found.items()}
+        # A slow one does not come to all of them at once.
+        unheard = {public for public, it in outcomes.items() if _is_silence(it.refusal)}
+        if unheard != outcomes.keys():
+            again |= dict.fromkeys(unheard, first)
+        left = {public for public, it in listed.items() if _is_silence(it)}
+        if left != listed.keys():
+            listed |= await self._listed(left)
+        done = {public: it for public, it in outcomes.items() if public not in again}
+        return listed, done, again
 
     def _is_named(self, listed: Listed) -> bool:
         """Return whether something is listed by a name of ours."""
@@ -233,12 +246,18 @@ class Asking:
         return frozenset(gone)
 
     async def _carry_out(
-        self, opens: Desired, closes: Collection[PortMapping]
+        self,
+        opens: Desired,
+        closes: Collection[PortMapping],
+        begin: Mapping[PublicPort, int],
     ) -> Mapping[PublicPort, Outcome]:
-        """Ask for what is planned, and return what was answered to each opening."""
+        """Ask for what is planned, and return what was answered to each opening.
+
+        Some `begin` with another lease, for theirs did not do.
+        """
         outcomes: dict[PublicPort, Outcome] = {}
         first = self._lease
-        leases = dict.fromkeys(opens, first)
+        leases = {public: begin.get(public, first) for public in opens}
         while leases or closes:
             before, now = self._records.mappings, time.time()
             asked = {
