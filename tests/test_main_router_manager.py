@@ -35,6 +35,7 @@ from .memory_main_router import (
     CLIENT,
     MAIN,
     NAS,
+    PUBLIC,
     MemoryFile,
     MemoryMainRouter,
     records_in,
@@ -381,6 +382,26 @@ async def test_one_that_closes_does_not_end_the_closing_of_another_turn(
     home.asked.closed("F0")
     await home.quiet()
     assert home.main.ways() == {WEB: 8000}
+
+
+async def test_its_public_address_is_known_with_nothing_on(
+    hass: HomeAssistant, home: Home, freezer: FrozenDateTimeFactory
+) -> None:
+    """It may change; and one that says nothing any more is found anew by then."""
+    home.asked.show()
+    await home.quiet()
+    assert home.asked.public_address == PUBLIC
+    home.main.address = other = IPv4Address("45.32.7.10")
+    await pass_time(hass, home, freezer, 300)
+    assert home.asked.public_address == other
+    assert home.searches == 1
+    assert home.main.asked == []
+    home.main.address = Refusal(Answer.SILENT)
+    await pass_time(hass, home, freezer, 300)
+    home.main.address = PUBLIC
+    await pass_time(hass, home, freezer, 300)
+    assert home.asked.public_address == PUBLIC
+    assert home.searches > 1
 
 
 async def test_a_bypass_router_that_comes_back_has_it_asked_at_once(home: Home) -> None:

@@ -217,6 +217,7 @@ class MainRouter:
             if gone:
                 self._back_off()
             else:
+                self._delay = _FIRST_DELAY
                 self._hints.async_take()
 
     @callback
@@ -306,7 +307,7 @@ class MainRouter:
         known = self._looks.begin(desired)
         if router is None:
             return
-        if not desired and not self._records.mappings:
+        if not self.asks and not self._records.mappings:
             self._note(desired, {})
             return
         try:
@@ -352,11 +353,16 @@ class MainRouter:
             ):
                 # It changes seldom: what is well is not held up by this.
                 self.public_address = await asking.mapper.public_address()
-            self._delay = _FIRST_DELAY
             self._looks.end(desired, outcomes, asking.opened, known)
-            self._looks.plan(
-                _SECOND_LOOK, self._until_renewal(), partial=not everything
-            )
+            if not outcomes and _is_out_of_reach(self.public_address):
+                # The first switch is not to find that out.
+                self.asking = None
+                self._back_off()
+            else:
+                self._delay = _FIRST_DELAY
+                self._looks.plan(
+                    _SECOND_LOOK, self._until_renewal(), partial=not everything
+                )
         self._note(desired, outcomes)
 
     async def _found(self, router: Router) -> Asking | None:
@@ -453,6 +459,11 @@ class MainRouter:
             for key, half in halves.items()
         }
         self._changed()
+
+
+def _is_out_of_reach(answer: PublicAddress) -> bool:
+    """Return whether nobody answered who knows what was asked."""
+    return isinstance(answer, Refusal) and answer.code is None
 
 
 async def _patiently(task: asyncio.Task[None] | None) -> None:
