@@ -489,7 +489,7 @@ async def test_the_options_open_though_the_bypass_router_breaks_off(
         """Break off, as a router does that is switched off in this moment."""
         raise ConnectionLost(message="closed")
 
-    monkeypatch.setattr(flow, "gateway_of", breaks_off)
+    monkeypatch.setattr(flow, "main_router_of", breaks_off)
     form = await hass.config_entries.options.async_init(entry.entry_id)
     assert "not known" in (form["description_placeholders"] or {})["found"]
 
@@ -527,7 +527,7 @@ async def test_a_diagnosis_sets_anew_what_is_listed_and_not_there(
     said = await diagnose(hass, web, watch=1)
     assert await passes(at_home)
     (arrival,) = (it for it in said["checks"] if it["name"] == "arrival")
-    assert "says that it forwards the port, yet no one came" in arrival["seen"]
+    assert "says that it forwards 8443 to" in arrival["seen"]
 
 
 async def test_the_diagnostics_tell_of_the_main_router(

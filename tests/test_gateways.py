@@ -17,12 +17,11 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.main_router import hints, manager
-from custom_components.bypass_router.main_router.asking import Asking, Desired
-from custom_components.bypass_router.main_router.findings import Port, half_of
+from custom_components.bypass_router.main_router.asking import Asking
+from custom_components.bypass_router.main_router.findings import halves_of
 from custom_components.bypass_router.main_router.half import MainHalf
-from custom_components.bypass_router.main_router.plan import Owner
+from custom_components.bypass_router.main_router.plan import Desired, Owner
 from custom_components.bypass_router.router.port_mapping.base import (
-    Entry,
     PortMapping,
     PublicPort,
 )
@@ -88,11 +87,10 @@ def is_open(name: str) -> bool:
 
 async def half_at(asking: Asking) -> MainHalf:
     """Have the port opened; return what is known of it then."""
-    outcome = (await asking.bring_about(WANTED, (), {}))[WEB]
-    entry = outcome.listed
-    leads = isinstance(entry, Entry) and asking.owner.leads_to(entry, MAPPING)
+    outcomes = await asking.bring_about(WANTED, (), {})
     address = await asking.mapper.public_address()
-    return half_of([Port(MAPPING, outcome, leads)], address, HERE)
+    (half,) = halves_of(WANTED, outcomes, asking.owner.client, address, HERE).values()
+    return half
 
 
 def let_others_have(gateway: Gateway, bypass: str, other: str) -> set[int]:

@@ -10,11 +10,10 @@ import voluptuous as vol
 from ..const import CONF_MAIN_ROUTER, CONF_MAIN_ROUTER_ADDRESS, MAIN_ROUTER_UPNP
 from ..diagnosis.texts import Texts
 from ..main_router.plan import MOST_PORTS
-from ..main_router.search import find_mapper
+from ..main_router.search import find_mapper, main_router_of
 from ..router.errors import RouterError
 from ..router.forward import PortRange
 from ..router.port_mapping.base import Refusal
-from ..router.port_mapping.gateway import gateway_of
 from ..router.router import Router
 from ..sync.connection import router_of
 
@@ -48,9 +47,9 @@ async def async_found(entry: ConfigEntry[Any], texts: Texts) -> str:
     """Return whether the main router takes requests, as a sentence."""
     if (router := router_of(entry)) is None:
         return texts.get("main_router_not_asked")
-    context, locations = router.context, entry.runtime_data.halves.asked.locations
+    locations = entry.runtime_data.halves.asked.locations
     try:
-        gateway = context.main_router or await gateway_of(router.run, context.address)
+        gateway = await main_router_of(router)
         found = await find_mapper(router, gateway, locations) if gateway else None
     except RouterError:
         return texts.get("main_router_not_asked")

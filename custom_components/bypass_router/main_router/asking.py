@@ -15,7 +15,7 @@ from ..router.port_mapping.base import (
     PublicPort,
     Refusal,
 )
-from .plan import Owner, longer_lease, next_lease, opening, plan_of
+from .plan import Desired, Owner, longer_lease, next_lease, opening, plan_of
 from .records import Record, Records
 
 # Seconds in which one that has gone was not kept at all.
@@ -24,9 +24,6 @@ _KEPT = 20.0
 _READ_BACK = 10
 # Seconds of a lease at the least, whatever the main router makes of it.
 _SHORTEST = 120
-
-type Desired = Mapping[PublicPort, tuple[str, PortMapping]]
-"""By port of the main router: the id of the forward, and what is to be there."""
 
 
 class Asking:

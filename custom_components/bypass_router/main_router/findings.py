@@ -21,9 +21,11 @@ from ..router.port_mapping.base import (
     Listed,
     Outcome,
     PortMapping,
+    PublicPort,
     Refusal,
 )
 from .half import MainHalf, MainState
+from .plan import Desired, leads_to
 
 _CAUSES: Final[Mapping[Answer, Cause]] = {
     Answer.NOT_ALLOWED: Cause.MAIN_NOT_ALLOWED,
@@ -65,6 +67,23 @@ _UNHEARD: Final = (Answer.SILENT, Answer.NONSENSE)
 
 type PublicAddress = IPv4Address | Refusal | None
 """The main router's address at the internet's side; None where it has none."""
+
+
+def halves_of(
+    desired: Desired,
+    outcomes: Mapping[PublicPort, Outcome],
+    client: IPv4Address,
+    public: PublicAddress,
+    gateway: IPv4Address | None,
+) -> Mapping[str, MainHalf]:
+    """Return how each forward's half stands, whose ports are to lead to a client."""
+    ports: dict[str, list[Port]] = {}
+    for port, (key, mapping) in desired.items():
+        outcome = outcomes[port]
+        entry = outcome.listed
+        leads = isinstance(entry, Entry) and leads_to(entry, client, mapping)
+        ports.setdefault(key, []).append(Port(mapping, outcome, leads))
+    return {key: half_of(it, public, gateway) for key, it in ports.items()}
 
 
 def half_of(

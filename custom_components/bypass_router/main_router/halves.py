@@ -7,9 +7,10 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
 from ..subentry import main_router_switch_of
+from .face import Face
 from .half import MainHalf
 from .linux_router import other_switch
-from .manager import Face, MainRouter
+from .manager import MainRouter
 from .other_switch import OtherSwitch
 from .search import find_mapper
 

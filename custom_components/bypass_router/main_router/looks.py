@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant, callback
 
 from ..router.port_mapping.base import Outcome, PublicPort
 from ..sync.retry import Retry
-from .asking import Desired
+from .plan import Desired
 
 # How much of the time has to be over for what is still there to be kept.
 _MOSTLY = 0.8

@@ -8,13 +8,13 @@ bypass router, where it is of use without the main router too.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 import logging
 import math
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
@@ -22,28 +22,27 @@ from homeassistant.core import HomeAssistant, callback
 from ..const import CONF_MAIN_ROUTER, MAIN_ROUTER_UPNP
 from ..router.doctor.report import Reason
 from ..router.errors import RouterError
-from ..router.forward import Forward, PortRange
 from ..router.port_mapping.base import (
     Answer,
-    Entry,
     Outcome,
     PortMapper,
     PublicPort,
     Refusal,
 )
-from ..router.port_mapping.gateway import gateway_of
 from ..router.router import Router
 from ..storage import NotLoaded, NotSaved
 from ..unforeseen import Surprises
-from .asking import Asking, Desired
+from .asking import Asking
 from .discovery import Discovery
 from .events import Events
-from .findings import OFF, Port, PublicAddress, half_of, nobody, not_known
+from .face import Face
+from .findings import OFF, PublicAddress, halves_of, nobody, not_known
 from .half import MainHalf
 from .hints import Hints
 from .looks import Looks
-from .plan import MOST_PORTS, Owner, mappings_of
+from .plan import MOST_PORTS, Desired, Owner, mappings_of
 from .records import Record, Records
+from .search import main_router_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,41 +56,6 @@ _FIRST_DELAY = 15.0
 # Seconds that a switch waits for the main router at the most.
 _PATIENCE = 15.0
 UNTOLD = Refusal(Answer.UNSUPPORTED)
-
-
-class Face(Protocol):
-    """Of a coordinator, what is needed here, and in `halves`."""
-
-    @property
-    def connected(self) -> Router | None:
-        """The bypass router while it is connected."""
-
-    @property
-    def forwards(self) -> Mapping[str, Forward]:
-        """The forwards as they are set up, by id."""
-
-    @property
-    def desired(self) -> frozenset[str]:
-        """The ids of the forwards that are to be live."""
-
-    @property
-    def refused(self) -> Mapping[str, RouterError]:
-        """Why forwards are not as desired that the bypass router refuses, by id."""
-
-    def is_on(self, forward_id: str) -> bool:
-        """Return whether a forward was found in the bypass router's kernel."""
-
-    def public_ports_of(self, forward: Forward) -> PortRange:
-        """Return the main router's ports of a forward."""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the entry has ended, or is about to."""
-
-    def in_background[T](
-        self, work: Coroutine[Any, Any, T], what: str, *, eager_start: bool = True
-    ) -> asyncio.Task[T]:
-        """Start something that ends with the entry at the latest."""
 
 
 type Find = Callable[
@@ -198,7 +162,7 @@ class MainRouter:
         if not self.asks and idle:
             self._events.async_follow(None)
             if self.halves:
-                self._note({}, {})
+                self._show({})
             return
         if not self._is_planned:
             self.settle_soon()
@@ -308,7 +272,7 @@ class MainRouter:
         if router is None:
             return
         if not self.asks and not self._records.mappings:
-            self._note(desired, {})
+            self._show({})
             return
         try:
             await self._ask(router, desired, known, everything=everything)
@@ -363,21 +327,18 @@ class MainRouter:
                 self._looks.plan(
                     _SECOND_LOOK, self._until_renewal(), partial=not everything
                 )
-        self._note(desired, outcomes)
+        self._note(router, desired, outcomes)
 
     async def _found(self, router: Router) -> Asking | None:
         """Return what asks the main router; None if nothing can. Raises RouterError."""
         if self.asking is None:
             self.public_address = UNTOLD
-            context = router.context
-            self.gateway = context.main_router or await gateway_of(
-                router.run, context.address
-            )
+            self.gateway = await main_router_of(router)
             if self.gateway:
                 found = await self._find(router, self.gateway, self.locations)
                 if not isinstance(found, Refusal):
                     await self._records.save(locations=tuple(self.locations))
-                    owner = Owner(context.owner, context.address.ip)
+                    owner = Owner(router.context.owner, router.context.address.ip)
                     self.asking = Asking(found, owner, self._records)
         return self.asking
 
@@ -389,19 +350,16 @@ class MainRouter:
         """
         if not self.asks:
             return {}
-        face, recorded = (
-            self._face,
-            {record.forward_id for record in self._records.mappings.values()},
-        )
+        face = self._face
+        recorded = {record.forward_id for record in self.records}
         ids = face.desired - face.refused.keys() - self._closing.keys()
         ids -= {key for key in ids if self._left_out(key)}
         return {
             mapping.public: (key, mapping)
             for key in sorted(ids & face.forwards.keys())
             if key in recorded or face.is_on(key)
-            for mapping in mappings_of(
-                face.forwards[key], face.public_ports_of(face.forwards[key])
-            )
+            for forward in (face.forwards[key],)
+            for mapping in mappings_of(forward, face.public_ports_of(forward))
         }
 
     def _until_renewal(self) -> float:
@@ -417,35 +375,28 @@ class MainRouter:
         self._looks.all_in(self._delay)
         self._delay = min(self._delay * 2, _LOOK_INTERVAL)
 
-    def _note(self, desired: Desired, outcomes: Mapping[PublicPort, Outcome]) -> None:
+    def _note(
+        self,
+        router: Router,
+        desired: Desired,
+        outcomes: Mapping[PublicPort, Outcome],
+    ) -> None:
         """Take note of what it says of each port."""
-        router = self._router
-        ports: dict[str, list[Port]] = {}
-        for public, (key, mapping) in desired.items():
-            outcome = outcomes[public]
-            entry = outcome.listed
-            leads = (
-                isinstance(entry, Entry)
-                and router is not None
-                and Owner("", router.context.address.ip).leads_to(entry, mapping)
-            )
-            ports.setdefault(key, []).append(Port(mapping, outcome, leads))
-        by_hand = not_known(Reason.MAIN_BY_HAND, most=str(MOST_PORTS))
-        self._show(
-            {
-                key: half_of(ports[key], self.public_address, self.gateway)
-                if key in ports
-                else by_hand
-                for key, forward in self._face.forwards.items()
-                if key in ports
-                or (
-                    self.asks
-                    and self._face.is_on(key)
-                    and not self._left_out(key)
-                    and not mappings_of(forward, self._face.public_ports_of(forward))
-                )
-            }
-        )
+        forwards, client = self._face.forwards, router.context.address.ip
+        said = halves_of(desired, outcomes, client, self.public_address, self.gateway)
+        self._show({key: half for key, half in said.items() if key in forwards})
+
+    def _left_to_hands(self) -> set[str]:
+        """Return the forwards that are on and have too many ports to ask for."""
+        if not self.asks:
+            return set()
+        return {
+            key
+            for key, forward in self._face.forwards.items()
+            if self._face.is_on(key)
+            and not self._left_out(key)
+            and not mappings_of(forward, self._face.public_ports_of(forward))
+        }
 
     def _note_all(self, half: MainHalf) -> None:
         """Take note of what holds for all that it is to have."""
@@ -453,6 +404,8 @@ class MainRouter:
 
     def _show(self, halves: Mapping[str, MainHalf]) -> None:
         """Tell of what is new, and since when it is so."""
+        by_hand = not_known(Reason.MAIN_BY_HAND, most=str(MOST_PORTS))
+        halves = {**dict.fromkeys(self._left_to_hands(), by_hand), **halves}
         now, before = time.time(), self.halves
         self.halves = {
             key: replace(half, since=_since(before.get(key), half, now))

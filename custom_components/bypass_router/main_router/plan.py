@@ -30,6 +30,9 @@ MOST_PORTS: Final = 16
 LEASES: Final = (LASTS, 0, 604_800)
 """What is asked for, in seconds, where those before did not do; 0: for good."""
 
+type Desired = Mapping[PublicPort, tuple[str, PortMapping]]
+"""By port of the main router: the id of the forward, and what is to be there."""
+
 # Of a description, what is left of it at the least where it counts as ours.
 _NAME: Final = "bypass"
 
@@ -78,10 +81,10 @@ class Owner:
         name = _letters(f"bypass_router{self.id}")
         return _letters(entry.description).startswith(name)
 
-    def leads_to(self, entry: Entry, mapping: PortMapping) -> bool:
-        """Return whether it leads where this mapping is to lead, whoever made it."""
-        there = (entry.client, entry.port, entry.enabled)
-        return there == (self.client, mapping.port, True)
+
+def leads_to(entry: Entry, client: IPv4Address, mapping: PortMapping) -> bool:
+    """Return whether it leads where this mapping is to lead, whoever made it."""
+    return (entry.client, entry.port, entry.enabled) == (client, mapping.port, True)
 
 
 def _letters(text: str) -> str:
@@ -109,14 +112,13 @@ def mappings_of(forward: Forward, public: PortRange) -> tuple[PortMapping, ...]:
 class Plan:
     """What is to be asked of the main router."""
 
-    opens: Mapping[PublicPort, tuple[str, PortMapping]]
-    """By port: the id of the forward, and what is to be there."""
+    opens: Desired
     closes: tuple[PortMapping, ...]
 
 
 def plan_of(
     owner: Owner,
-    desired: Mapping[PublicPort, tuple[str, PortMapping]],
+    desired: Desired,
     listed: Mapping[PublicPort, Listed],
     records: Mapping[PublicPort, Record],
     due: Collection[PublicPort],
@@ -148,7 +150,7 @@ def _stands(
     """Return whether a mapping needs no asking for: as it is listed, or recorded."""
     if isinstance(entry, Entry):
         # Of one that we know nothing of any more, no one knows when it ends.
-        return record is not None and owner.leads_to(entry, mapping)
+        return record is not None and leads_to(entry, owner.client, mapping)
     # Of a main router that lists nothing, only what it was asked for is known.
     told = isinstance(entry, Refusal)
     known = record.mapping if record and record.looked else None

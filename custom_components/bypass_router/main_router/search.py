@@ -1,13 +1,23 @@
-"""By which protocol a main router can be asked."""
+"""Where the main router is, and by which protocol it can be asked."""
 
 from collections.abc import Collection
 from ipaddress import IPv4Address
 
 from ..router.port_mapping.base import PortMapper, Refusal
+from ..router.port_mapping.gateway import gateway_of
 from ..router.port_mapping.nat_pmp import find_nat_pmp
 from ..router.port_mapping.pcp import find_pcp
 from ..router.port_mapping.upnp import find_upnp
 from ..router.router import Router
+
+
+async def main_router_of(router: Router) -> IPv4Address | None:
+    """Return the main router's address: as the user says, or the routes.
+
+    Raises RouterError.
+    """
+    context = router.context
+    return context.main_router or await gateway_of(router.run, context.address)
 
 
 async def find_mapper(

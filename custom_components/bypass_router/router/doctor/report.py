@@ -360,8 +360,7 @@ class Diagnosis:
             )
             passes = unknown(Step.MAIN_ROUTER, Reason.MAIN_PASSES)
             found[Step.MAIN_ROUTER] = passes if main.cause and came else main
-        checks = tuple(found[step] for step in Step if step in found)
-        return replace(self, checks=checks)
+        return replace(self, checks=_in_order(found))
 
     def though_it_is_set(self, words: Mapping[str, str]) -> Diagnosis:
         """Return it as it is where the main router says that its part is set.
@@ -392,8 +391,13 @@ class Diagnosis:
             new.pop(Step.ARRIVAL, None)
             new.pop(Step.VISIT, None)
         found |= new
-        checks = tuple(found[step] for step in Step if step in found)
-        return replace(later, checks=told_by_visit(checks), mac=later.mac or self.mac)
+        checks = told_by_visit(_in_order(found))
+        return replace(later, checks=checks, mac=later.mac or self.mac)
+
+
+def _in_order(checks: Mapping[Step, Check]) -> tuple[Check, ...]:
+    """Return checks in the order of their steps."""
+    return tuple(checks[step] for step in Step if step in checks)
 
 
 def told_by_visit(checks: tuple[Check, ...]) -> tuple[Check, ...]:
