@@ -1,6 +1,5 @@
 """One switch for both halves: the main router is asked for its own."""
 
-from collections.abc import Iterator
 from typing import Any, override
 
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
@@ -23,6 +22,7 @@ from custom_components.bypass_router.main_router import manager
 from custom_components.bypass_router.router.errors import ConnectionLost
 from tests.benchmark.traffic import Traffic
 from tests.lab import soap_by_hand as soap
+from tests.lab.fixtures import having
 from tests.lab.miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import until
@@ -45,41 +45,32 @@ from .test_other_switch import MainSwitch
 
 
 @pytest.fixture
-def options() -> MiniupnpdOptions:
-    """How miniupnpd is set up; parametrize it by its name."""
-    return MiniupnpdOptions()
-
-
-@pytest.fixture
-def main(at_home: Lab, options: MiniupnpdOptions) -> Iterator[Miniupnpd]:
-    """The main router's own daemon; nothing else forwards there."""
-    daemon = Miniupnpd(at_home.main, options)
-    daemon.start()
+def main(at_home: Lab, miniupnpd: Miniupnpd) -> Miniupnpd:
+    """The main router's own daemon, and a target that answers."""
     at_home.target.serve("tcp", 443)
-    yield daemon
-    daemon.stop()
+    return miniupnpd
+
+
+def state_of(
+    hass: HomeAssistant, entry: MockConfigEntry, domain: str, unique: str
+) -> State:
+    """Return the state of one of our entities."""
+    entity_id = er.async_get(hass).async_get_entity_id(domain, DOMAIN, unique)
+    assert entity_id
+    state = hass.states.get(entity_id)
+    assert state
+    return state
 
 
 def entity_of(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> State:
     """Return the state of the main router's half of a forward."""
-    entity_id = er.async_get(hass).async_get_entity_id(
-        "binary_sensor", DOMAIN, f"{forward_id(entry, name)}_main_router"
-    )
-    assert entity_id
-    state = hass.states.get(entity_id)
-    assert state
-    return state
+    unique = f"{forward_id(entry, name)}_main_router"
+    return state_of(hass, entry, "binary_sensor", unique)
 
 
 def status_of(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> State:
     """Return a forward's status."""
-    entity_id = er.async_get(hass).async_get_entity_id(
-        "sensor", DOMAIN, f"{forward_id(entry, name)}_status"
-    )
-    assert entity_id
-    state = hass.states.get(entity_id)
-    assert state
-    return state
+    return state_of(hass, entry, "sensor", f"{forward_id(entry, name)}_status")
 
 
 async def connected(
@@ -131,11 +122,6 @@ async def test_a_switch_asks_for_its_own_port_alone_and_at_once_where_it_is_free
         traffic.forget()
 
 
-def having(options: MiniupnpdOptions) -> pytest.MarkDecorator:
-    """Set miniupnpd up otherwise."""
-    return pytest.mark.parametrize("options", [options])
-
-
 def cause_of(hass: HomeAssistant, entry: MockConfigEntry, name: str) -> Any:
     """Return the cause that a forward's status gives."""
     return status_of(hass, entry, name).attributes["cause"]
@@ -183,7 +169,7 @@ async def test_a_port_that_no_one_may_open_is_told(
 
 
 @pytest.mark.parametrize(
-    "options", [MiniupnpdOptions(), MiniupnpdOptions(only_version_1=True)]
+    "miniupnpd_options", [MiniupnpdOptions(), MiniupnpdOptions(only_version_1=True)]
 )
 async def test_a_low_port_is_told_as_such(
     hass: HomeAssistant, at_home: Lab, main: Miniupnpd

@@ -34,13 +34,16 @@ def _no_looks_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def main(at_home: Lab) -> Iterator[Miniupnpd]:
-    """The main router's own daemon, which has no file of what it was asked for."""
-    daemon = Miniupnpd(at_home.main, MiniupnpdOptions(lease_file=False))
-    daemon.start()
+def miniupnpd_options() -> MiniupnpdOptions:
+    """It has no file of what it was asked for."""
+    return MiniupnpdOptions(lease_file=False)
+
+
+@pytest.fixture
+def main(at_home: Lab, miniupnpd: Miniupnpd) -> Miniupnpd:
+    """The main router's own daemon, and a target that answers."""
     at_home.target.serve("tcp", 443)
-    yield daemon
-    daemon.stop()
+    return miniupnpd
 
 
 @pytest.fixture

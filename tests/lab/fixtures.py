@@ -7,6 +7,7 @@ import pytest
 import pytest_socket
 
 from .bypass import RouterOptions
+from .miniupnpd import Miniupnpd, MiniupnpdOptions
 from .network import NETWORKS, Lab
 from .requirements import LabUnavailable
 from .user_namespace import gain
@@ -53,6 +54,26 @@ def at_home(lab: Lab) -> Iterator[Lab]:
     """The lab, with the test itself in Home Assistant's place of the network."""
     with lab.home.enter():
         yield lab
+
+
+@pytest.fixture
+def miniupnpd_options() -> MiniupnpdOptions:
+    """How the main router's daemon is set up; override it, or see `having`."""
+    return MiniupnpdOptions()
+
+
+@pytest.fixture
+def miniupnpd(lab: Lab, miniupnpd_options: MiniupnpdOptions) -> Iterator[Miniupnpd]:
+    """The main router's own daemon, started; nothing else forwards there."""
+    daemon = Miniupnpd(lab.main, miniupnpd_options)
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+def having(options: MiniupnpdOptions) -> pytest.MarkDecorator:
+    """Set miniupnpd up otherwise for a test."""
+    return pytest.mark.parametrize("miniupnpd_options", [options])
 
 
 def build(options: RouterOptions) -> Lab:

@@ -6,6 +6,7 @@ import pytest
 
 from . import pcp_by_hand as by_hand, soap_by_hand as soap, ssdp
 from .exchange import Transport
+from .fixtures import having
 from .miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
 from .network import Lab
 from .pcp_by_hand import PREFER_FAILURE, Told
@@ -15,25 +16,6 @@ PORT, TARGET_PORT = 8443, 443
 NOTHING_THERE, CONFLICT, NOT_AUTHORIZED, FAILED = 714, 718, 606, 501
 CANNOT_PROVIDE_EXTERNAL = 11
 BOTH = pytest.mark.parametrize("protocol", ["tcp", "udp"])
-
-
-@pytest.fixture
-def options() -> MiniupnpdOptions:
-    """How miniupnpd is set up; parametrize it by its name."""
-    return MiniupnpdOptions()
-
-
-@pytest.fixture
-def miniupnpd(lab: Lab, options: MiniupnpdOptions) -> Miniupnpd:
-    """The daemon on the main router, started, and nothing else that forwards there."""
-    daemon = Miniupnpd(lab.main, options)
-    daemon.start()
-    return daemon
-
-
-def having(options: MiniupnpdOptions) -> pytest.MarkDecorator:
-    """Set miniupnpd up otherwise."""
-    return pytest.mark.parametrize("options", [options])
 
 
 def add(lab: Lab, miniupnpd: Miniupnpd, lease: int = 7200) -> soap.Answer:

@@ -20,6 +20,7 @@ from custom_components.bypass_router.router.port_mapping.pcp import Pcp, find_pc
 from custom_components.bypass_router.router.ssh.session import Session
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Transport
+from tests.lab.fixtures import having
 from tests.lab.miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import until_told
@@ -29,20 +30,6 @@ from .udp_gateway import CLIENT, SHIFTED, WEB, opening, was_opened, was_refused
 
 TARGET_PORT = 443
 BOTH = pytest.mark.parametrize("protocol", ["nat_pmp", "pcp"])
-
-
-@pytest.fixture
-def options() -> MiniupnpdOptions:
-    """How miniupnpd is set up; parametrize it by its name."""
-    return MiniupnpdOptions()
-
-
-@pytest.fixture
-def miniupnpd(lab: Lab, options: MiniupnpdOptions) -> Miniupnpd:
-    """The daemon on the main router, started, and nothing else that forwards there."""
-    daemon = Miniupnpd(lab.main, options)
-    daemon.start()
-    return daemon
 
 
 @pytest.fixture
@@ -70,11 +57,6 @@ async def spoken(
     found = await find(session, lab, protocol, seed)
     assert not isinstance(found, Refusal)
     return found
-
-
-def having(options: MiniupnpdOptions) -> pytest.MarkDecorator:
-    """Set miniupnpd up otherwise."""
-    return pytest.mark.parametrize("options", [options])
 
 
 def forward(lab: Lab, mapping: PortMapping) -> None:
