@@ -204,6 +204,15 @@ async def test_what_names_no_address_is_no_gateway(
     assert listening.discovery.locations == ()
 
 
+async def test_one_that_is_at_an_ipv6_address_too_is_known_by_the_other(
+    ssdp: Ssdp, listening: Heard
+) -> None:
+    """Home Assistant may tell of whichever was heard last, and of that alone."""
+    ssdp.say(Change.ALIVE, "http://[fe80::1]:5000/a.xml", known=frozenset({LOCATION}))
+    assert listening.news == [(MAIN, False)]
+    assert listening.discovery.locations == (LOCATION,)
+
+
 async def test_of_many_announcements_the_newest_count(
     ssdp: Ssdp, listening: Heard
 ) -> None:

@@ -167,6 +167,17 @@ async def test_a_request_is_in_one_piece(shell: LocalShell) -> None:
     assert all(whole) or (shell.path / "wget").exists()
 
 
+@pytest.mark.parametrize("shell", ALL_WAYS, ids=named, indirect=True)
+async def test_the_action_is_not_named_by_the_last_header(shell: LocalShell) -> None:
+    """Row 24: some read on behind it, into the body."""
+    async with server(lambda _: message(b"")) as (url, heard):
+        await asked(shell, Request(url, "urn:x#A", BODY))
+    head, _, _ = heard[0].partition(b"\r\n\r\n")
+    _, *headers = [line.partition(b":")[0].lower() for line in head.splitlines()]
+    assert headers.count(b"soapaction") == 1
+    assert headers[-1] != b"soapaction"
+
+
 async def test_the_end_of_what_is_asked_is_no_end_of_the_connection(
     shell: LocalShell,
 ) -> None:
@@ -361,8 +372,10 @@ class _Device(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
         self.heard.append(data)
         if self._wanted in data:
-            answer = b"HTTP/1.1 200 OK\r\nLocation: http://x/\r\n\r\n"
-            self._transport.sendto(answer, addr)
+            here = self._transport.get_extra_info("sockname")[0]
+            for host in ("[fe80::1]", f"{here}.x", here):
+                answer = f"HTTP/1.1 200 OK\r\nLOCATION: http://{host}:5/x\r\n\r\n"
+                self._transport.sendto(answer.encode(), addr)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +385,7 @@ class _Device(asyncio.DatagramProtocol):
     indirect=True,
 )
 async def test_a_search_goes_on_until_something_is_found(shell: LocalShell) -> None:
-    """By UDP, from one kind of device to the next."""
+    """By UDP, from one kind of device to the next, and to where the gateway is."""
     # A place of this process's own.
     here = IPv4Address("127.128.0.0") + os.getpid() % 2**22
     searches = {"search.1": "urn:a", "search.2": "urn:b", "search.3": "urn:c"}
@@ -388,7 +401,8 @@ async def test_a_search_goes_on_until_something_is_found(shell: LocalShell) -> N
     assert read_answer(sections.get("search.1")) == Refusal(Answer.SILENT)
     found = read_answer(sections.get("search.2"))
     assert isinstance(found, Response)
-    assert found.headers["location"] == "http://x/"
+    assert found.headers["location"] == "http://[fe80::1]:5/x"
+    assert f"LOCATION: http://{here}:5/x\r\n" in found.text
     assert "search.3" not in sections
     assert [data.count(b"M-SEARCH") for data in device.heard] == [1, 1]
 

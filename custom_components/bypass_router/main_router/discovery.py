@@ -108,8 +108,10 @@ class Discovery:
 
     def _there(self, info: SsdpServiceInfo) -> None:
         """Take note of a gateway that is there: anew, or as it was."""
-        location = info.ssdp_location
-        if location is None or (host := _host(location)) is None:
+        # Of one that is at an IPv6 address too, it may be told of that alone.
+        places = (info.ssdp_location or "", *sorted(info.ssdp_all_locations))
+        location = next(filter(_host, places), "")
+        if (host := _host(location)) is None:
             return
         before, boot = self._boots.get(location), _boot_of(info)
         # Some say it in announcements alone.

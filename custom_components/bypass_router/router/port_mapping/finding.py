@@ -8,7 +8,7 @@ from ..ssh.script import Script
 from . import soap
 from .base import Answer, Refusal, RunFor
 from .description import Description, Service, read_description
-from .http import Request, Url
+from .http import Request, Response, Url, read_response
 from .transport import add_requests, add_searches, read_answer, read_answers
 
 # By name: some answer nothing to a search for all there is.
@@ -30,12 +30,14 @@ async def search(run: RunFor, gateway: IPv4Address) -> Url | Refusal:
     for label in _SEARCHED:
         # Those after one that was answered are not there.
         response = read_answer(sections.get(label))
-        if isinstance(response, Refusal):
+        if isinstance(response, Refusal) and refusal.kind is Answer.SILENT:
             refusal = response
-        elif url := Url.at(gateway, response.headers.get("location", "")):
-            return url
-        else:
-            return Refusal(Answer.NONSENSE)
+        while isinstance(response, Response):
+            if url := Url.at(gateway, response.headers.get("location", "")):
+                return url
+            refusal = Refusal(Answer.NONSENSE)
+            # What is behind it is another answer.
+            response = read_response(response.body)
     return refusal
 
 

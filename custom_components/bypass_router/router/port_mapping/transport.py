@@ -40,6 +40,9 @@ _STATUS: Final = re.compile(r"[0-9]{1,3}")
 # that for the end of it all. So they get a pipe that never ends, as they hold it open
 # themselves; the others would wait for its end.
 #
+# Some gateways read on behind a SOAPAction that is the last header, as it is by wget,
+# which puts those that it is given behind its own.
+#
 # By `talk`: tcp or udp, host, port, what to send; and for curl and wget, which put that
 # together themselves, the URL's path, the body, and a header each, or nothing.
 _TALK: Final = r"""
@@ -95,7 +98,9 @@ elif wget --version 2>&1 | grep -q GNU; then
       if [ "$line" ]; then set -- "$@" "--header=$line"; fi
       shift
     done
-    if [ "$body" ]; then set -- "$@" "--post-data=$body"; fi
+    if [ "$body" ]; then
+      set -- "$@" '--header=Cache-Control: no-cache' "--post-data=$body"
+    fi
     go wget --no-config -q -O - --save-headers --content-on-error --no-proxy \
       --max-redirect=0 --tries=1 --no-http-keep-alive "$@" "$url"
   }
@@ -114,9 +119,11 @@ code() {
   fi
 }
 """
-# Of UDP, an answer is the headers. Of TCP, it ends with the connection; or soon after
-# what was promised, where the gateway does not say that it closes it, or did not do so.
-# 6 is for silence, 7 for what ends with nothing, 8 for what did not end.
+# Of UDP, an answer is the headers, and those of the next one behind it, as long as none
+# says that it is at the host that was asked: some have an IPv6 address too. Of TCP, it
+# ends with the connection; or soon after what was promised, where the gateway does not
+# say that it closes it, or did not do so. 6 is for silence, 7 for what ends with
+# nothing, 8 for what did not end.
 #
 # Each command less is a millisecond for each port, and ten on a slow router.
 _ANSWERED: Final = r"""
@@ -128,7 +135,7 @@ answered() {
     wait "$nap"; trap '' TERM
     kill "$pid"; exit 0
   ) </dev/null >/dev/null 3>&- 4>&- &
-  guard=$! closer= some=0 length= closes=
+  guard=$! closer= some=0 length= closes= here=
   while IFS= read -r line || [ "$line" ]; do
     some=1
     printf '%s\n' "$line"
@@ -136,7 +143,8 @@ answered() {
     case $line in
     HTTP/1.0*|[Cc]onnection:*[Cc]lose) closes=1$stays ;;
     [Cc]ontent-[Ll]ength:*) length=${line##*[: ]} ;;
-    '') break ;;
+    [Ll][Oo][Cc][Aa][Tt][Ii][Oo][Nn]:*"//$3"[:/]*) here=1 ;;
+    '') if [ "$2" != udp ] || [ "$here" ]; then break; fi ;;
     esac
   done
   case $length in *[!0-9]*|???????*) length= ;; esac
@@ -161,7 +169,7 @@ ask() {
   if [ -z "$knows" ]; then code; knows=1; fi
   {
     said=$({ {
-      { talk "$@"; } 3>&- 4>&- | answered "$seconds" "$1"
+      { talk "$@"; } 3>&- 4>&- | answered "$seconds" "$1" "$2"
       echo "$?" >&4
     } | head -c "$longest" | coded >&3; } 4>&1)
   } 3>&1 2>/dev/null
