@@ -65,6 +65,10 @@ _ELSE: Final[Mapping[str, tuple[str, str]]] = {
     "NAT-PMP, low byte": (STATE_OFF, "main_port_held"),
     "NAT-PMP, another port": (STATE_OFF, "main_port_held"),
     "PCP, full every time": (STATE_OFF, "main_full"),
+    "FRITZ!Box, by TR-064": (STATE_OFF, "main_not_allowed"),
+    "FRITZ!Box, by TR-064, internal error": (STATE_OFF, "main_failed"),
+    "knows no action": (STATE_OFF, "main_silent"),
+    "not there": (STATE_UNKNOWN, "main_silent"),
 }
 # No one finds the first one; the other one is silent for so long.
 _NOT_BY_SHELL: Final = {"OPNsense, one of a pair", "SFR Neufbox"}
@@ -135,7 +139,7 @@ async def test_what_becomes_of_a_port(name: str, tmp_path: Path) -> None:
     if options.leased_last:
         options = replace(options, leased_last=0.2)
     with Gateway(options) as gateway:
-        mapper = await find_upnp(shell.run, HERE, HERE, [gateway.location])
+        mapper = await find_upnp(shell.run, HERE, HERE, gateway.locations)
         assert isinstance(mapper, Upnp)
         asking = Asking(mapper, Owner("0a1b2c3d", HERE), records_in(MemoryFile()))
         first = gateway.count()
@@ -171,6 +175,9 @@ _OPENING: Final = (
     "Huawei HG531",
     "ASUS RT-AC87U",
     "listed, and not open",
+    "SFR Neufbox, started again",
+    "Orange",
+    "TP-Link Archer C8",
 )
 _REFUSING: Final = (
     "FRITZ!Box, without the tick",
@@ -178,7 +185,9 @@ _REFUSING: Final = (
     "ZTE F670L",
     "miniupnpd behind CGNAT",
     "Huawei, yes to all",
+    "FRITZ!Box, by TR-064",
     "SFR Neufbox",
+    "not there",
 )
 _BY_UDP: Final = tuple(
     name
@@ -206,6 +215,44 @@ async def test_one_switch_on_gateways_that_people_have(
     for name in names:
         with subtests.test(name):
             await tried(hass, at_home, entry, name)
+
+
+async def test_rules_that_vanish_and_are_listed_still_are_set_anew_by_a_diagnosis(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Row 67: nothing tells of it but who does not come in."""
+    at_home.target.serve("tcp", 443)
+    entry = await connected(hass, at_home, WEB_FORWARD)
+    halves = entry.runtime_data.halves
+    with Gateway(GATEWAYS["OpenWrt, whose rules vanish"], at_home.main) as gateway:
+        await turn(hass, "on", switch_of(hass, entry, "Web"))
+        assert await passes(at_home)
+        gateway.pass_time(301)
+        await until(lambda: not gateway.table.kernel.ways())
+        await halves.look(forward_id(entry, "Web"))
+        assert not await passes(at_home)
+        await halves.look(forward_id(entry, "Web"), anew=True)
+        assert await passes(at_home)
+        assert seen(hass, entry) == (STATE_ON, None)
+
+
+async def test_what_no_clock_tells_is_seen_at_the_next_look(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """Row 75: another address, and here mappings that are forgotten as well."""
+    at_home.target.serve("tcp", 443)
+    entry = await connected(hass, at_home, WEB_FORWARD)
+    halves = entry.runtime_data.halves
+    with Gateway(GATEWAYS["NAT-PMP, runs on"], at_home.main) as gateway:
+        await turn(hass, "on", switch_of(hass, entry, "Web"))
+        await until(lambda: str(halves.asked.public_address) == gateway.options.address)
+        gateway.options = replace(gateway.options, address="45.32.7.10")
+        gateway.restart()
+        assert not await passes(at_home)
+        await halves.look(forward_id(entry, "Web"))
+        assert await passes(at_home)
+        assert seen(hass, entry) == (STATE_ON, None)
+        assert str(halves.asked.public_address) == "45.32.7.10"
 
 
 async def tried(

@@ -268,6 +268,22 @@ def test_descriptions(
     assert told == described
 
 
+def test_what_it_lists_may_be_open_for_a_while_alone(gateway: Gateway) -> None:
+    """And agrees to the same once more for nothing, if it does not notice."""
+    become(gateway, effect_lasts=300.0, notices=False)
+    add(gateway)
+    gateway.pass_time(301)
+    assert gateway.mappings
+    assert gateway.table.kernel.ways() == {}
+    assert add(gateway) == 200
+    assert gateway.table.kernel.ways() == {}
+    become(gateway, notices=True)
+    add(gateway)
+    gateway.pass_time(299)
+    assert gateway.mappings
+    assert gateway.table.kernel.ways()
+
+
 def test_descriptions_may_be_refused(gateway: Gateway) -> None:
     """For what is no plain text."""
     become(gateway, plain_descriptions=True)
@@ -349,6 +365,9 @@ _REFUSED = {
     "Netgear": 725,
     "Freebox": 725,
     "ARRIS NVG578LX": 402,
+    "FRITZ!Box, by TR-064": 401,
+    "FRITZ!Box, by TR-064, internal error": 820,
+    "knows no action": 401,
 }
 """What those say to a mapping for two hours that others take."""
 

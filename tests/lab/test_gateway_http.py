@@ -10,12 +10,13 @@ import pytest
 
 from . import soap_by_hand as soap
 from .gateway import Gateway, GatewayOptions, Service
-from .gateway.options import WAN_PPP, Way
+from .gateway.options import WAN_IP_2, WAN_PPP, Way
 from .waiting import LIMIT, soon, wait_until
 
 ASKER = "127.0.0.2"
 ENOUGH = 1_000_000
 """More than anybody should take of an answer."""
+NAMED = f'SOAPAction: "{soap.WAN_IP}#GetExternalIPAddress"'
 ADDRESS = "<NewExternalIPAddress>45.32.7.9</NewExternalIPAddress>"
 
 
@@ -82,6 +83,7 @@ def test_it_answers_what_is_right(gateway: Gateway) -> None:
             400,
         ),
         ("numeric_host", "Host: 127.0.0.1:", "Host: localhost:", 404),
+        ("not_last", "\r\n\r\n<", f"\r\n{NAMED}\r\n\r\n<", 501),
     ],
 )
 def test_what_it_does_not_take(
@@ -248,6 +250,43 @@ def test_faults_as_they_are_written(gateway: Gateway) -> None:
     assert text.count("Content-Length: 0\r\n") == 2
     become(gateway, fault_body="html", fault_way=None)
     assert "<html>" in said(gateway, asking(gateway))
+
+
+def test_it_may_want_a_login(gateway: Gateway) -> None:
+    """Of who asks for an action, and for none of the descriptions."""
+    become(gateway, login=True)
+    text = said(gateway, asking(gateway))
+    assert status(text) == 401
+    assert "WWW-Authenticate: Digest " in text
+    assert status(said(gateway, soap.page(gateway.location))) == 200
+
+
+def test_a_fault_may_be_of_another_domain(gateway: Gateway) -> None:
+    """As those of TR-064 are; and an action may not be known."""
+    become(
+        gateway,
+        fault_domain="dslforum-org",
+        unknown=frozenset(("GetExternalIPAddress",)),
+    )
+    text = said(gateway, asking(gateway))
+    assert '"urn:dslforum-org:control-1-0"' in text
+    assert "<errorCode>401<" in text
+
+
+def test_it_may_describe_itself_at_several_places(gateway: Gateway) -> None:
+    """The other ways to the internet are asked as its own are."""
+    other = GatewayOptions(
+        description_path="/v2.xml", version=2, services=(Service(WAN_IP_2, "/v2"),)
+    )
+    become(gateway, others=(other,))
+    assert gateway.locations == [
+        f"{gateway.base}/v2.xml",
+        f"{gateway.base}/rootDesc.xml",
+    ]
+    first, own = (said(gateway, soap.page(it)) for it in gateway.locations)
+    assert (f">{WAN_IP_2}<" in first, f">{WAN_IP_2}<" in own) == (True, False)
+    text = soap.request(f"{gateway.base}/v2", "GetExternalIPAddress", {}, WAN_IP_2)
+    assert ADDRESS in said(gateway, text)
 
 
 def test_it_may_take_its_time(gateway: Gateway) -> None:

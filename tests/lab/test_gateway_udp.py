@@ -216,6 +216,10 @@ def test_when_it_began(gateway: Gateway) -> None:
     assert epoch(gateway) >= 1000
     gateway.restart()
     assert epoch(gateway) < 1000
+    become(gateway, epoch="on")
+    gateway.pass_time(1000)
+    gateway.restart()
+    assert epoch(gateway) >= 1000
     become(gateway, epoch="back")
     before = epoch(gateway)
     gateway.pass_time(10)

@@ -73,7 +73,7 @@ def become(gateway: Gateway, **options: object) -> None:
 
 async def found(shell: LocalShell, gateway: Gateway) -> Upnp:
     """Return the gateway, found where it announced itself."""
-    upnp = await find_upnp(shell.run, HERE, HERE, [gateway.location])
+    upnp = await find_upnp(shell.run, HERE, HERE, gateway.locations)
     assert isinstance(upnp, Upnp), upnp
     return upnp
 
@@ -182,6 +182,9 @@ _REFUSED: Final = {
     "Netgear": Answer.ONLY_FOR_GOOD,
     "Freebox": Answer.ONLY_FOR_GOOD,
     "ARRIS NVG578LX": Answer.INVALID,
+    "FRITZ!Box, by TR-064": Answer.NOT_ALLOWED,
+    "FRITZ!Box, by TR-064, internal error": Answer.FAILED,
+    "knows no action": Answer.UNSUPPORTED,
 }
 _NOT_LISTED: Final = {"ASUS RT-AC87U", "Huawei, yes to all"}
 
@@ -190,7 +193,7 @@ _NOT_LISTED: Final = {"ASUS RT-AC87U", "Huawei, yes to all"}
 async def test_gateways_that_people_have(shell: LocalShell, name: str) -> None:
     """Each opens the port, or says why not; and what it lists is no more than that."""
     with Gateway(GATEWAYS[name]) as gateway:
-        upnp = await find_upnp(shell.run, HERE, HERE, [gateway.location])
+        upnp = await find_upnp(shell.run, HERE, HERE, gateway.locations)
         assert isinstance(upnp, Upnp), upnp
         outcome = (await applied(upnp, [opening()]))[WEB]
         kind = outcome.refusal and outcome.refusal.kind
@@ -464,6 +467,30 @@ async def test_the_service_that_leads_to_the_internet_is_asked(
     await upnp.look([WEB])
     assert shell.scripts[-1] is not asked
     assert f" {path} " in shell.scripts[-1].text
+
+
+@pytest.mark.parametrize(
+    ("name", "ways", "path"),
+    [
+        ("SFR Neufbox, started again", 1, "/ctl/IPConn"),
+        ("Orange", 1, "/ctl/IPConn"),
+        ("FRITZ!Box", 2, "/igd2upnp/control/WANIPConn1"),
+    ],
+)
+async def test_of_several_descriptions_the_best_way_is_asked(
+    shell: LocalShell, name: str, ways: int, path: str
+) -> None:
+    """Rows 5, 6, 11: in whichever order; each way once, and none by IPv6."""
+    with Gateway(GATEWAYS[name]) as gateway:
+        for locations in (gateway.locations, gateway.locations[::-1]):
+            assert len(locations) == 2
+            before = gateway.count("GetStatusInfo")
+            upnp = await find_upnp(shell.run, HERE, HERE, locations)
+            assert isinstance(upnp, Upnp), upnp
+            assert gateway.count("GetStatusInfo") - before == ways
+            assert await upnp.look([WEB]) == {WEB: None}
+            assert f" {path} " in shell.scripts[-1].text
+    assert not any("fe80" in script.text for script in shell.scripts)
 
 
 async def test_no_one_else_is_asked(shell: LocalShell, gateway: Gateway) -> None:

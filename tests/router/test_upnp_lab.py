@@ -18,7 +18,7 @@ from custom_components.bypass_router.router.port_mapping.base import (
 from custom_components.bypass_router.router.port_mapping.upnp import Upnp, find_upnp
 from custom_components.bypass_router.router.router import Router
 from tests.lab.bypass import RouterOptions
-from tests.lab.gateway import Gateway, GatewayOptions
+from tests.lab.gateway import GATEWAYS, Gateway, GatewayOptions
 from tests.lab.miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
 from tests.lab.network import Lab
 
@@ -104,6 +104,22 @@ async def test_a_main_router_is_found_that_no_one_has_heard_of(
             assert isinstance(await found(router, at_home, *locations), Upnp)
         miniupnpd.stop()
         assert await found(router, at_home) == Refusal(Answer.SILENT)
+    finally:
+        await router.close()
+
+
+async def test_one_that_is_at_an_ipv6_address_too_is_found_at_the_other(
+    at_home: Lab,
+) -> None:
+    """Row 5, whichever it tells first; and that one is not asked for anything."""
+    router = await connect(at_home)
+    options = GATEWAYS["SFR Neufbox, started again"]
+    try:
+        with Gateway(options, at_home.main) as gateway:
+            upnp = await found(router, at_home)
+            assert isinstance(upnp, Upnp), upnp
+            assert gateway.count("search", at_home.bypass.address) == 1
+            assert (await upnp.apply([OPENING], []))[WEB].refusal is None
     finally:
         await router.close()
 

@@ -48,7 +48,12 @@ class Actions:
             "GetConnectionTypeInfo": self._type,
         }
         action = actions.get(call.action)
-        if action is None or (call.action == "AddAnyPortMapping" and self._is_first):
+        version_2_alone = call.action == "AddAnyPortMapping"
+        if (
+            action is None
+            or call.action in options.unknown
+            or (version_2_alone and self._is_first)
+        ):
             raise Fault(options.unknown_code)
         return action(call.arguments)
 

@@ -47,6 +47,9 @@ async def receive(
         raise Refused(400)
     pairs = (line.partition(":") for line in lines)
     headers = {name.upper(): value.strip() for name, _, value in pairs}
+    last = head.rpartition(b"\r\n")[2].upper()
+    if "not_last" in options.rules and last.startswith(b"SOAPACTION:"):
+        raise Refused(501)
     _check(headers, options)
     length = headers.get("CONTENT-LENGTH", "0")
     if not length.isdecimal():

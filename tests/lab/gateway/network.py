@@ -201,8 +201,10 @@ class Network:
 
         def answer(question: bytes, peer: Address) -> None:
             gateway.note("search", peer[0])
-            for said in ssdp.answers(question, gateway.options, gateway.location):
-                answering.sendto(said, peer)
+            for described in gateway.descriptions:
+                location = gateway.location_of(described)
+                for said in ssdp.answers(question, described, location):
+                    answering.sendto(said, peer)
 
         group = _udp(GROUP, SSDP_PORT)
         membership = socket.inet_aton(GROUP) + socket.inet_aton(gateway.address)
@@ -240,9 +242,12 @@ class Network:
     def _announce(self, by: asyncio.DatagramTransport | None, *, alive: bool) -> None:
         """Tell all that it is there, or is not any more."""
         gateway = self._gateway
-        if by is not None:
+        if by is None:
+            return
+        for described in gateway.descriptions:
+            location = gateway.location_of(described)
             for said in ssdp.announcements(
-                gateway.options, gateway.location, gateway.boot, alive=alive
+                described, location, gateway.boot, alive=alive
             ):
                 by.sendto(said, (GROUP, SSDP_PORT))
 

@@ -35,6 +35,7 @@ open whatever was asked, `silent` before an answer.
 type Rule = Literal[
     "one_segment",
     "quotes",
+    "not_last",
     "no_expect",
     "no_space",
     "capitals",
@@ -45,16 +46,17 @@ type Rule = Literal[
 ]
 """What a request must keep to.
 
-It comes in one segment (else 411), its SOAPAction has quotes (400), it expects nothing
-(400), its XML has no space before it (400), the protocol is TCP or UDP (500), there is
-a NewRemoteHost (402), its Host is an address (404) with the port (400), and the service
-is the URL's (401).
+It comes in one segment (else 411), its SOAPAction has quotes (400) and a header behind
+it (501: the body is read on from there), it expects nothing (400), its XML has no space
+before it (400), the protocol is TCP or UDP (500), there is a NewRemoteHost (402), its
+Host is an address (404) with the port (400), and the service is the URL's (401).
 """
 
 ALL_RULES: Final[frozenset[Rule]] = frozenset(
     (
         "one_segment",
         "quotes",
+        "not_last",
         "no_expect",
         "no_space",
         "capitals",
@@ -105,6 +107,9 @@ class GatewayOptions:
     """Whether a search for all finds the gateway too."""
     location_host: str = ""
     """What LOCATION says instead of its own address."""
+    others: tuple[GatewayOptions, ...] = ()
+    """Further descriptions of it, announced before its own: where each is, its version
+    and its services."""
 
     # How it describes itself.
     version: Literal[1, 2] = 1
@@ -145,6 +150,9 @@ class GatewayOptions:
     fault_capitals: bool = False
     """Says faultCode and faultString."""
     fault_body: Literal["fault", "empty", "html"] = "fault"
+    fault_domain: str = "schemas-upnp-org"
+    login: bool = False
+    """Takes actions of those alone who have signed in, which no one has: 401."""
     seconds: float = 0.0
     """How long it takes for each answer."""
 
@@ -187,6 +195,8 @@ class GatewayOptions:
     """Whether it lists what it says that it has opened."""
     effect: bool = True
     """Whether it lets packets in."""
+    effect_lasts: float | None = None
+    """Seconds after which what it lists lets no packets in any more."""
     notices: bool = True
     """Whether what was flushed is put back when it is asked for again."""
     description: Literal["kept", "blank", "first"] = "kept"
@@ -203,6 +213,8 @@ class GatewayOptions:
     address_code: int = 0
     status: str = "Connected"
     unknown_code: int = 401
+    unknown: frozenset[str] = frozenset()
+    """Actions that it does not know, though it should."""
 
     # What it does later.
     remembers: bool = False
@@ -225,4 +237,5 @@ class GatewayOptions:
     """It gives the next port instead."""
     lifts_ports: bool = False
     """Instead of one that is too low, it gives the lowest."""
-    epoch: Literal["runs", "back", "zero"] = "runs"
+    epoch: Literal["runs", "on", "back", "zero"] = "runs"
+    """`on`: it runs on over a restart."""

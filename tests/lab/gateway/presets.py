@@ -10,7 +10,21 @@ from ..exchange import Transport
 from .options import ALL_RULES, WAN_IP_2, WAN_PPP, GatewayOptions, Service
 
 _DSL_FORUM: Final = "urn:dslforum-org:service:WANPPPConnection:1"
+_ANY: Final = "urn:schemas-any-com:service:Any:1"
+_TR_064: Final = Service(
+    "urn:dslforum-org:service:WANIPConnection:1", "/upnp/control/wanipconnection1"
+)
 _PPP_ID: Final = "urn:upnp-org:serviceId:WANPPPConn1"
+_ALL: Final = frozenset(
+    (
+        "AddPortMapping",
+        "DeletePortMapping",
+        "GetExternalIPAddress",
+        "GetGenericPortMappingEntry",
+        "GetSpecificPortMappingEntry",
+        "GetStatusInfo",
+    )
+)
 _TAKEN: Final[frozenset[tuple[Transport, int]]] = frozenset(
     (("tcp", 8443), ("udp", 8443))
 )
@@ -24,6 +38,12 @@ _FOUND: Final = {
         ssdp_host="192.168.50.3", location_host="192.168.50.3"
     ),
     "SFR Neufbox": GatewayOptions(answers_only=2),
+    "SFR Neufbox, started again": GatewayOptions(
+        others=(GatewayOptions(location_host="[fe80::1]"),)
+    ),
+    "Orange": GatewayOptions(
+        others=(GatewayOptions(description_path="/IGDV1/rootDesc.xml"),)
+    ),
     "Livebox": GatewayOptions(
         services=(
             Service(
@@ -74,7 +94,15 @@ _FOUND: Final = {
         version=2,
         description_path="/igd2desc.xml",
         services=(Service(WAN_IP_2, "/igd2upnp/control/WANIPConn1"),),
-        other_services=("urn:schemas-any-com:service:Any:1",),
+        other_services=(_ANY,),
+        others=(
+            GatewayOptions(
+                description_path="/igddesc.xml",
+                services=(Service(control="/igdupnp/control/WANIPConn1"),),
+                other_services=(_ANY,),
+                model="FRITZ!Box",
+            ),
+        ),
         third_party_code=606,
         one_port_inside=True,
         model="FRITZ!Box",
@@ -82,8 +110,22 @@ _FOUND: Final = {
     "FRITZ!Box, without the tick": GatewayOptions(
         description_path="/igddesc.xml",
         services=(Service(control="/igdupnp/control/WANIPConn1"),),
-        other_services=("urn:schemas-any-com:service:Any:1",),
+        other_services=(_ANY,),
         always=606,
+    ),
+    "FRITZ!Box, by TR-064": GatewayOptions(
+        domain="dslforum-org",
+        description_path="/tr64desc.xml",
+        services=(_TR_064,),
+        fault_domain="dslforum-org",
+        login=True,
+    ),
+    "FRITZ!Box, by TR-064, internal error": GatewayOptions(
+        domain="dslforum-org",
+        description_path="/tr64desc.xml",
+        services=(_TR_064,),
+        fault_domain="dslforum-org",
+        always=820,
     ),
     "repeater": GatewayOptions(address="", always=501),
     "D-Link DSL-X1852E": GatewayOptions(
@@ -166,12 +208,21 @@ _OPENING: Final = {
     "delete first": GatewayOptions(replaces=False),
     "conflicts are 501": GatewayOptions(conflict_code=501),
     "listed, and not open": GatewayOptions(effect=False),
+    "OpenWrt, whose rules vanish": GatewayOptions(
+        effect_lasts=300.0, description="first", notices=False
+    ),
+    "plain descriptions alone": GatewayOptions(plain_descriptions=True),
 }
 _TELLING: Final = {
     "Linksys WRT1900AC": GatewayOptions(
         none_code=501, none_text="PAL_UPNP_SOAP_E_ACTION_FAILED", list_end_code=501
     ),
     "never ends": GatewayOptions(list_way="repeats"),
+    "TP-Link Archer C8": GatewayOptions(
+        services=(Service(control="/ipc"),),
+        unknown=frozenset(("GetExternalIPAddress", "GetGenericPortMappingEntry")),
+    ),
+    "knows no action": GatewayOptions(always=401, unknown=_ALL),
     "Sagemcom Home Hub 2000": GatewayOptions(list_way="refused"),
     "no events": GatewayOptions(subscribe=501),
     "events for oneself": GatewayOptions(subscribe_own_only=True),
@@ -179,6 +230,7 @@ _TELLING: Final = {
 _BY_UDP: Final = {
     "NAT-PMP, low byte": GatewayOptions(upnp=False, nat_pmp=True, udp="low_byte"),
     "NAT-PMP, another port": GatewayOptions(upnp=False, nat_pmp=True, other_port=True),
+    "NAT-PMP, runs on": GatewayOptions(upnp=False, nat_pmp=True, epoch="on"),
     "Verizon CR1000A": GatewayOptions(upnp=False, nat_pmp=True),
     "PCP": GatewayOptions(upnp=False, pcp=True),
     "PCP, full every time": GatewayOptions(upnp=False, pcp=True, pcp_code=8),

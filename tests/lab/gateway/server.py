@@ -79,8 +79,22 @@ class Gateway:
     @property
     def location(self) -> str:
         """The URL of its description, as it is announced."""
-        host = self.options.location_host or self.address
-        path = f"{self.prefix}{self.options.description_path}"
+        return self.location_of(self.options)
+
+    @property
+    def locations(self) -> list[str]:
+        """The URLs of all its descriptions, in the order in which it announces them."""
+        return [self.location_of(it) for it in self.descriptions]
+
+    @property
+    def descriptions(self) -> tuple[GatewayOptions, ...]:
+        """What it describes, in that order."""
+        return *self.options.others, self.options
+
+    def location_of(self, options: GatewayOptions) -> str:
+        """Return the URL of one of its descriptions."""
+        host = options.location_host or self.address
+        path = f"{self.prefix}{options.description_path}"
         return f"http://{host}:{self.http_port}{path}"
 
     @property
@@ -109,7 +123,8 @@ class Gateway:
         entries = list(self.table.entries.values())
         self.table.entries.clear()
         self.events.subscribers.clear()
-        self.udp = Answering(self.options, self.table, self.now())
+        began = self.udp.started if self.options.epoch == "on" else self.now()
+        self.udp = Answering(self.options, self.table, began)
         if self.options.remembers:
             for entry in entries:
                 self.table.put(entry.wanted)

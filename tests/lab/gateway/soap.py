@@ -74,7 +74,7 @@ def fault(code: int, options: GatewayOptions) -> str:
     inner = (
         f"<{p}:Fault><fault{c}ode>{p}:Client</fault{c}ode>"
         f"<fault{s}tring>UPnPError</fault{s}tring><detail>"
-        '<UPnPError xmlns="urn:schemas-upnp-org:control-1-0">'
+        f'<UPnPError xmlns="urn:{options.fault_domain}:control-1-0">'
         f"<errorCode>{code}</errorCode><errorDescription>{text}</errorDescription>"
         f"</UPnPError></detail></{p}:Fault>"
     )

@@ -38,6 +38,7 @@ class Entry:
     since: float
     until: float = math.inf
     shown: bool = True
+    open: bool = True
 
     def left(self, now: float) -> int:
         """Return what is left of its lease; 0: it is for good."""
@@ -192,6 +193,8 @@ class Table:
         same = present is not None and present.wanted.port == wanted.port
         if options.effect and (options.notices or not same):
             self.kernel.open(wanted.place, wanted.client, wanted.port)
+        elif present is not None:
+            entry = replace(entry, open=present.open)
         self.entries[wanted.place] = entry
         self.changes += 1
         return entry
@@ -235,6 +238,15 @@ class Table:
         for place, entry in list(self.entries.items()):
             if self._ended(place, entry, now):
                 self.drop(place)
+            elif entry.open and now - entry.since >= self._open_for:
+                self.kernel.close(place)
+                self.entries[place] = replace(entry, open=False)
+
+    @property
+    def _open_for(self) -> float:
+        """For how many seconds what is listed lets packets in."""
+        lasts = self.options.effect_lasts
+        return math.inf if lasts is None else lasts
 
     def _ended(self, place: Place, entry: Entry, now: float) -> bool:
         """Whether a mapping has come to its end."""

@@ -8,13 +8,14 @@ from ..soap_by_hand import path
 from .actions import Actions, Fault
 from .description import described
 from .http import HttpRequest
-from .options import GatewayOptions, Way
+from .options import GatewayOptions, Service, Way
 from .soap import Malformed, fault, read, reply
 
 if TYPE_CHECKING:
     from .server import Gateway
 
 _PAGE: Final = "<html><body>No.</body></html>"
+_LOGIN: Final = 'Digest realm="gateway",nonce="0a1b2c3d",algorithm=MD5,qop="auth"'
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,21 @@ class Web:
     def _description(self, request: HttpRequest, source: str) -> HttpAnswer:
         """Give the description, and nothing else that it names."""
         gateway, options = self.gateway, self.gateway.options
-        if request.path != gateway.prefix + options.description_path:
+        pages = {
+            gateway.prefix + it.description_path: it for it in gateway.descriptions
+        }
+        page = pages.get(request.path)
+        if page is None:
             gateway.note("refused", source)
             return HttpAnswer(404, _PAGE)
         gateway.note("description", source)
-        text = described(self._prefixed(), gateway.base)
+        text = described(self._prefixed(page), gateway.base)
         return HttpAnswer(options.description_status, text, options.description_way)
 
     def _events(self, request: HttpRequest, source: str) -> HttpAnswer:
         """Take a subscription."""
         gateway, options = self.gateway, self.gateway.options
-        paths = {path(self.url(service.events)) for service in options.services}
+        paths = {path(self.url(service.events)) for service in self._services}
         if request.path in paths and request.method == "SUBSCRIBE":
             gateway.note("subscribe", source)
             status, headers = gateway.events.subscribe(request.headers, source, options)
@@ -82,12 +87,15 @@ class Web:
         gateway, options = self.gateway, self.gateway.options
         services = [
             service
-            for service in options.services
+            for service in self._services
             if path(self.url(service.control)) == request.path
         ]
         if not services:
             gateway.note("refused", source)
             return HttpAnswer(404, _PAGE)
+        if options.login:
+            gateway.note("refused", source)
+            return HttpAnswer(401, _PAGE, options.way, {"WWW-Authenticate": _LOGIN})
         table = gateway.table
         table.end()
         before = table.changes
@@ -108,8 +116,13 @@ class Web:
         text = reply(call, values, options)
         return HttpAnswer(200, text, options.way, tells=tells)
 
-    def _prefixed(self) -> GatewayOptions:
-        """Return the options, with this start's own path in their URLs."""
+    @property
+    def _services(self) -> list[Service]:
+        """Return those of all its descriptions."""
+        return [it for page in self.gateway.descriptions for it in page.services]
+
+    def _prefixed(self, options: GatewayOptions) -> GatewayOptions:
+        """Return a description's options, with this start's own path in URLs."""
         port = self.gateway.control_port
 
         def moved(url: str) -> str:
@@ -118,9 +131,9 @@ class Web:
 
         services = tuple(
             replace(it, control=moved(it.control), events=moved(it.events))
-            for it in self.gateway.options.services
+            for it in options.services
         )
-        return replace(self.gateway.options, services=services)
+        return replace(options, services=services)
 
     def url(self, url: str) -> str:
         """Return where a URL of the description leads."""
