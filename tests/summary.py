@@ -7,6 +7,7 @@ of these prints a summary.
 from collections.abc import Callable, Iterator, Sequence
 from pkgutil import resolve_name
 from typing import Final, Protocol
+import warnings
 
 import pytest
 
@@ -45,7 +46,10 @@ class Summary:
     ) -> None:
         """Print the tables."""
         for (title, name), noted in self._noted.items():
-            layout: Layout = resolve_name(name)
+            # Where the tests ran in other processes, all that it needs is imported
+            # here; who is warned of that, was not asked for anything.
+            with warnings.catch_warnings(action="ignore"):
+                layout: Layout = resolve_name(name)
             terminalreporter.section(title)
             for line in layout(noted):
                 terminalreporter.write_line(line)
