@@ -91,11 +91,15 @@ async def _turn_both(
 
 
 async def _turn(bench: Bench, entry: Entry, state: str) -> tuple[Turn, list[Call]]:
-    """Turn a switch; return also the scripts that asked the main router."""
+    """Turn a switch; return also the scripts that asked the main router for it.
+
+    A look at what was set some seconds ago may come between, and has several ports.
+    """
     await bench.traffic.quiet()
     bench.traffic.forget()
     turn = await entry.timed_turn(state, entry.switches[-1])
-    calls = [call for call in bench.traffic.calls if call.asks]
+    asking = (call for call in bench.traffic.calls if call.asks)
+    calls = [call for call in asking if len(call.public_ports) <= 1]
     return turn, [call for call in calls if call.ended <= turn.ended]
 
 

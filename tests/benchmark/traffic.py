@@ -16,6 +16,7 @@ _QUIET = 0.08
 _RESTORED = re.compile(
     r"(?:iptables-restore|nft -f -)[^\n]*<<'(\S+)'\n(.*?\n)\1\n", re.DOTALL
 )
+_PUBLIC_PORT = re.compile(r"<NewExternalPort>(\d+)<")
 # Of the rules: a connection that comes, and a watcher that is there.
 _NO_NEWS = re.compile(
     r" *\[(?:NEW|UPDATE)\] |bypass-router-[0-9a-f]+ (?:there|sees )|$"
@@ -40,6 +41,11 @@ class Call:
     def asks(self) -> bool:
         """Whether the main router is asked by it."""
         return "\nrun asking " in self.text
+
+    @property
+    def public_ports(self) -> frozenset[str]:
+        """The ports of the main router that it is about."""
+        return frozenset(_PUBLIC_PORT.findall(self.text))
 
     @property
     def seconds(self) -> float:
