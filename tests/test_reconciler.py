@@ -245,9 +245,11 @@ class Anything(RuleBasedStateMachine):
     @override
     def teardown(self) -> None:
         """Check once more."""
-        self.check()
-        self.loop.close()
-        self.patch.undo()
+        try:
+            self.check()
+        finally:
+            self.loop.close()
+            self.patch.undo()
 
     @rule(
         requests=st.dictionaries(st.sampled_from(IDS), st.booleans(), min_size=1),
@@ -445,3 +447,72 @@ Anything.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestAnything = Anything.TestCase
+
+
+def after_cut_off() -> Anything:
+    """Return where a request is cut off while a full disk refuses to take it."""
+    state = Anything()
+    state.fill_disk(full=True)
+    for steps in (1, 1, 3):
+        state.go_on(steps=steps)
+    state.set_up(name="A", host=10)
+    state.set_up(name="A", host=10)
+    state.turn(requests={"A": True}, fault="")
+    state.restart()
+    return state
+
+
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("disk", ["full", "free", "free, and refused"])
+def test_a_request_that_is_cut_off_while_it_is_saved_does_not_count(
+    disk: str, *, removed: bool
+) -> None:
+    """The router is not given what no file says and no one was answered."""
+    state = after_cut_off()
+    if disk != "full":
+        state.fill_disk(full=False)
+    if disk == "free, and refused":
+        state.refuse(refuses={"A"}, keeps=set())
+    if removed:
+        state.remove(name="A")
+    state.teardown()
+
+
+@pytest.mark.parametrize(
+    "err", [asyncio.CancelledError(), RuntimeError("closed"), NotSaved(message="full")]
+)
+async def test_only_what_is_written_counts(err: BaseException) -> None:
+    """Whatever keeps it from being written; it waits for the next time."""
+    file = Memory()
+    desired = DesiredState(file)
+    await desired.load()
+    desired.set("A", on=True)
+    await desired.save(IDS)
+    desired.set("A", on=False)
+    desired.begin("B")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "async_save", create_autospec(file.async_save))
+        patch.setattr(file.async_save, "side_effect", err)
+        with pytest.raises(type(err)):
+            await desired.save(IDS)
+    assert desired.saved == {"A"}
+    assert desired.begun == frozenset()
+    assert desired.unsaved == {"A", "B"}
+    assert await desired.save(IDS) == {"A", "B"}
+    assert desired.saved == desired.begun == file.desired == {"B"}
+
+
+async def test_who_asks_while_another_request_can_not_be_saved_gets_an_answer() -> None:
+    """The older one was told to come later; the newer one is told what it comes to."""
+    file = Memory()
+    desired = DesiredState(file)
+    await desired.load()
+    file.full = True
+    desired.set("A", on=True)
+    desired.set("B", on=True)
+    saving = asyncio.create_task(desired.save(IDS))
+    await asyncio.sleep(0)
+    desired.set("A", on=True)
+    with pytest.raises(NotSaved):
+        await saving
+    assert desired.unsaved == {"B"}

@@ -78,7 +78,10 @@ class DesiredState:
         self._beginning = frozenset[str]()
         self._writing = asyncio.Lock()
         self.unsaved = frozenset[str]()
-        """The forwards whose request could not be saved, as whoever asked was told."""
+        """The forwards whose request could not be saved, as whoever asked was told.
+
+        But for those who ask once more: they have no answer yet.
+        """
         self.known = True
         """Whether the file told what was desired; else the router has to."""
 
@@ -139,9 +142,14 @@ class DesiredState:
             )
             try:
                 await self._write()
-            except NotSaved:
+            except BaseException:
+                # Also one that is cut off, as Home Assistant stops.
                 self._saved = before
-                self.unsaved |= asked.keys()
+                self.unsaved |= {
+                    key
+                    for key, request in asked.items()
+                    if self._pending[key] is request
+                }
                 raise
         self._beginning -= beginning
         for key, request in asked.items():
