@@ -64,6 +64,8 @@ class Memory:
         """Begin without one."""
         self.stored: Mapping[str, Any] | None = None
         self.full = False
+        self.goes_on = False
+        """Whether what is cut off is written all the same, as it is by a thread."""
 
     @property
     def desired(self) -> frozenset[str]:
@@ -77,8 +79,13 @@ class Memory:
 
     async def async_save(self, data: Mapping[str, Any]) -> None:
         """Write all of it, in a while."""
-        for _ in range(4):
-            await asyncio.sleep(0)
+        try:
+            for _ in range(4):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self.goes_on and not self.full:
+                self.stored = data
+            raise
         if self.full:
             raise NotSaved(message="No space left on device")
         self.stored = data
@@ -123,12 +130,13 @@ class Home:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.planned: list[Callable[[], None]] = []
         self.events: list[RulesEvent] = []
+        self.fault: NotSaved | None = None
         history = History()
         events = RulesEvents(history)
         events.async_listen(self.events.append)
         self.reconciler = Reconciler(
             self,
-            DesiredState(file, _ISSUES),
+            DesiredState(file, self),
             Closing("router", _ISSUES),
             Interference(events, _ISSUES),
             history,
@@ -147,6 +155,14 @@ class Home:
         """Show that it is not known what is live."""
         assert str(err)
         self.shown = None
+
+    def not_saved(self, err: NotSaved | None) -> None:
+        """Tell that something is not on disk, or that all is."""
+        self.fault = err
+
+    def state_lost(self, *, lost: bool) -> None:
+        """Tell whether the file makes sense, as it always does."""
+        assert not lost
 
     def log(self, err: RouterError, forward_id: str = "") -> None:
         """Log what failed."""
@@ -346,22 +362,47 @@ class Anything(RuleBasedStateMachine):
 
         self.loop.run_until_complete(connect())
 
-    @rule()
-    def restart(self) -> None:
-        """Restart Home Assistant, even in the middle of something."""
-        for task in (*self.home.tasks, *(task for _, _, task in self.asked)):
-            task.cancel()
-        self.loop.run_until_complete(self.home.quiet())
-        for key in {*(key for key, _, _ in self.asked), *self.unsaved}:
-            # What no one has heard of is as it was saved, or not.
-            self.wanted.discard(key)
-            self.wanted |= {key} & self.file.desired
-        self.asked = []
+    @rule(
+        last=st.dictionaries(st.sampled_from(IDS), st.booleans()),
+        written=st.booleans(),
+    )
+    def restart(self, last: dict[str, bool], *, written: bool) -> None:
+        """Restart Home Assistant, even in the middle of something.
+
+        It may ask for more as it stops, when all that was under way is cut off.
+        """
+        self.file.goes_on = written
+        cut, self.asked = self.asked, []
+        unheard = {*(key for key, _, _ in cut), *self.unsaved}
+        last = {key: on for key, on in last.items() if key in self.home.forwards}
+
+        async def stop() -> None:
+            for task in (*self.home.tasks, *(task for _, _, task in cut)):
+                task.cancel()
+            await self._ask(last)
+            await self._hear()
+            await self.home.quiet()
+
+        self.loop.run_until_complete(stop())
+        unheard |= self.unsaved
+        if self.home.fault:
+            # That is told, with what it means: all is as it was saved last.
+            unheard |= self.home.forwards.keys()
+        self.wanted = self.wanted - unheard | self.file.desired & unheard
         self.unsaved = set()
         forwards = self.home.forwards.values()
         # What was asked for and never saved is not known any more.
         self.home = Home(self.kernel, self.file, forwards)
         self.loop.run_until_complete(self._start(restores=True))
+
+    @rule()
+    def hear(self) -> None:
+        """Wait for all answers; what is not on disk then is told."""
+        self.loop.run_until_complete(self._hear())
+        self.loop.run_until_complete(self.home.quiet())
+        there = self.home.forwards.keys()
+        if self.home.fault is None:
+            assert self.home.reconciler.desired & there == self.file.desired & there
 
     @rule(name=st.sampled_from(IDS), host=st.integers(10, 12))
     def set_up(self, name: str, host: int) -> None:
@@ -403,8 +444,7 @@ class Anything(RuleBasedStateMachine):
         """When all is quiet, what is desired is what is live, and what is shown."""
         if self.home.connected:
             self.loop.run_until_complete(self._report())
-        self.loop.run_until_complete(self._hear())
-        self.loop.run_until_complete(self.home.quiet())
+        self.hear()
         desired = self.home.reconciler.desired & self.home.forwards.keys()
         self.wanted = self.wanted - self.either | desired & self.either
         if not self.file.full:
@@ -458,7 +498,7 @@ def after_cut_off() -> Anything:
     state.set_up(name="A", host=10)
     state.set_up(name="A", host=10)
     state.turn(requests={"A": True}, fault="")
-    state.restart()
+    state.restart(last={}, written=False)
     return state
 
 
@@ -475,6 +515,17 @@ def test_a_request_that_is_cut_off_while_it_is_saved_does_not_count(
         state.refuse(refuses={"A"}, keeps=set())
     if removed:
         state.remove(name="A")
+    state.teardown()
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_is_asked_for_as_all_is_cut_off_is_saved(*, refused: bool) -> None:
+    """It joins no change that was ended before it began."""
+    state = Anything()
+    state.set_up(name="A", host=10)
+    state.refuse(refuses={"A"} if refused else set(), keeps=set())
+    state.restart(last={"A": True}, written=False)
+    assert (state.file.desired == {"A"}) is not refused
     state.teardown()
 
 

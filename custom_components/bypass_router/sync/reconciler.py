@@ -169,7 +169,8 @@ class Reconciler:
         """
         if self.stopped:
             raise ConnectionLost(message="closed")
-        if self._next_change is None:
+        if self._next_change is None or self._next_change.cancelling():
+            # One may be cut off before it begins, as Home Assistant stops.
             # Not eagerly: it would begin, and end the time to join, in here.
             self._next_change = self._face.in_background(
                 self._try_change(), "change", eager_start=False
