@@ -384,6 +384,28 @@ class Anything(RuleBasedStateMachine):
             await self.home.quiet()
 
         self.loop.run_until_complete(stop())
+        self._begin_anew(unheard)
+
+    @rule()
+    def reload(self) -> None:
+        """Let go of the router, and begin again; who has asked gets an answer."""
+
+        async def stop() -> None:
+            self.home.reconciler.stopped = True
+            await self.home.reconciler.finish()
+            self.home.lose()
+            await self.home.reconciler.stop()
+            await self._hear()
+            for task in self.home.tasks:
+                task.cancel()
+            self.home.planned = []
+            await self.home.quiet()
+
+        self.loop.run_until_complete(stop())
+        self._begin_anew(set())
+
+    def _begin_anew(self, unheard: set[str]) -> None:
+        """Load what was saved; it tells of what no one has heard of."""
         unheard |= self.unsaved
         if self.home.fault:
             # That is told, with what it means: all is as it was saved last.
