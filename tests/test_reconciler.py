@@ -540,6 +540,61 @@ def test_a_request_that_is_cut_off_while_it_is_saved_does_not_count(
     state.teardown()
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_who_asks_while_a_refused_change_is_saved_is_not_told_of_success(
+    *, on: bool
+) -> None:
+    """It is for the next change, which may wait for the disk that has room again."""
+    state = Anything()
+    state.turn(requests={"A": not on, "B": True}, fault="")
+    state.reload()
+    state.turn(requests={"B": False}, fault="")
+    state.turn(requests={}, fault="refused")
+    state.fill_disk(full=True)
+    state.set_up(name="D", host=12)
+    state.turn(requests={"A": on}, fault="")
+    state.fill_disk(full=False)
+    state.teardown()
+
+
+def test_who_asks_while_a_newer_request_is_refused_is_not_told_of_success() -> None:
+    """It has not been asked for by the change that the router refuses."""
+    state = Anything()
+    state.turn(requests={"B": True}, fault="")
+    state.reload()
+    state.turn(requests={"A": True}, fault="")
+    state.turn(requests={"A": False}, fault="")
+    state.fill_disk(full=True)
+    state.turn(requests={"A": False}, fault="refused")
+    state.fill_disk(full=False)
+    state.turn(requests={"B": False}, fault="")
+    state.teardown()
+
+
+@pytest.mark.parametrize("ticks", range(16))
+async def test_who_asks_meanwhile_is_told_what_the_own_request_came_to(
+    ticks: int,
+) -> None:
+    """Also while it is found out from the router what is desired at all."""
+    home = Home(Kernel(), Memory(), (A, B))
+    await home.reconciler.load()
+    home.connected = FakeRouter(home.kernel)
+    home.connected.rules.before.append(REFUSED)
+
+    async def ask(key: str) -> None:
+        home.reconciler.request(key, on=True)
+        await home.reconciler.reconcile(key)
+
+    asked = [asyncio.create_task(ask("A"))]
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    asked.append(asyncio.create_task(ask("B")))
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    await home.quiet()
+    told = {key for key, said in zip("AB", outcomes, strict=True) if said is None}
+    assert home.reconciler.desired == home.kernel.forwards.keys() == told
+
+
 @pytest.mark.parametrize("refused", [True, False])
 def test_what_is_asked_for_as_all_is_cut_off_is_saved(*, refused: bool) -> None:
     """It joins no change that was ended before it began."""

@@ -3,6 +3,7 @@
 `test_live_rules.py` holds it against the real backends, by the same cases.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable, Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -46,6 +47,7 @@ class FakeRules:
 
     async def read(self) -> Live:
         """Return what is live."""
+        await asyncio.sleep(0)
         self._read = dict(self._kernel.forwards)
         return Live(dict(self._read), frozenset(), frozenset())
 
@@ -64,6 +66,7 @@ class FakeRules:
 
         And but for those that the kernel refuses; what it does not let go stays.
         """
+        await asyncio.sleep(0)
         live = self._kernel.forwards
         desired = target_of(desired, untouched, live)
         self._read = None

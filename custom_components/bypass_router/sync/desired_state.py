@@ -88,8 +88,7 @@ class DesiredState:
     @property
     def desired(self) -> frozenset[str]:
         """The forwards that are to be live, as the latest requests have it."""
-        on = {key for key, request in self._pending.items() if request.on}
-        return self.saved - self._pending.keys() | on
+        return self._after(self._pending)
 
     @property
     def saved(self) -> frozenset[str]:
@@ -132,12 +131,13 @@ class DesiredState:
         Returns those that were asked for since the last time, on or off. Raises
         NotSaved; what was asked for waits then.
         """
+        # One that comes from here on is for the next time.
+        asked, beginning = dict(self._pending), self._beginning
         async with self._writing:
-            asked, beginning = dict(self._pending), self._beginning
             before = self._saved
             self._saved = replace(
                 before,
-                forwards=self.desired.intersection(among),
+                forwards=self._after(asked).intersection(among),
                 begun=(before.begun | beginning).intersection(among),
             )
             try:
@@ -153,7 +153,6 @@ class DesiredState:
                 raise
         self._beginning -= beginning
         for key, request in asked.items():
-            # One that came while the file was written is for the next time.
             if self._pending[key] is request:
                 del self._pending[key]
         self.unsaved -= asked.keys()
@@ -194,6 +193,11 @@ class DesiredState:
     async def remove(self) -> None:
         """Delete the file."""
         await self._file.async_remove()
+
+    def _after(self, requests: Mapping[str, _Request]) -> frozenset[str]:
+        """Return what is desired when these count too."""
+        on = {key for key, request in requests.items() if request.on}
+        return self.saved - requests.keys() | on
 
     async def _set(self, desired: frozenset[str]) -> None:
         """Have these desired, and write it as soon as that can be."""

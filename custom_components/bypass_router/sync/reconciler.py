@@ -220,11 +220,13 @@ class Reconciler:
         Returns what the router refused.
         """
         async with self._changing:
-            # From here on, whoever desires something else needs another change.
-            self._next_change = None
             router = self._face.connected
-            if router and not self._desired.known:
-                await self._take_over(await router.rules.read())
+            try:
+                if router and not self._desired.known:
+                    await self._take_over(await router.rules.read())
+            finally:
+                # From here on, whoever desires something else needs another change.
+                self._next_change = None
             before, unsaved = self._desired.saved, self._desired.unsaved
             asked = await self._save()
             desired = self._desired.saved
