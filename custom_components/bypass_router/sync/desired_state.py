@@ -148,12 +148,12 @@ class DesiredState:
                 self.unsaved |= {
                     key
                     for key, request in asked.items()
-                    if self._pending[key] is request
+                    if self._pending.get(key) is request
                 }
                 raise
         self._beginning -= beginning
         for key, request in asked.items():
-            if self._pending[key] is request:
+            if self._pending.get(key) is request:
                 del self._pending[key]
         self.unsaved -= asked.keys()
         self._tell_saved()
