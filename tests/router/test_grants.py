@@ -1,6 +1,6 @@
 """Ports that the bypass router asks for by NAT-PMP and PCP, of the real miniupnpd."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 
 import pytest
@@ -23,7 +23,6 @@ from tests.lab.exchange import Transport
 from tests.lab.fixtures import having
 from tests.lab.miniupnpd import PUBLIC_ADDRESS, Miniupnpd, MiniupnpdOptions
 from tests.lab.network import Lab
-from tests.lab.waiting import until_told
 
 from .client import open_session
 from .udp_gateway import CLIENT, SHIFTED, WEB, opening, was_opened, was_refused
@@ -210,31 +209,6 @@ async def test_without_a_public_address_there_is_none(
     outcomes = await main.apply([opening(WEB)], [])
     code = None if protocol == "pcp" else 3
     assert outcomes == {WEB.public: was_refused(Answer.NO_PUBLIC_ADDRESS, code)}
-
-
-@having(MiniupnpdOptions(lease_file=False))
-async def test_a_restart_is_known_by_the_clock(
-    session: Session, lab: Lab, miniupnpd: Miniupnpd
-) -> None:
-    """Where it forgets, it begins to count anew; two seconds don't count."""
-    main = await spoken(session, lab, "nat_pmp")
-
-    async def seconds() -> int:
-        await main.public_address()
-        assert main.epoch is not None
-        assert not main.epoch.restarted
-        return main.epoch.seconds
-
-    await until_told(lambda: more_than(3, seconds))
-    miniupnpd.restart()
-    await main.apply([opening(WEB)], [])
-    assert main.epoch is not None
-    assert main.epoch.restarted
-
-
-async def more_than(seconds: int, ask: Callable[[], Awaitable[int]]) -> bool:
-    """Return whether it is more than that."""
-    return await ask() > seconds
 
 
 @BOTH

@@ -16,10 +16,8 @@ from custom_components.bypass_router.router.port_mapping.base import (
     PublicPort,
     Refusal,
 )
-from custom_components.bypass_router.router.port_mapping.epoch import Epoch
 from custom_components.bypass_router.router.port_mapping.granted import Granted
 from custom_components.bypass_router.router.port_mapping.nat_pmp import (
-    Address,
     NatPmp,
     find_nat_pmp,
     mapping_request,
@@ -56,7 +54,6 @@ def granted(
     port: int | None = None,
     inside: int | None = None,
     lease: int = LASTS,
-    epoch: int = EPOCH,
 ) -> bytes:
     """Return the answer by which a mapping is granted."""
     opcode = {"udp": 129, "tcp": 130}[mapping.public.transport]
@@ -65,7 +62,7 @@ def granted(
         0,
         opcode,
         0,
-        epoch,
+        EPOCH,
         mapping.port if inside is None else inside,
         mapping.public.port if port is None else port,
         lease,
@@ -77,9 +74,9 @@ def refused(request: bytes, code: int, version: int = 0) -> bytes:
     return struct.pack("!BBHI", version, 128 + request[1], code, EPOCH)
 
 
-def address(told: str, epoch: int = EPOCH) -> bytes:
+def address(told: str) -> bytes:
     """Return the answer that tells an address."""
-    return struct.pack("!BBHI", 0, 128, 0, epoch) + IPv4Address(told).packed
+    return struct.pack("!BBHI", 0, 128, 0, EPOCH) + IPv4Address(told).packed
 
 
 def mapper(gateway: UdpGateway, run: Shell | None = None) -> NatPmp:
@@ -102,11 +99,9 @@ def test_the_requests_are_those_of_the_rfc() -> None:
 
 def test_what_is_granted_is_told() -> None:
     """With the lease as it was given."""
-    assert read_granted(granted(WEB, lease=60), WEB) == Granted(8443, 60, EPOCH)
-    assert read_granted(granted(WEB, port=9000), WEB) == Granted(9000, LASTS, EPOCH)
-    assert read_address(address("198.51.100.7")) == Address(
-        IPv4Address("198.51.100.7"), EPOCH
-    )
+    assert read_granted(granted(WEB, lease=60), WEB) == Granted(8443, 60)
+    assert read_granted(granted(WEB, port=9000), WEB) == Granted(9000, LASTS)
+    assert read_address(address("198.51.100.7")) == IPv4Address("198.51.100.7")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +143,7 @@ def test_ports_that_are_cut_to_their_lower_byte_are_the_right_ones(
 ) -> None:
     """As miniupnpd 1.8 tells them."""
     answer = granted(mapping, inside=inside, port=public)
-    assert read_granted(answer, mapping) == Granted(mapping.public.port, LASTS, EPOCH)
+    assert read_granted(answer, mapping) == Granted(mapping.public.port, LASTS)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +169,7 @@ def test_any_bytes_are_a_grant_or_a_refusal(data: bytes, mapping: PortMapping) -
     """Also those that begin as an answer does."""
     for answer in (data, granted(mapping)[:8] + data, granted(mapping)[:1] + data):
         assert isinstance(read_granted(answer, mapping), (Granted, Refusal))
-        assert isinstance(read_address(answer), (Address, Refusal))
+        assert isinstance(read_address(answer), (IPv4Address, Refusal))
 
 
 # What becomes of a mapping
@@ -337,43 +332,3 @@ async def test_it_is_found_where_it_is_spoken(
             assert found.gateway == gateway.address
         else:
             assert found == expected
-
-
-async def test_a_main_router_that_began_anew_is_known_by_its_clock() -> None:
-    """By the first answer of a call, when several come."""
-    replies = [
-        address("198.51.100.7", 5000),
-        granted(WEB, epoch=5000),
-        granted(WEB, epoch=1),
-        granted(SHIFTED, epoch=1),
-    ]
-    async with udp_gateway(replies) as gateway:
-        spoken = mapper(gateway)
-        heard = [spoken.epoch]
-        await spoken.public_address()
-        heard.append(spoken.epoch)
-        await spoken.apply([opening(WEB)], [])
-        heard.append(spoken.epoch)
-        await spoken.apply([opening(WEB), opening(SHIFTED)], [])
-        heard.append(spoken.epoch)
-    assert [epoch and epoch.restarted for epoch in heard] == [None, False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "restarted"),
-    [
-        (0, 3600, False),
-        (0, 3148, False),
-        (0, 3147, True),
-        (50000, 53600, False),
-        (50000, 2, True),
-        # Its clock was set: there is nothing to ask for again.
-        (50000, 90000, False),
-    ],
-)
-def test_a_clock_may_be_slow_by_an_eighth(
-    before: int, now: int, restarted: bool
-) -> None:
-    """And by two seconds (RFC 6886, section 3.6), an hour later."""
-    epoch = Epoch.after(Epoch(before, 100.0), now, 3700.0)
-    assert epoch == Epoch(now, 3700.0, restarted)

@@ -1,6 +1,8 @@
 """What NAT-PMP and PCP have in common: they grant leases, and list nothing.
 
-So what is told of a mapping, as its `listed` too, is what was granted just now. Neither
+So what is told of a mapping, as its `listed` too, is what was granted just now. One
+that has begun anew is known by nothing else: some go on counting the seconds by which
+it is to be known, and it is asked for all of it at each look in any case. Neither
 knows a mapping but by the port of the bypass router to which it leads: there is one
 public port to each of those, and no second. `public_port` may shift a forward's ports,
 which keeps that so. Where a forward's public port changes, the old mapping is closed
@@ -26,7 +28,6 @@ from .base import (
     Refusal,
     RunFor,
 )
-from .epoch import Epoch
 from .udp import ask
 
 
@@ -38,7 +39,6 @@ class Granted:
     """On the internet's side."""
     lease: int
     """Seconds; 0 where it is gone."""
-    epoch: int
     address: IPv4Address | None = None
     """On the internet's side, where it tells."""
 
@@ -101,17 +101,11 @@ class Grantor:
         self._run = run
         self._client = client
         self._gateway = gateway
-        self._epoch: Epoch | None = None
 
     @property
     def gateway(self) -> IPv4Address:
         """The main router's address in the LAN."""
         return self._gateway
-
-    @property
-    def epoch(self) -> Epoch | None:
-        """What the first answer to the last call said; None: nothing was said yet."""
-        return self._epoch
 
     async def look(self, ports: Collection[PublicPort]) -> Mapping[PublicPort, Listed]:
         """Return that this can't be told, of any port."""
@@ -127,12 +121,6 @@ class Grantor:
     async def _ask(self, *datagrams: bytes) -> list[bytes | Answer]:
         """Return what each is answered."""
         return await ask(self._run, self._gateway, datagrams)
-
-    def _hear(self, epochs: Iterable[int]) -> None:
-        """Take note of the first."""
-        for epoch in epochs:
-            self._epoch = Epoch.after(self._epoch, epoch)
-            return
 
     def _opened(self, mapping: PortMapping, lease: int) -> Outcome:
         """Return what became of a mapping that was granted."""

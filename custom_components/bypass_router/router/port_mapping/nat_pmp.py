@@ -1,7 +1,6 @@
 """NAT-PMP, the NAT Port Mapping Protocol (RFC 6886), asked by the bypass router."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 import struct
 from typing import Final
@@ -34,7 +33,7 @@ ADDRESS_REQUEST: Final = b"\0\0"
 _OPCODES: Final[dict[Transport, int]] = {"udp": 1, "tcp": 2}
 _IS_ANSWER: Final = 128
 _REQUEST: Final = struct.Struct("!BBHHHI")
-# Version, opcode, code, epoch; and what stands behind that.
+# Version, opcode, code, the seconds since it began; and what stands behind that.
 _HEAD: Final = struct.Struct("!BBHI")
 _MAPPED: Final = struct.Struct("!HHI")
 _KINDS: Final = {
@@ -44,14 +43,6 @@ _KINDS: Final = {
     4: Answer.FULL,
     5: Answer.UNSUPPORTED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """What the main router says of its address."""
-
-    public: IPv4Address
-    epoch: int
 
 
 def mapping_request(mapping: PortMapping, lease: int) -> bytes:
@@ -65,13 +56,10 @@ def mapping_request(mapping: PortMapping, lease: int) -> bytes:
     return _REQUEST.pack(0, opcode, 0, mapping.port, public.port, lease)
 
 
-def read_address(answer: bytes | Answer) -> Address | Refusal:
+def read_address(answer: bytes | Answer) -> IPv4Address | Refusal:
     """Read the answer to a request for the address."""
     said = _read(answer, opcode=0, size=4)
-    if isinstance(said, Refusal):
-        return said
-    epoch, body = said
-    return Address(IPv4Address(body), epoch)
+    return said if isinstance(said, Refusal) else IPv4Address(said)
 
 
 def read_granted(answer: bytes | Answer, mapping: PortMapping) -> Granted | Refusal:
@@ -83,24 +71,21 @@ def read_granted(answer: bytes | Answer, mapping: PortMapping) -> Granted | Refu
     said = _read(answer, _OPCODES[mapping.public.transport], _MAPPED.size)
     if isinstance(said, Refusal):
         return said
-    epoch, body = said
-    inside, public, lease = _MAPPED.unpack(body)
+    inside, public, lease = _MAPPED.unpack(said)
     if (inside, public) == (mapping.port % 256, mapping.public.port % 256):
         public = mapping.public.port
     elif inside not in {mapping.port, mapping.port % 256}:
         return Refusal(Answer.NONSENSE)
-    return Granted(public, lease, epoch)
+    return Granted(public, lease)
 
 
-def _read(
-    answer: bytes | Answer, opcode: int, size: int
-) -> tuple[int, bytes] | Refusal:
-    """Return the epoch and so many bytes behind it, where a request was granted."""
+def _read(answer: bytes | Answer, opcode: int, size: int) -> bytes | Refusal:
+    """Return so many bytes of what was told, where a request was granted."""
     if isinstance(answer, Answer):
         return Refusal(answer)
     if len(answer) < _HEAD.size:
         return Refusal(Answer.NONSENSE)
-    version, answered, code, epoch = _HEAD.unpack_from(answer)
+    version, answered, code, _ = _HEAD.unpack_from(answer)
     if answered < _IS_ANSWER:
         return Refusal(Answer.NONSENSE)
     # One that speaks PCP alone has its code in the lower byte of this.
@@ -109,7 +94,7 @@ def _read(
     body = answer[_HEAD.size : _HEAD.size + size]
     if version != 0 or answered != _IS_ANSWER + opcode or len(body) < size:
         return Refusal(Answer.NONSENSE)
-    return epoch, body
+    return body
 
 
 async def find_nat_pmp(
@@ -136,8 +121,7 @@ class NatPmp(Grantor):
         said = read_address(*await self._ask(ADDRESS_REQUEST))
         if isinstance(said, Refusal):
             return None if said.kind is Answer.NO_PUBLIC_ADDRESS else said
-        self._hear([said.epoch])
-        return named(said.public)
+        return named(said)
 
     async def apply(
         self, opens: Collection[Opening], closes: Collection[PortMapping]
@@ -153,7 +137,6 @@ class NatPmp(Grantor):
         wanted = [(mapping, 0) for mapping in closes]
         wanted += [(one.mapping, one.lease or LASTS) for one in openings]
         granted = await self._request(wanted)
-        self._hear(it.epoch for it in granted if isinstance(it, Granted))
         others: list[PortMapping] = []
         for (mapping, lease), said in zip(wanted, granted, strict=True):
             outcomes[mapping.public] = self._outcome(mapping, lease, said)

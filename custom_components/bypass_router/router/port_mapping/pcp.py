@@ -42,7 +42,8 @@ _NONCE_SIZE: Final = 12
 
 # Version, opcode, lifetime, the client's address.
 _REQUEST: Final = struct.Struct("!BBxxI16s")
-# Version, opcode, code; and all of what begins so: these, lifetime, epoch.
+# Version, opcode, code; and all of what begins so: these, the lifetime, and the
+# seconds since it began.
 _START: Final = struct.Struct("!BBxB")
 _HEAD: Final = struct.Struct("!BBxBII12x")
 # Nonce, protocol, the client's port, the public port and address.
@@ -111,10 +112,10 @@ def nonce(seed: str, mapping: PortMapping, attempt: int = 0) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:_NONCE_SIZE]
 
 
-def read_announced(answer: bytes | Answer) -> int | Refusal:
-    """Read the answer to `announce_request`; return the epoch."""
+def read_announced(answer: bytes | Answer) -> Refusal | None:
+    """Read the answer to `announce_request`; None: it is spoken here."""
     said = _read(answer, _ANNOUNCE)
-    return said if isinstance(said, Refusal) else said[1]
+    return said if isinstance(said, Refusal) else None
 
 
 def read_granted(answer: bytes | Answer, request: Request) -> Granted | Refusal:
@@ -122,7 +123,7 @@ def read_granted(answer: bytes | Answer, request: Request) -> Granted | Refusal:
     said = _read(answer, _MAP)
     if isinstance(said, Refusal):
         return said
-    lease, epoch, body = said
+    lease, body = said
     if len(body) < _MAPPING.size:
         return Refusal(Answer.NONSENSE)
     number, protocol, inside, port, address = _MAPPING.unpack_from(body)
@@ -131,11 +132,11 @@ def read_granted(answer: bytes | Answer, request: Request) -> Granted | Refusal:
     if (number, protocol, inside) != asked:
         return Refusal(Answer.NONSENSE)
     public = IPv6Address(address).ipv4_mapped
-    return Granted(port, lease, epoch, public and named(public))
+    return Granted(port, lease, public and named(public))
 
 
-def _read(answer: bytes | Answer, opcode: int) -> tuple[int, int, bytes] | Refusal:
-    """Return lifetime, epoch and what stands behind them, where it was granted."""
+def _read(answer: bytes | Answer, opcode: int) -> tuple[int, bytes] | Refusal:
+    """Return the lifetime and what was told, where it was granted."""
     if isinstance(answer, Answer):
         return Refusal(answer)
     if len(answer) < _START.size or answer[1] < _IS_ANSWER:
@@ -148,8 +149,8 @@ def _read(answer: bytes | Answer, opcode: int) -> tuple[int, int, bytes] | Refus
     expected = (_VERSION, _IS_ANSWER + opcode)
     if (version, answered) != expected or len(answer) < _HEAD.size:
         return Refusal(Answer.NONSENSE)
-    _, _, _, lease, epoch = _HEAD.unpack_from(answer)
-    return lease, epoch, answer[_HEAD.size :]
+    _, _, _, lease, _ = _HEAD.unpack_from(answer)
+    return lease, answer[_HEAD.size :]
 
 
 def _mapped(address: IPv4Address) -> bytes:
@@ -212,10 +213,8 @@ class Pcp(Grantor):
         requests = [self._request(mapping, 0) for mapping in closes]
         requests += [self._request(one.mapping, one.lease or LASTS) for one in openings]
         undo: list[Request] = []
-        answered: list[Granted | Refusal] = []
         while requests or undo:
             said = await self._send([*undo, *requests])
-            answered += said
             pairs = list(zip(requests, said[len(undo) :], strict=True))
             requests, undo = [], []
             for request, one in pairs:
@@ -225,7 +224,6 @@ class Pcp(Grantor):
                     undo.append(replace(request, mapping=other, lease=0))
                 if request.lease or request.mapping.public not in opened:
                     self._note(outcomes, request, one)
-        self._hear(one.epoch for one in answered if isinstance(one, Granted))
         return await self._with_the_cause(outcomes)
 
     async def _with_the_cause(
