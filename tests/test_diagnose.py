@@ -145,7 +145,7 @@ TOLD = {
     Reason.NOBODY: {"seconds", "ports", "public", "router"},
     Reason.FROM_HOME: {"seconds", "ports", "public", "router", "source"},
     Reason.UNHEARD: {"source"},
-    Reason.MAIN_SET_AND_SILENT: {"seconds", "ports", "router", "main_router"},
+    Reason.MAIN_SET_AND_SILENT: {"seconds", "ports", "public", "router", "main_router"},
     Reason.MAIN_SWITCH_UNAVAILABLE: {"entity", "name"},
 }
 
