@@ -31,7 +31,7 @@ from custom_components.bypass_router.router.port_mapping.transport import (
     read_answers,
 )
 from custom_components.bypass_router.router.ssh.script import Script
-from tests.lab.waiting import soon
+from tests.lab.waiting import at_once, soon
 
 from .local_shell import LocalShell
 
@@ -81,6 +81,20 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> LocalShell:
     shell = LocalShell(tmp_path, name)
     shell.has(tool, "base64")
     return shell
+
+
+@pytest.fixture
+def shells(tmp_path: Path) -> list[LocalShell]:
+    """All of these that are installed, for what takes seconds of waiting with each."""
+    found = []
+    for way in WAYS:
+        shell, tool = way
+        if shutil.which(tool.rpartition("=")[2]):
+            path = tmp_path / named(way)
+            path.mkdir()
+            found.append(LocalShell(path, shell))
+            found[-1].has(tool, "base64")
+    return found
 
 
 @pytest.fixture
@@ -201,23 +215,34 @@ async def test_the_end_of_what_is_asked_is_no_end_of_the_connection(
     assert False in ended
 
 
-async def test_silence_takes_seconds_once(shell: LocalShell) -> None:
+async def test_silence_takes_seconds_once(shells: list[LocalShell]) -> None:
     """And no more is asked then."""
-    async with server(lambda _: None) as (url, heard):
-        started = time.monotonic()
-        said = await asked(shell, *[Request(url)] * 16)
-        assert time.monotonic() - started < soon(2 * PATIENCE)
-    assert said == [Refusal(Answer.SILENT)] * 16
-    assert len(heard) == 1
+
+    async def ask(shell: LocalShell) -> None:
+        async with server(lambda _: None) as (url, heard):
+            started = time.monotonic()
+            said = await asked(shell, *[Request(url)] * 16)
+            assert time.monotonic() - started < soon(2 * PATIENCE), shell
+        assert said == [Refusal(Answer.SILENT)] * 16, shell
+        assert len(heard) == 1, shell
+
+    await at_once(*map(ask, shells))
 
 
-async def test_who_keeps_the_connection_is_not_waited_for(shell: LocalShell) -> None:
+async def test_who_keeps_the_connection_is_not_waited_for(
+    shells: list[LocalShell],
+) -> None:
     """All has come that was promised."""
-    async with server(lambda _: message(ANY_BYTES), stays=True) as (url, _):
-        started = time.monotonic()
-        said = await asked(shell, *[Request(url)] * 4)
-        assert time.monotonic() - started < soon(PATIENCE)
-    assert all(isinstance(each, Response) and each.body == ANY_BYTES for each in said)
+
+    async def ask(shell: LocalShell) -> None:
+        async with server(lambda _: message(ANY_BYTES), stays=True) as (url, _):
+            started = time.monotonic()
+            said = await asked(shell, *[Request(url)] * 4)
+            assert time.monotonic() - started < soon(PATIENCE), shell
+        bodies = [isinstance(each, Response) and each.body for each in said]
+        assert bodies == [ANY_BYTES] * 4, shell
+
+    await at_once(*map(ask, shells))
 
 
 async def test_who_says_that_it_closes_is_believed_once(by_bash: LocalShell) -> None:
@@ -242,7 +267,9 @@ async def test_no_connection_is_silence(shell: LocalShell) -> None:
     assert await asked(shell, *[Request(url)] * 2) == [Refusal(Answer.SILENT)] * 2
 
 
-async def test_who_takes_no_connection_is_waited_for_once(shell: LocalShell) -> None:
+async def test_who_takes_no_connection_is_waited_for_once(
+    shells: list[LocalShell],
+) -> None:
     """As where something on the way drops what is sent."""
     with closing(socket.create_server((str(HERE), 0), backlog=0)) as full:
         url = Url(HERE, full.getsockname()[1], "/")
@@ -250,12 +277,16 @@ async def test_who_takes_no_connection_is_waited_for_once(shell: LocalShell) -> 
         for one in waiting:
             one.setblocking(False)
             one.connect_ex((str(HERE), url.port))
-        started = time.monotonic()
-        said = await asked(shell, *[Request(url)] * 4)
-        assert time.monotonic() - started < soon(2 * PATIENCE)
+
+        async def ask(shell: LocalShell) -> None:
+            started = time.monotonic()
+            said = await asked(shell, *[Request(url)] * 4)
+            assert time.monotonic() - started < soon(2 * PATIENCE), shell
+            assert said == [Refusal(Answer.SILENT)] * 4, shell
+
+        await at_once(*map(ask, shells))
         for one in waiting:
             one.close()
-    assert said == [Refusal(Answer.SILENT)] * 4
 
 
 async def test_no_more_is_read_than_an_answer_has(shell: LocalShell) -> None:
