@@ -105,7 +105,7 @@ async def test_where_it_is_not_sure_it_is_asked_for_once_it_was_looked_at(
 async def test_another_lease_is_asked_for_where_one_does_not_do(
     records: Records,
 ) -> None:
-    """And the next time, that one at once."""
+    """And the next time, that one at once; what is for good is looked at before."""
     main = MemoryMainRouter(leases=lambda it: Answer.ONLY_FOR_GOOD if it else None)
     asking = Asking(main, OWNER, records)
     one = {WEB: DESIRED[WEB]}
@@ -115,7 +115,7 @@ async def test_another_lease_is_asked_for_where_one_does_not_do(
     main.calls.clear()
     known = {WEB: Outcome(None, main.table[WEB])}
     await asking.bring_about(DESIRED, (), known)
-    assert main.calls == ["open_free"]
+    assert main.calls == ["look", "apply"]
     assert main.table[DNS].lease == 0
 
 
@@ -130,15 +130,16 @@ async def test_what_has_no_name_is_ours_only_if_it_was_looked_at(
     assert main.table == {}
 
 
-@pytest.mark.parametrize("theirs", [True, False])
-async def test_what_may_be_anothers_is_left_after_a_break(
-    records: Records, hass: HomeAssistant, theirs: bool
+@pytest.mark.parametrize(
+    ("lease", "closed"), [(None, False), (0, False), (100, False), (7199, True)]
+)
+async def test_what_has_no_name_is_ours_after_a_break_by_what_is_left_of_its_lease(
+    records: Records, hass: HomeAssistant, lease: int | None, closed: bool
 ) -> None:
-    """Nobody knows whether it was there before: only a name tells whose it is."""
+    """What was there before has less, or is for good; or nobody knows."""
 
     def break_off() -> None:
-        if theirs:
-            main.table[WEB] = Entry(CLIENT, WEB.port)
+        main.table[WEB] = Entry(CLIENT, WEB.port, lease=lease)
         raise ConnectionLost(message="")
 
     main = Asked(on_ask=break_off)
@@ -149,7 +150,8 @@ async def test_what_may_be_anothers_is_left_after_a_break(
     await later.load()
     assert not later.mappings[WEB].looked
     await Asking(main, OWNER, later).bring_about({}, (), {})
-    assert (WEB in main.table) == theirs
+    assert (WEB not in main.table) == closed
+    assert later.mappings == {}
 
 
 @pytest.mark.parametrize("looked", [True, False])

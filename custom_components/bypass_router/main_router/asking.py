@@ -73,7 +73,8 @@ class Asking:
         done: Mapping[PublicPort, Outcome] = {}
         leases: Mapping[PublicPort, int] = {}
         self.opened = ()
-        if recorded or not self.mapper.lists:
+        # What is for good is not to be there without a record that it is ours.
+        if recorded or not self.mapper.lists or not self._lease:
             listed = await self._listed(desired.keys() | recorded)
         else:
             listed, done, leases = await self._open_free(desired)
@@ -85,6 +86,7 @@ class Asking:
         if self.silent or self.lost:
             # Nothing is opened over what no one has seen.
             return outcomes
+        await self._recognize(listed)
         await self._forget(listed)
         desired = {public: it for public, it in desired.items() if public not in done}
         now = time.time()
@@ -201,6 +203,20 @@ class Asking:
         asked = opening(self.owner, record)
         return Entry(self.owner.client, record.mapping.port, asked.description)
 
+    async def _recognize(self, listed: Mapping[PublicPort, Listed]) -> None:
+        """Record what was opened, where it could not be recorded that it was free."""
+        now = time.time()
+        ours = {
+            public: replace(record, looked=True)
+            for public, record in self._records.mappings.items()
+            if not record.looked
+            and isinstance(entry := listed.get(public), Entry)
+            and self.owner.has(entry, replace(record, looked=True))
+            and _is_as_old(entry, record, now)
+        }
+        if ours:
+            await self._records.save({**self._records.mappings, **ours})
+
     async def _forget(self, listed: Mapping[PublicPort, Listed]) -> None:
         """Record no more what is others' by now: nothing of ours is left there."""
         records = self._records.mappings
@@ -302,6 +318,15 @@ class Asking:
                 self._agreed[public] = record.lease
                 if outcome.listed is not None:
                     self._lease = record.lease
+
+
+def _is_as_old(entry: Entry, record: Record, now: float) -> bool:
+    """Return whether as much of a lease is left as of one that was asked for then.
+
+    What was there before has less, or is for good.
+    """
+    left = entry.lease or 0
+    return record.until - now - _READ_BACK <= left <= record.lease and left > 0
 
 
 def _is_silence(answer: Listed) -> bool:
