@@ -66,7 +66,7 @@ def runs_tests(config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes minutes, so that no one waits for it alone in the end."""
+    """Begin with what takes long, so that no one waits for it alone in the end."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 

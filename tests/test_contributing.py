@@ -40,6 +40,7 @@ def test_each_program_is_there(command: str) -> None:
         assert (ROOT / path).exists() or "/" not in path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", OF_TESTS)
 def test_each_example_finds_a_test(command: str) -> None:
     """What is no word of `scripts/test` itself goes to pytest."""

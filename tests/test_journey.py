@@ -18,6 +18,7 @@ def test_it_ends(journey):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_the_command_line_says_which_walk_and_how_far(
     tmp_path: Path, processes: str

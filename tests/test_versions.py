@@ -34,6 +34,7 @@ def test_tests_run_with_what_is_required() -> None:
     assert pinned("requirements.txt")[asyncssh.name] in asyncssh.specifier
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("first", "complaint"),
     [

@@ -496,6 +496,7 @@ LONG_BOUND = max(BOUND, SIZE / 500_000)
 LINE = f"-A {PRE.chain} -d 192.168.50.2/32 -p tcp --dport 1 {TAG} -j DNAT\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [

@@ -215,6 +215,7 @@ async def test_the_end_of_what_is_asked_is_no_end_of_the_connection(
     assert False in ended
 
 
+@pytest.mark.long
 async def test_silence_takes_seconds_once(shells: list[LocalShell]) -> None:
     """And no more is asked then."""
 
@@ -245,6 +246,7 @@ async def test_who_keeps_the_connection_is_not_waited_for(
     await at_once(*map(ask, shells))
 
 
+@pytest.mark.long
 async def test_who_says_that_it_closes_is_believed_once(by_bash: LocalShell) -> None:
     """Sixteen ports do not take sixteen times the time, though it does not close.
 
@@ -267,6 +269,7 @@ async def test_no_connection_is_silence(shell: LocalShell) -> None:
     assert await asked(shell, *[Request(url)] * 2) == [Refusal(Answer.SILENT)] * 2
 
 
+@pytest.mark.long
 async def test_who_takes_no_connection_is_waited_for_once(
     shells: list[LocalShell],
 ) -> None:
@@ -409,6 +412,7 @@ class _Device(asyncio.DatagramProtocol):
                 self._transport.sendto(answer.encode(), addr)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "shell",
     [way for way in WAYS if way[1] not in TCP_ALONE],
