@@ -7,9 +7,9 @@ from ipaddress import IPv4Address
 from homeassistant.core import HomeAssistant
 import pytest
 
-from custom_components.bypass_router.main_router.asking import after
 from custom_components.bypass_router.main_router.looks import Looks
 from custom_components.bypass_router.main_router.plan import Owner
+from custom_components.bypass_router.main_router.recording import after
 from custom_components.bypass_router.main_router.records import Record
 from custom_components.bypass_router.router.port_mapping.base import (
     Entry,

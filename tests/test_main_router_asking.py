@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 import pytest
 
 from custom_components.bypass_router.main_router import asking as asking_module
-from custom_components.bypass_router.main_router.asking import Asking, after
+from custom_components.bypass_router.main_router.asking import Asking
 from custom_components.bypass_router.main_router.plan import Desired
+from custom_components.bypass_router.main_router.recording import after
 from custom_components.bypass_router.main_router.records import Record
 from custom_components.bypass_router.router.errors import ConnectionLost
 from custom_components.bypass_router.router.port_mapping.base import (
