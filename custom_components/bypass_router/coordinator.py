@@ -306,7 +306,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             {
                 subentries[key].title: main_fault(forward, self.knowledge.of(forward))
                 for key, forward in self.forwards.items()
-                if self.is_on(key)
+                if self.is_on(key) and self.halves.half(key)
             },
             self._issues,
             self.texts,

@@ -7,10 +7,10 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.helpers.selector import TextSelector
 import voluptuous as vol
 
-from ..const import CONF_MAIN_ROUTER, CONF_MAIN_ROUTER_ADDRESS, MAIN_ROUTER_UPNP
+from ..const import CONF_MAIN_ROUTER_ADDRESS
 from ..diagnosis.texts import Texts
 from ..main_router.plan import MOST_PORTS
-from ..main_router.search import find_mapper, main_router_of
+from ..main_router.search import find_mapper, is_asked, main_router_of
 from ..router.errors import RouterError
 from ..router.forward import PortRange
 from ..router.port_mapping.base import Refusal
@@ -70,7 +70,6 @@ def who_sets(entry: ConfigEntry[Any], public: PortRange, switch: str) -> str:
     """
     if switch:
         return "main_half_by_switch"
-    asks = entry.options.get(CONF_MAIN_ROUTER) == MAIN_ROUTER_UPNP
-    if asks and len(public) <= MOST_PORTS:
+    if is_asked(entry) and len(public) <= MOST_PORTS:
         return "main_half_by_itself"
     return "main_half_by_hand"

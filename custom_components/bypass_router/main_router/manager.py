@@ -19,7 +19,6 @@ from typing import Any
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
-from ..const import CONF_MAIN_ROUTER, MAIN_ROUTER_UPNP
 from ..router.doctor.report import Reason
 from ..router.errors import RouterError
 from ..router.port_mapping.base import (
@@ -42,7 +41,7 @@ from .hints import Hints
 from .looks import Looks
 from .plan import MOST_PORTS, Desired, Owner, mappings_of
 from .records import Record, Records
-from .search import main_router_of
+from .search import is_asked, main_router_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -124,7 +123,7 @@ class MainRouter:
     @property
     def asks(self) -> bool:
         """Whether the user has it asked for what is on."""
-        return self._entry.options.get(CONF_MAIN_ROUTER) == MAIN_ROUTER_UPNP
+        return is_asked(self._entry)
 
     @property
     def left(self) -> Collection[Record]:

@@ -1,14 +1,23 @@
-"""Where the main router is, and by which protocol it can be asked."""
+"""Whether the main router is asked, where it is, and by which protocol it can be."""
 
 from collections.abc import Collection
 from ipaddress import IPv4Address
+from typing import Any
 
+from homeassistant.config_entries import ConfigEntry
+
+from ..const import CONF_MAIN_ROUTER, MAIN_ROUTER_UPNP
 from ..router.port_mapping.base import PortMapper, Refusal
 from ..router.port_mapping.gateway import gateway_of
 from ..router.port_mapping.nat_pmp import find_nat_pmp
 from ..router.port_mapping.pcp import find_pcp
 from ..router.port_mapping.upnp import find_upnp
 from ..router.router import Router
+
+
+def is_asked(entry: ConfigEntry[Any]) -> bool:
+    """Return whether the user has the main router asked for what is on."""
+    return entry.options.get(CONF_MAIN_ROUTER) == MAIN_ROUTER_UPNP
 
 
 async def main_router_of(router: Router) -> IPv4Address | None:
