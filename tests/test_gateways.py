@@ -139,7 +139,7 @@ async def test_what_becomes_of_a_port(name: str, tmp_path: Path) -> None:
     if options.leased_last:
         options = replace(options, leased_last=0.2)
     with Gateway(options) as gateway:
-        mapper = await find_upnp(shell.run, HERE, HERE, gateway.locations)
+        mapper = await find_upnp(shell, HERE, HERE, gateway.locations)
         assert isinstance(mapper, Upnp)
         asking = Asking(mapper, Owner("0a1b2c3d", HERE), records_in(MemoryFile()))
         first = gateway.count()

@@ -14,24 +14,31 @@ _ALWAYS = ("cat", "dd", "grep", "head", "sh", "sleep", "tr")
 
 @dataclass
 class LocalShell:
-    """A shell, and the commands that it finds; `run` is as the router's."""
+    """A shell, and the commands that it finds; it is called as the router's `run`."""
 
-    path: Path
+    path: Path | None = None
+    """Where its commands are; where this machine has them, if nowhere else."""
     shell: Sequence[str] = ("sh",)
     scripts: list[Script] = field(default_factory=list)
     """All that were run."""
 
     def has(self, *commands: str) -> None:
         """Let it find these, and no others: `name`, or `name=what it really is`."""
+        assert self.path is not None
         for entry in self.path.iterdir():
             entry.unlink()
         for command in (*_ALWAYS, *commands):
             name, _, real = command.partition("=")
             found = shutil.which(real or name)
             assert found is not None
-            (self.path / name).symlink_to(found)
+            self.command(name).symlink_to(found)
 
-    async def run(
+    def command(self, name: str) -> Path:
+        """Return where a command of its own is, or is to be."""
+        assert self.path is not None
+        return self.path / name
+
+    async def __call__(
         self, script: Script, _seconds: float = 30, /
     ) -> Mapping[str, Result]:
         """Run a script."""
@@ -45,7 +52,7 @@ class LocalShell:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={"PATH": str(self.path)},
+            env={"PATH": str(self.path)} if self.path else None,
         )
         output, _ = await process.communicate(f"{text}{WHOLE}".encode())
         return script.read(output.decode(errors="surrogateescape"))

@@ -25,12 +25,12 @@ from custom_components.bypass_router.router.port_mapping.nat_pmp import (
     read_granted,
 )
 
+from .local_shell import LocalShell
 from .udp_gateway import (
     CLIENT,
     SHIFTED,
     WEB,
     Reply,
-    Shell,
     UdpGateway,
     opening,
     udp_gateway,
@@ -79,9 +79,9 @@ def address(told: str) -> bytes:
     return struct.pack("!BBHI", 0, 128, 0, EPOCH) + IPv4Address(told).packed
 
 
-def mapper(gateway: UdpGateway, run: Shell | None = None) -> NatPmp:
+def mapper(gateway: UdpGateway, run: LocalShell | None = None) -> NatPmp:
     """Return NAT-PMP as the gateway speaks it."""
-    return NatPmp(run or Shell(), CLIENT, gateway.address)
+    return NatPmp(run or LocalShell(), CLIENT, gateway.address)
 
 
 # What is asked
@@ -177,7 +177,7 @@ def test_any_bytes_are_a_grant_or_a_refusal(data: bytes, mapping: PortMapping) -
 
 async def test_mappings_are_closed_and_opened_by_one_script() -> None:
     """In this order; and what is told of them is what was granted."""
-    run = Shell()
+    run = LocalShell()
     replies = [granted(WEB, port=0, lease=0), granted(SHIFTED, lease=3600)]
     async with udp_gateway(replies) as gateway:
         spoken: PortMapper = mapper(gateway, run)
@@ -186,7 +186,7 @@ async def test_mappings_are_closed_and_opened_by_one_script() -> None:
             mapping_request(WEB, 0),
             mapping_request(SHIFTED, LASTS),
         ]
-    assert run.scripts == 1
+    assert len(run.scripts) == 1
     assert outcomes == {
         WEB.public: Outcome(None, None),
         SHIFTED.public: was_opened(SHIFTED, 3600),
@@ -280,7 +280,7 @@ async def test_there_is_one_public_port_to_a_port_and_no_second() -> None:
 
 async def test_it_lists_nothing() -> None:
     """And is not asked to."""
-    run = Shell()
+    run = LocalShell()
     spoken: PortMapper = NatPmp(run, CLIENT, IPv4Address("127.0.0.1"))
     assert not spoken.lists
     assert await spoken.look([WEB.public]) == {WEB.public: Refusal(Answer.UNSUPPORTED)}
@@ -326,7 +326,7 @@ async def test_it_is_found_where_it_is_spoken(
 ) -> None:
     """Though there be no public address now."""
     async with udp_gateway(lambda _: reply) as gateway:
-        found = await find_nat_pmp(Shell(), CLIENT, gateway.address)
+        found = await find_nat_pmp(LocalShell(), CLIENT, gateway.address)
         if expected is None:
             assert isinstance(found, NatPmp)
             assert found.gateway == gateway.address

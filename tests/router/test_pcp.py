@@ -30,12 +30,12 @@ from custom_components.bypass_router.router.port_mapping.pcp import (
     read_granted,
 )
 
+from .local_shell import LocalShell
 from .udp_gateway import (
     CLIENT,
     SHIFTED,
     WEB,
     Reply,
-    Shell,
     UdpGateway,
     opening,
     udp_gateway,
@@ -85,9 +85,9 @@ def announced(code: int = 0, version: int = 2) -> bytes:
     return struct.pack("!BBBBII12x", version, 128, 0, code, 0, EPOCH)
 
 
-def mapper(gateway: UdpGateway, run: Shell | None = None) -> Pcp:
+def mapper(gateway: UdpGateway, run: LocalShell | None = None) -> Pcp:
     """Return PCP as the gateway speaks it."""
-    return Pcp(run or Shell(), CLIENT, gateway.address, SEED)
+    return Pcp(run or LocalShell(), CLIENT, gateway.address, SEED)
 
 
 def asks(request: Request) -> bytes:
@@ -215,7 +215,7 @@ def test_any_bytes_are_a_grant_or_a_refusal(data: bytes) -> None:
 
 async def test_mappings_are_closed_and_opened_by_one_script() -> None:
     """In this order; and what is told of them is what was granted."""
-    run = Shell()
+    run = LocalShell()
     async with udp_gateway(granted) as gateway:
         spoken: PortMapper = mapper(gateway, run)
         outcomes = await spoken.apply([opening(SHIFTED)], [WEB])
@@ -223,7 +223,7 @@ async def test_mappings_are_closed_and_opened_by_one_script() -> None:
             asks(replace(REQUEST, lease=0)),
             asks(Request(SHIFTED, LASTS, nonce(SEED, SHIFTED))),
         ]
-    assert run.scripts == 1
+    assert len(run.scripts) == 1
     assert outcomes == {
         WEB.public: Outcome(None, None),
         SHIFTED.public: was_opened(SHIFTED),
@@ -269,7 +269,7 @@ async def test_who_does_not_know_the_option_is_asked_without(code: int) -> None:
 @pytest.mark.parametrize("known", [False, True])
 async def test_another_port_than_was_asked_for_is_closed_at_once(known: bool) -> None:
     """Which is opened by those who don't know the option, or pass it over."""
-    run = Shell()
+    run = LocalShell()
 
     def next_port(asked: bytes) -> Reply:
         return granted(asked, port=8444)
@@ -279,7 +279,7 @@ async def test_another_port_than_was_asked_for_is_closed_at_once(known: bool) ->
     async with udp_gateway(answer) as gateway:
         outcomes = await mapper(gateway, run).apply([opening(WEB)], [])
         assert gateway.asked[-1] == asks(replace(REQUEST, mapping=other, lease=0))
-    assert run.scripts == (2 if known else 3)
+    assert len(run.scripts) == (2 if known else 3)
     assert outcomes == {WEB.public: was_refused(Answer.TAKEN)}
 
 
@@ -289,7 +289,7 @@ async def test_what_may_lie_with_the_nonce_is_asked_for_with_another(code: int) 
 
     After a restart of ours, the mapping may be the other nonce's, which is known then.
     """
-    run = Shell()
+    run = LocalShell()
 
     def answer(asked: bytes) -> Reply:
         return refused(asked, code) if asked[24:36] == REQUEST.nonce else granted(asked)
@@ -304,7 +304,7 @@ async def test_what_may_lie_with_the_nonce_is_asked_for_with_another(code: int) 
         assert gateway.asked[2:] == [asks(second(REQUEST))]
         closed = await spoken.apply([], [WEB])
         assert closed == {WEB.public: Outcome(None, None)}
-    assert run.scripts == 4
+    assert len(run.scripts) == 4
 
 
 @pytest.mark.parametrize(("code", "kind"), [(2, "not_allowed"), (8, "full")])
@@ -432,7 +432,7 @@ async def test_it_is_found_where_it_is_spoken(
 ) -> None:
     """Also by one that knows no sign of life, and says so in PCP."""
     async with udp_gateway(lambda _: reply) as gateway:
-        found = await find_pcp(Shell(), CLIENT, gateway.address, SEED)
+        found = await find_pcp(LocalShell(), CLIENT, gateway.address, SEED)
         if expected is None:
             assert isinstance(found, Pcp)
             assert found.gateway == gateway.address

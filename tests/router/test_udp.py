@@ -18,8 +18,9 @@ from custom_components.bypass_router.router.port_mapping.udp import (
 from custom_components.bypass_router.router.ssh.script import Result
 from tests.lab.waiting import soon
 
+from .local_shell import LocalShell
 from .test_script import SHELLS
-from .udp_gateway import Reply, Shell, udp_gateway
+from .udp_gateway import Reply, udp_gateway
 
 # Each byte, and what a shell or `printf` could make something else of.
 EVERY_BYTE = bytes(range(256))
@@ -32,7 +33,7 @@ def _sockets() -> None:
     pytest_socket.enable_socket()
 
 
-def path_with(folder: Path, *commands: str) -> str:
+def path_with(folder: Path, *commands: str) -> Path:
     """Return a PATH that has these commands alone, busybox's where it has a colon."""
     for command in commands:
         name, _, kind = command.partition(":")
@@ -40,14 +41,14 @@ def path_with(folder: Path, *commands: str) -> str:
         if found is None:
             pytest.skip(f"{kind or name} is not installed")
         (folder / name).symlink_to(found)
-    return str(folder)
+    return folder
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 async def test_each_byte_arrives_and_comes_back(shell: list[str]) -> None:
     """In one datagram each, also where a line ends in its midst."""
     async with udp_gateway(lambda asked: asked[::-1]) as gateway:
-        answers = await ask(Shell(*shell), gateway.address, AWKWARD)
+        answers = await ask(LocalShell(shell=shell), gateway.address, AWKWARD)
     assert gateway.asked == AWKWARD
     assert answers == [datagram[::-1] for datagram in AWKWARD]
     assert len(gateway.ports) == len(AWKWARD)
@@ -71,7 +72,7 @@ async def test_little_is_needed_on_the_router(
     sh = "sh:busybox" if "busybox" in " ".join(commands) else "sh"
     path = path_with(tmp_path, sh, *commands)
     async with udp_gateway(lambda asked: asked) as gateway:
-        answers = await ask(Shell("sh", path=path), gateway.address, AWKWARD)
+        answers = await ask(LocalShell(path), gateway.address, AWKWARD)
     assert answers == AWKWARD
 
 
@@ -83,7 +84,7 @@ async def test_a_router_that_cannot_send_says_so(
 ) -> None:
     """Or one that can't tell what came back."""
     path = path_with(tmp_path, "sh", *commands)
-    run = Shell("sh", path=path)
+    run = LocalShell(path)
     async with udp_gateway(lambda asked: asked) as gateway:
         answers = await ask(run, gateway.address, [b"one", b"two"])
     assert answers == [Answer.UNSUPPORTED] * 2
@@ -94,7 +95,7 @@ async def test_a_silent_gateway_is_asked_three_times_and_no_more() -> None:
     """And nothing else is asked behind that: a script ends in 3 s."""
     async with udp_gateway(lambda asked: asked if asked == b"one" else None) as gateway:
         started = time.monotonic()
-        answers = await ask(Shell(), gateway.address, [b"one", b"two", b"three"])
+        answers = await ask(LocalShell(), gateway.address, [b"one", b"two", b"three"])
         took = time.monotonic() - started
     assert answers == [b"one", Answer.SILENT, Answer.SILENT]
     assert gateway.asked == [b"one", b"two"]
@@ -108,7 +109,7 @@ async def test_a_closed_port_is_silence_at_once() -> None:
     async with udp_gateway(lambda asked: asked) as gateway:
         gateway.close()
         started = time.monotonic()
-        answers = await ask(Shell(), gateway.address, [b"one", b"two"])
+        answers = await ask(LocalShell(), gateway.address, [b"one", b"two"])
         took = time.monotonic() - started
     assert answers == [Answer.SILENT] * 2
     assert took < soon(1)
@@ -118,7 +119,7 @@ async def test_what_is_lost_is_sent_again() -> None:
     """The first answer here comes to the second attempt."""
     replies: list[Reply] = [None, b"one", None, None, b"two"]
     async with udp_gateway(replies) as gateway:
-        answers = await ask(Shell(), gateway.address, [b"1", b"2"])
+        answers = await ask(LocalShell(), gateway.address, [b"1", b"2"])
     assert answers == [b"one", b"two"]
     sent = [datagram for _, datagram in gateway.sent]
     assert sent.count(b"1") >= 2
@@ -134,7 +135,7 @@ async def test_a_late_answer_is_not_taken_for_the_next_ones() -> None:
         return None if late == [b"1"] else asked
 
     async with udp_gateway(answer) as gateway:
-        answers = await ask(Shell(), gateway.address, [b"1", b"2", b"3"])
+        answers = await ask(LocalShell(), gateway.address, [b"1", b"2", b"3"])
     assert answers == [b"1", b"2", b"3"]
     assert gateway.asked == [b"1", b"2", b"3"]
     assert len(gateway.sent) > len(gateway.ports) == 3
@@ -143,14 +144,14 @@ async def test_a_late_answer_is_not_taken_for_the_next_ones() -> None:
 async def test_no_more_is_taken_than_the_longest_message() -> None:
     """Whatever is sent."""
     async with udp_gateway(lambda _: bytes(9000)) as gateway:
-        assert await ask(Shell(), gateway.address, [b"1"]) == [bytes(LONGEST)]
+        assert await ask(LocalShell(), gateway.address, [b"1"]) == [bytes(LONGEST)]
 
 
 async def test_nothing_is_run_for_nothing() -> None:
     """No script where there is no datagram."""
-    run = Shell()
+    run = LocalShell()
     assert await ask(run, IPv4Address("127.0.0.1"), []) == []
-    assert run.scripts == 0
+    assert len(run.scripts) == 0
 
 
 @given(st.text(), st.integers(0, 255), st.integers(0, 5))

@@ -73,7 +73,7 @@ def become(gateway: Gateway, **options: object) -> None:
 
 async def found(shell: LocalShell, gateway: Gateway) -> Upnp:
     """Return the gateway, found where it announced itself."""
-    upnp = await find_upnp(shell.run, HERE, HERE, gateway.locations)
+    upnp = await find_upnp(shell, HERE, HERE, gateway.locations)
     assert isinstance(upnp, Upnp), upnp
     return upnp
 
@@ -200,7 +200,7 @@ _NOT_LISTED: Final = {"ASUS RT-AC87U", "Huawei, yes to all"}
 async def test_gateways_that_people_have(shell: LocalShell, name: str) -> None:
     """Each opens the port, or says why not; and what it lists is no more than that."""
     with Gateway(GATEWAYS[name]) as gateway:
-        upnp = await find_upnp(shell.run, HERE, HERE, gateway.locations)
+        upnp = await find_upnp(shell, HERE, HERE, gateway.locations)
         assert isinstance(upnp, Upnp), upnp
         outcome = (await applied(upnp, [opening()]))[WEB]
         kind = outcome.refusal and outcome.refusal.kind
@@ -493,7 +493,7 @@ async def test_of_several_descriptions_the_best_way_is_asked(
         for locations in (gateway.locations, gateway.locations[::-1]):
             assert len(locations) == 2
             before = gateway.count("GetStatusInfo")
-            upnp = await find_upnp(shell.run, HERE, HERE, locations)
+            upnp = await find_upnp(shell, HERE, HERE, locations)
             assert isinstance(upnp, Upnp), upnp
             assert gateway.count("GetStatusInfo") - before == ways
             assert await upnp.look([WEB]) == {WEB: None}
@@ -504,17 +504,17 @@ async def test_of_several_descriptions_the_best_way_is_asked(
 async def test_no_one_else_is_asked(shell: LocalShell, gateway: Gateway) -> None:
     """Whoever announces it, and whatever is announced beside it."""
     elsewhere = gateway.location.replace("127.0.0.1", "127.0.0.2")
-    upnp = await find_upnp(shell.run, HERE, HERE, [elsewhere, "nonsense"])
+    upnp = await find_upnp(shell, HERE, HERE, [elsewhere, "nonsense"])
     assert upnp == Refusal(Answer.SILENT)
     assert gateway.count() == 0
-    upnp = await find_upnp(shell.run, HERE, HERE, [elsewhere, gateway.location])
+    upnp = await find_upnp(shell, HERE, HERE, [elsewhere, gateway.location])
     assert isinstance(upnp, Upnp)
 
 
 @having(GatewayOptions(redirect="http://127.0.0.1:9/rootDesc.xml"))
 async def test_nothing_is_followed(shell: LocalShell, gateway: Gateway) -> None:
     """It says no more than where else to look."""
-    upnp = await find_upnp(shell.run, HERE, HERE, [gateway.location])
+    upnp = await find_upnp(shell, HERE, HERE, [gateway.location])
     assert isinstance(upnp, Refusal)
     assert upnp.kind is Answer.NONSENSE
     assert upnp.said.startswith("HTTP 302")
@@ -525,7 +525,7 @@ async def test_a_gateway_with_nothing_to_ask_it_by_says_so(
 ) -> None:
     """On a router without any of the commands."""
     shell.has("base64")
-    upnp = await find_upnp(shell.run, HERE, HERE, [gateway.location])
+    upnp = await find_upnp(shell, HERE, HERE, [gateway.location])
     assert isinstance(upnp, Refusal)
     assert upnp.kind is Answer.UNSUPPORTED
     assert "bash" in upnp.said
@@ -538,7 +538,7 @@ async def test_what_opens_no_ports_is_no_gateway(
     shell: LocalShell, gateway: Gateway
 ) -> None:
     """Such as a page of HTML."""
-    upnp = await find_upnp(shell.run, HERE, HERE, [gateway.location])
+    upnp = await find_upnp(shell, HERE, HERE, [gateway.location])
     assert upnp == Refusal(Answer.UNSUPPORTED)
 
 
@@ -548,5 +548,5 @@ async def test_who_describes_itself_and_then_is_silent_is_silent(
     shell: LocalShell, gateway: Gateway
 ) -> None:
     """It is no use to ask it for ports."""
-    upnp = await find_upnp(shell.run, HERE, HERE, [gateway.location])
+    upnp = await find_upnp(shell, HERE, HERE, [gateway.location])
     assert upnp == Refusal(Answer.SILENT)

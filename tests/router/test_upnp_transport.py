@@ -149,7 +149,7 @@ async def asked(shell: LocalShell, *requests: Request) -> list[Response | Refusa
     script = Script()
     labels = [f"request.{number}" for number in range(len(requests))]
     add_requests(script, zip(labels, requests, strict=True))
-    answers = read_answers(await shell.run(script))
+    answers = read_answers(await shell(script))
     return [read_answer(answers.get(label)) for label in labels]
 
 
@@ -178,7 +178,7 @@ async def test_a_request_is_in_one_piece(shell: LocalShell) -> None:
         await asked(shell, *[Request(url, "urn:x#A", body)] * 8)
     whole = [piece.endswith(b"\r\n\r\n" + body.encode()) for piece in heard]
     assert len(whole) == 8
-    assert all(whole) or (shell.path / "wget").exists()
+    assert all(whole) or shell.command("wget").exists()
 
 
 @pytest.mark.parametrize("shell", ALL_WAYS, ids=named, indirect=True)
@@ -323,7 +323,7 @@ async def test_a_bash_of_another_kind_asks_as_well(
 ) -> None:
     """As one of old, which could do less."""
     by_bash.has("base64")
-    other = by_bash.path / "bash"
+    other = by_bash.command("bash")
     real = shutil.which("bash")
     other.write_text(f'#!/bin/sh\n{does}\nexec {real} "$@"\n')
     other.chmod(0o755)
@@ -355,7 +355,7 @@ async def test_what_needs_an_answer_is_asked_after_just_that(
     shell: LocalShell, answer: bytes, follows: bool
 ) -> None:
     """And by bash alone: it is for who asks to go on without."""
-    follows = follows and (shell.path / "bash").exists()
+    follows = follows and shell.command("bash").exists()
     script = Script()
     async with server(lambda said: answer if b" /get" in said else message(b"x")) as (
         url,
@@ -367,7 +367,7 @@ async def test_what_needs_an_answer_is_asked_after_just_that(
         add_requests(
             script, [(label, Request(url)) for label, url in requests.items()], needs
         )
-        answers = read_answers(await shell.run(script))
+        answers = read_answers(await shell(script))
     asked = ["get", "add", "again", "other"] if follows else ["get", "other"]
     assert list(answers) == asked
     assert len(heard) == len(asked)
@@ -430,7 +430,7 @@ async def test_a_search_goes_on_until_something_is_found(shell: LocalShell) -> N
     script = Script()
     add_searches(script, here, searches.items())
     try:
-        sections = await shell.run(script)
+        sections = await shell(script)
     finally:
         transport.close()
     assert read_answer(sections.get("search.1")) == Refusal(Answer.SILENT)
@@ -450,7 +450,7 @@ async def test_a_search_needs_something_to_search_by(
     by_bash.has(*() if tool == "nothing" else (tool,))
     script = Script()
     add_searches(script, HERE, [("search", "urn:a")])
-    refusal = read_answer((await by_bash.run(script))["search"])
+    refusal = read_answer((await by_bash(script))["search"])
     assert isinstance(refusal, Refusal)
     assert refusal.kind is Answer.UNSUPPORTED
 

@@ -1,10 +1,7 @@
-"""A main router that is asked by UDP, for answers that no real one can be made to give.
-
-And a bypass router that is this machine: its scripts are run by a shell here.
-"""
+"""A main router that is asked by UDP, for answers that no real one is made to give."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address
 import itertools
@@ -21,8 +18,6 @@ from custom_components.bypass_router.router.port_mapping.base import (
     Refusal,
 )
 from custom_components.bypass_router.router.port_mapping.udp import PORT
-from custom_components.bypass_router.router.ssh.script import Result, Script
-from tests.lab.waiting import LIMIT
 
 CLIENT: Final = IPv4Address("192.168.50.2")
 WEB: Final = PortMapping(PublicPort("tcp", 8443), 8443)
@@ -114,30 +109,3 @@ async def udp_gateway(
         yield gateway
     finally:
         gateway.close()
-
-
-class Shell:
-    """Runs scripts, as `Router.run` does, and counts them."""
-
-    def __init__(self, *command: str, path: str | None = None) -> None:
-        """Take the shell, and where it is to look for commands."""
-        self._command = command or ("sh",)
-        self._path = path
-        self.scripts = 0
-
-    async def __call__(
-        self, script: Script, seconds: float = LIMIT, /
-    ) -> Mapping[str, Result]:
-        """Return the sections of what a script prints."""
-        self.scripts += 1
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            "-s",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=None if self._path is None else {"PATH": self._path},
-        )
-        async with asyncio.timeout(seconds):
-            printed, _ = await process.communicate(script.text.encode())
-        return script.read(printed.decode(errors="surrogateescape"))
