@@ -11,7 +11,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.bypass_router.const import DOMAIN
 from tests.lab import soap_by_hand as soap
-from tests.lab.gateway import Gateway, GatewayOptions
+from tests.lab.gateway import GATEWAYS, Gateway, GatewayOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import until
 
@@ -79,6 +79,44 @@ async def test_the_last_turn_of_a_switch_counts(
     await until(lambda: entity_of(hass, entry, "Web").state == last)
     await asyncio.sleep(0.5)
     assert opened(gateway) == expected
+
+
+@pytest.mark.parametrize(
+    "options", [GATEWAYS["PCP"], GATEWAYS["NAT-PMP, runs on"], SLOW]
+)
+async def test_a_public_port_can_be_another_forwards_by_now(
+    hass: HomeAssistant, at_home: Lab, gateway: Gateway
+) -> None:
+    """Two change theirs with each other; and one leads to another port inside."""
+    bypass = at_home.bypass.address
+    forwards = {
+        name: {**WEB, "name": name, "external_port": port, "public_port": public}
+        for name, port, public in (("A", "8441", "9001"), ("B", "8442", "9002"))
+    }
+    entry = await connected(hass, at_home, *forwards.values())
+    switches = [switch_of(hass, entry, name) for name in forwards]
+
+    async def lead(first: int, second: int) -> None:
+        """Wait until both public ports lead there."""
+        ways = {("tcp", 9001): (bypass, first), ("tcp", 9002): (bypass, second)}
+        await until(lambda: gateway.table.kernel.ways() == ways)
+
+    def change(name: str, **fields: str) -> None:
+        """Change a forward, as the form does."""
+        forwards[name] = {**forwards[name], **fields}
+        subentry = entry.subentries[forward_id(entry, name)]
+        hass.config_entries.async_update_subentry(entry, subentry, data=forwards[name])
+
+    await turn(hass, "on", *switches)
+    await lead(8441, 8442)
+    change("A", public_port="9002")
+    change("B", public_port="9001")
+    await lead(8442, 8441)
+    change("A", external_port="8443")
+    await lead(8442, 8443)
+    await until(lambda: entity_of(hass, entry, "A").state == STATE_ON)
+    await turn(hass, "off", *switches)
+    assert opened(gateway) == []
 
 
 @having(GatewayOptions())

@@ -1,5 +1,6 @@
 """What the main router is to be asked: what is ours there, and what is to change."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -15,6 +16,7 @@ from custom_components.bypass_router.main_router.plan import (
     next_lease,
     opening,
     plan_of,
+    replaced_by,
 )
 from custom_components.bypass_router.main_router.records import Record
 from custom_components.bypass_router.router.forward import Forward, PortRange
@@ -218,6 +220,42 @@ def test_what_is_closed(listed: Listed, *, closed: bool) -> None:
     plan = plan_of(OWNER, {}, {WEB: listed}, {WEB: RECORD}, ())
     assert plan.opens == {}
     assert plan.closes == ((MAPPING,) if closed else ())
+
+
+GAME: Final = PublicPort("tcp", 444)
+
+
+@pytest.mark.parametrize(
+    ("opens", "records", "closed"),
+    [
+        ({WEB: 9000}, {WEB: (8443,)}, [(WEB, 8443)]),
+        ({WEB: 8443}, {WEB: (8443,)}, []),
+        ({WEB: 9000}, {}, []),
+        # It has not said yet that the one before is gone.
+        ({WEB: 9000}, {WEB: (9000, 8443)}, [(WEB, 8443)]),
+        # Two change places.
+        (
+            {WEB: 9000, GAME: 8443},
+            {WEB: (8443,), GAME: (9000,)},
+            [(WEB, 8443), (GAME, 9000)],
+        ),
+        # That one stands elsewhere by now.
+        ({WEB: 9000}, {WEB: (8443,), GAME: (8443,)}, []),
+    ],
+)
+def test_what_leads_elsewhere_makes_room_where_nothing_is_listed(
+    opens: dict[PublicPort, int],
+    records: dict[PublicPort, tuple[int, ...]],
+    closed: list[tuple[PublicPort, int]],
+) -> None:
+    """For it is known by where it leads."""
+    wanted = {it: ("01WEB", PortMapping(it, port)) for it, port in opens.items()}
+    before = {
+        it: replace(RECORD, mapping=PortMapping(it, port), former=frozenset(former))
+        for it, (port, *former) in records.items()
+    }
+    found = replaced_by(wanted, before)
+    assert [(it.public, it.port) for it in found] == closed
 
 
 def test_it_is_called_by_whose_it_is_and_how_often_it_was_asked_for() -> None:

@@ -15,7 +15,15 @@ from ..router.port_mapping.base import (
     PublicPort,
     Refusal,
 )
-from .plan import Desired, Owner, longer_lease, next_lease, opening, plan_of
+from .plan import (
+    Desired,
+    Owner,
+    longer_lease,
+    next_lease,
+    opening,
+    plan_of,
+    replaced_by,
+)
 from .recording import after, is_as_old, renewed
 from .records import Record, Records
 
@@ -107,7 +115,10 @@ class Asking:
         given_up = self._look_again(seen, listed, now)
         plan = plan_of(self.owner, desired, listed, records, due)
         opens = {key: it for key, it in plan.opens.items() if key not in given_up}
-        outcomes |= await self._carry_out(opens, plan.closes, leases)
+        closes = plan.closes
+        if not self.mapper.lists:
+            closes += replaced_by(opens, self._records.mappings)
+        outcomes |= await self._carry_out(opens, closes, leases)
         # Of those, it is not believed before it is looked at again.
         forgets = dict.fromkeys(self._unkept & outcomes.keys(), Outcome(None, None))
         return outcomes | forgets

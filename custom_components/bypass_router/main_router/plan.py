@@ -144,6 +144,29 @@ def plan_of(
     return Plan(opens, closes)
 
 
+def replaced_by(
+    opens: Desired, records: Mapping[PublicPort, Record]
+) -> tuple[PortMapping, ...]:
+    """Return what has to be closed for these to be opened at the same public ports.
+
+    A main router that lists nothing knows a mapping by the port that it leads to: one
+    that leads elsewhere does not take its place. What stands at another public port by
+    now, and is not opened anew together with these, would be closed along.
+    """
+    stands = {
+        (public.transport, record.mapping.port)
+        for public, record in records.items()
+        if public not in opens
+    }
+    return tuple(
+        PortMapping(public, port)
+        for public, (_, mapping) in sorted(opens.items())
+        if (record := records.get(public))
+        for port in sorted(record.ports - {mapping.port})
+        if (public.transport, port) not in stands
+    )
+
+
 def _stands(
     owner: Owner, entry: Listed, record: Record | None, mapping: PortMapping
 ) -> bool:

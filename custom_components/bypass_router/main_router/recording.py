@@ -55,6 +55,9 @@ def after(
                 records[public] = before[public]
     for mapping in closed:
         public = mapping.public
+        if public in asked:
+            # It has made room there for what was opened.
+            continue
         if _is_closed(owner, outcomes[public], before[public]):
             records.pop(public)
     return records
