@@ -289,6 +289,20 @@ async def test_who_is_silent_is_searched_for_ever_more_seldom(
     assert home.main.ways() == {WEB: 8000}
 
 
+async def test_what_a_silent_one_may_have_is_told_until_its_lease_ends(
+    hass: HomeAssistant, home: Home, freezer: FrozenDateTimeFactory
+) -> None:
+    """The forward is removed, and it is never heard of again."""
+    await home.turn_on(0)
+    home.main.silent = True
+    home.forwards = {key: it for key, it in home.forwards.items() if key != "F0"}
+    home.asked.show()
+    await pass_time(hass, home, freezer, 7000)
+    assert [record.mapping.public for record in home.asked.left] == [WEB]
+    await pass_time(hass, home, freezer, 300)
+    assert list(home.asked.left) == []
+
+
 async def test_nothing_is_asked_that_cannot_be_written_down(home: Home) -> None:
     """It is said why, and that it is not known whether it is on."""
     home.file.full = True

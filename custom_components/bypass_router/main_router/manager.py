@@ -130,8 +130,12 @@ class MainRouter:
         """What it may have of forwards that were removed, while it can't be asked."""
         if self.asking and self._face.connected:
             return ()
-        forwards = self._face.forwards
-        return [record for record in self.records if record.forward_id not in forwards]
+        forwards, now = self._face.forwards, time.time()
+        return [
+            record
+            for record in self.records
+            if record.forward_id not in forwards and record.until > now
+        ]
 
     @property
     def records(self) -> Collection[Record]:
