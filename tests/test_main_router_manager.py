@@ -314,6 +314,21 @@ async def test_nothing_is_asked_that_cannot_be_written_down(home: Home) -> None:
     assert half.check.seen["reason"] == Reason.MAIN_NOT_SAVED
 
 
+async def test_what_goes_off_is_closed_though_nothing_can_be_written_down(
+    hass: HomeAssistant, home: Home, freezer: FrozenDateTimeFactory
+) -> None:
+    """One after the other; that it is done is written down later."""
+    await home.turn_on(0, 1)
+    home.file.full = True
+    await home.turn_off(0)
+    assert list(home.main.ways().values()) == [8001]
+    await home.turn_off(1)
+    assert home.main.ways() == {}
+    home.file.full = False
+    await pass_time(hass, home, freezer, 300)
+    assert list(home.asked.records) == []
+
+
 async def test_nothing_is_asked_where_the_user_sets_it_by_hand(
     hass: HomeAssistant, home: Home
 ) -> None:

@@ -219,6 +219,7 @@ class Asking:
             for public, record in self._records.mappings.items()
             if not record.looked
             and isinstance(entry := listed.get(public), Entry)
+            and not self.owner.has_named(entry)
             and self.owner.has(entry, replace(record, looked=True))
             and is_as_old(entry, record, now)
         }
@@ -287,7 +288,9 @@ class Asking:
                 )
                 for public, lease in leases.items()
             }
-            await self._records.save({**before, **asked})
+            if asked:
+                # What only closes something needs no room on the disk before.
+                await self._records.save({**before, **asked})
             wanted = [opening(self.owner, record) for record in asked.values()]
             found = await self.mapper.apply(wanted, closes)
             outcomes |= {public: found[public] for public in asked}
