@@ -149,7 +149,7 @@ async def test_what_another_device_has_stays_and_is_named(
     assert entity_of(hass, entry, "Web").state == STATE_OFF
     status = status_of(hass, entry, "Web")
     assert (status.state, status.attributes["cause"]) == ("fails", "main_port_taken")
-    assert f"{at_home.other.address} (nas)" in status.attributes["seen"]
+    assert f"{at_home.other.address}:8443 (nas)" in status.attributes["seen"]
     told = issue(hass, "main_router")
     assert at_home.other.address in (told.translation_placeholders or {})["forwards"]
     await turn(hass, "off", web)

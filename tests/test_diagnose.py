@@ -68,6 +68,7 @@ SEEN = {
     Cause.MAIN_SILENT: {"main_router"},
     Cause.MAIN_NOT_ALLOWED: {"main_router", "port", "answer"},
     Cause.MAIN_PORT_TAKEN: {"main_router", "port", "holder"},
+    Cause.MAIN_DISABLED: {"main_router", "port", "holder"},
     Cause.MAIN_PORT_HELD: {"main_router", "port", "answer"},
     Cause.MAIN_PORT_REFUSED: {"main_router", "port", "answer"},
     Cause.MAIN_FULL: {"main_router", "port", "answer"},

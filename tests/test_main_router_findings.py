@@ -125,10 +125,11 @@ def test_why_it_is_refused(
 @pytest.mark.parametrize(
     ("listed", "holder"),
     [
-        (Entry(NAS, 80, "nas"), f"{NAS} (nas)"),
-        (Entry(NAS, 80, "  "), str(NAS)),
-        (Entry(None, 80, "nas"), "? (nas)"),
-        (Entry(CLIENT, 80, "by hand"), f"{CLIENT} (by hand)"),
+        (Entry(NAS, 80, "nas"), f"{NAS}:80 (nas)"),
+        (Entry(NAS, 80, "  "), f"{NAS}:80"),
+        (Entry(None, 80, "nas"), "?:80 (nas)"),
+        (Entry(NAS, 0), f"{NAS}:?"),
+        (Entry(CLIENT, 80, "by hand"), f"{CLIENT}:80 (by hand)"),
     ],
 )
 def test_who_has_the_port_is_named(listed: Entry, holder: str) -> None:
@@ -137,6 +138,15 @@ def test_who_has_the_port_is_named(listed: Entry, holder: str) -> None:
         half = half_of([Port(WEB, Outcome(refusal, listed))], PUBLIC, MAIN)
         assert half.check.cause is Cause.MAIN_PORT_TAKEN
         assert half.check.seen["holder"] == holder
+
+
+@pytest.mark.parametrize("name", ["by hand", "bypass_router:0a1b2c3d:WEB:3"])
+def test_what_is_disabled_there_is_told_so(name: str) -> None:
+    """Whoever has set it: it leads nowhere, and is in the way."""
+    listed = Entry(CLIENT, WEB.port, name, enabled=False)
+    half = half_of([Port(WEB, Outcome(None, listed))], PUBLIC, MAIN)
+    assert (half.state, half.check.cause) == (MainState.OFF, Cause.MAIN_DISABLED)
+    assert half.check.seen["holder"] == f"{CLIENT}:{WEB.port} ({name})"
 
 
 @pytest.mark.parametrize("kind", [Answer.SILENT, Answer.NONSENSE])

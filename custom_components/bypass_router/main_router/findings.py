@@ -118,8 +118,8 @@ def _fault(port: Port, public: PublicAddress, words: Mapping[str, str]) -> Check
     listed = port.outcome.listed
     if isinstance(listed, Entry):
         # It lists nothing of ours that leads elsewhere for longer than a moment.
-        holder = _holder(listed)
-        return failed(Step.MAIN_ROUTER, Cause.MAIN_PORT_TAKEN, holder=holder, **words)
+        cause = Cause.MAIN_PORT_TAKEN if listed.enabled else Cause.MAIN_DISABLED
+        return failed(Step.MAIN_ROUTER, cause, holder=_holder(listed), **words)
     if refusal := _why(port.outcome):
         return _refused(refusal, port.mapping, public, words)
     if listed is None:
@@ -165,9 +165,10 @@ def _answer(refusal: Refusal) -> str:
 
 
 def _holder(entry: Entry) -> str:
-    """Return who has a port: his address, and what he calls it."""
+    """Return who has a port: his address and port, and what he calls it."""
     name = entry.description.strip()
-    return f"{entry.client or '?'} ({name})" if name else str(entry.client or "?")
+    place = f"{entry.client or '?'}:{entry.port or '?'}"
+    return f"{place} ({name})" if name else place
 
 
 def _is_none(public: PublicAddress) -> bool:

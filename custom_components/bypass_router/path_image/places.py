@@ -59,6 +59,7 @@ FAILING: Final[Mapping[Cause, Place]] = {
     Cause.MAIN_SILENT: Place.MAIN,
     Cause.MAIN_NOT_ALLOWED: Place.MAIN,
     Cause.MAIN_PORT_TAKEN: Place.MAIN,
+    Cause.MAIN_DISABLED: Place.MAIN,
     Cause.MAIN_PORT_HELD: Place.MAIN,
     Cause.MAIN_PORT_REFUSED: Place.MAIN,
     Cause.MAIN_FULL: Place.MAIN,

@@ -166,7 +166,9 @@ class Cause(StrEnum):
     MAIN_NOT_ALLOWED = "main_not_allowed"
     """It lets the bypass router open no ports. seen: main_router, port, answer."""
     MAIN_PORT_TAKEN = "main_port_taken"
-    """It forwards the port to another device. seen: main_router, port, holder."""
+    """It forwards the port elsewhere. seen: main_router, port, holder."""
+    MAIN_DISABLED = "main_disabled"
+    """It has a forward of the port, disabled. seen: main_router, port, holder."""
     MAIN_PORT_HELD = "main_port_held"
     """It says that the port is taken, and not by whom. seen: main_router, port, answer.
     """
