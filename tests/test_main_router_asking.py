@@ -330,17 +330,28 @@ async def test_half_of_a_lease_is_all_that_is_waited_for(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "granted"),
-    [(7200, 7200), (600, 600), (3, 120), (86_400, 7200), (0, 7200), (None, 7200)],
+    ("told", "granted", "until"),
+    [
+        (7200, 7200, 7200),
+        (600, 600, 600),
+        (3, 120, 120),
+        (86_400, 7200, 86_400),
+        (2**40, 7200, 604_800),
+        (0, 7200, 7200),
+        (None, 7200, 7200),
+    ],
 )
 async def test_a_lease_that_is_shorter_is_renewed_sooner(
-    told: int | None, granted: int
+    told: int | None, granted: int, until: int
 ) -> None:
-    """But a lease of a moment is not believed."""
+    """But one of a moment is not believed; and none is over before it is."""
     asked = Record("WEB", PortMapping(WEB, 443), 0, 7200, NOW)
     outcome = Outcome(None, Entry(CLIENT, 443, "", told))
     (found,) = after(OWNER, {}, {WEB: asked}, (), {WEB: outcome}).values()
-    assert found == replace(asked, lease=granted, agreed=True)
+    kept = until if until > granted else 0
+    assert found == replace(asked, lease=granted, agreed=True, kept=kept)
+    assert found.until == NOW + until
+    assert found.renew_at == NOW + granted / 2
 
 
 async def test_what_is_for_good_and_is_not_is_renewed_too() -> None:

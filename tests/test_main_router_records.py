@@ -61,7 +61,9 @@ async def test_what_is_saved_is_read() -> None:
     for_good = Record(
         "02", PortMapping(PublicPort("udp", 1), 1), 0, 0, 2.0, agreed=True
     )
-    mappings = {it.mapping.public: it for it in (RECORD, for_good)}
+    mapping = PortMapping(PublicPort("udp", 2), 2)
+    kept = Record("03", mapping, 1, 7200, 2.0, looked=False, kept=86_400)
+    mappings = {it.mapping.public: it for it in (RECORD, for_good, kept)}
     await records.save(mappings)
     await records.save(locations=("http://192.168.50.1:5000/",))
     again = records_in(file)
@@ -139,6 +141,9 @@ async def test_what_makes_sense_is_read() -> None:
     assert await read({"mappings": [LINE]}) == ({WEB: RECORD}, ())
     line = {**LINE, "former": [1, 2, "3", None, 2.5]}
     assert await read({"mappings": [line]}) == ({WEB: RECORD}, ())
+    for kept in (-1, 604_801, True, "1", None):
+        line = {**LINE, "kept": kept}
+        assert await read({"mappings": [line]}) == ({WEB: RECORD}, ())
 
 
 _JSON: Final = st.recursive(

@@ -15,7 +15,7 @@ from ..router.port_mapping.base import (
     PublicPort,
     Refusal,
 )
-from .plan import Owner
+from .plan import LEASES, Owner
 from .records import Record
 
 # Seconds of a lease that may have passed when it is read back; not worth a record.
@@ -44,9 +44,14 @@ def after(
     for public, record in asked.items():
         outcome = outcomes[public]
         if outcome.refusal is None:
-            lease = _granted(record.lease, outcome.listed)
+            granted = _granted(record.lease, outcome.listed)
             records[public] = replace(
-                record, lease=lease, agreed=True, former=frozenset()
+                record,
+                # What is not for good after all is to be renewed.
+                lease=min(granted, record.lease or granted),
+                kept=granted if 0 < record.lease < granted else 0,
+                agreed=True,
+                former=frozenset(),
             )
         elif not _may_be_done(owner, outcome, record):
             # What was there before still is, or nothing.
@@ -86,11 +91,11 @@ def _is_closed(owner: Owner, outcome: Outcome, record: Record) -> bool:
 
 
 def _granted(lease: int, entry: Listed) -> int:
-    """Return for how long it is, in seconds, which may be less than was asked for."""
+    """Return for how long it is, in seconds, be it less than was asked for or more."""
     told = entry.lease if isinstance(entry, Entry) else None
     if not told or lease - _READ_BACK <= told <= lease:
         return lease
-    return max(min(told, lease or told), _SHORTEST)
+    return min(max(told, _SHORTEST), LEASES[-1])
 
 
 def is_as_old(entry: Entry, record: Record, now: float) -> bool:

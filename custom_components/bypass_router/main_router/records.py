@@ -40,6 +40,11 @@ class Record:
     """Whether the main router has said that it was done."""
     former: frozenset[int] = frozenset()
     """Ports that it may lead to instead, from before, where it has not said so."""
+    looked: bool = True
+    """Whether it was known to be free by then; else what is there without a name may
+    be another's."""
+    kept: int = 0
+    """Seconds for which the main router says that it keeps it, where those are more."""
 
     @property
     def ports(self) -> frozenset[int]:
@@ -53,10 +58,6 @@ class Record:
         """
         return not self.agreed or self.renew_at <= now or self.asked > now
 
-    looked: bool = True
-    """Whether it was known to be free by then; else what is there without a name may
-    be another's."""
-
     @property
     def renew_at(self) -> float:
         """When it is to be asked for again, in Unix time: after half of its lease."""
@@ -65,7 +66,7 @@ class Record:
     @property
     def until(self) -> float:
         """When it ends by itself, in Unix time."""
-        return self.asked + self.lease if self.lease else math.inf
+        return self.asked + max(self.lease, self.kept) if self.lease else math.inf
 
 
 class Records:
@@ -135,6 +136,7 @@ def _stored(
                 "agreed": record.agreed,
                 "former": sorted(record.former),
                 "looked": record.looked,
+                "kept": record.kept,
             }
             for public, record in sorted(mappings.items())
         ],
@@ -191,8 +193,12 @@ def _record_of(line: object) -> Record | None:
             ports = frozenset(port for port in former if isinstance(port, int))
             when = float(asked)
             looked = more.get("looked") is not False
+            # Earlier versions wrote none.
+            kept = more.get("kept")
+            if not isinstance(kept, int) or not _makes_sense(0, 0, kept):
+                kept = 0
             return Record(
-                forward_id, mapping, number, lease, when, agreed, ports, looked=looked
+                *(forward_id, mapping, number, lease, when, agreed, ports, looked), kept
             )
         case _:
             return None
