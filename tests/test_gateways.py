@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
+import math
 from pathlib import Path
 from typing import Final
 
@@ -269,7 +270,14 @@ async def tried(
         theirs = dict(gateway.mappings)
         asked = entry.runtime_data.halves.asked
         if options.upnp:
-            await until(lambda: gateway.location in asked.locations)
+            # One that answers seldom may have told it all to the bypass router by then,
+            # which asks as well, and be silent to Home Assistant.
+            last = options.answers_only or math.inf
+            await until(
+                lambda: (
+                    gateway.location in asked.locations or gateway.requests() >= last
+                )
+            )
         first = gateway.count(source=bypass)
         await turn(hass, "on", *switches)
         assert {hass.states.get(switch).state for switch in switches} == {STATE_ON}

@@ -416,17 +416,18 @@ async def test_one_that_closes_does_not_end_the_closing_of_another_turn(
 async def test_its_public_address_is_known_with_nothing_on(
     hass: HomeAssistant, home: Home, freezer: FrozenDateTimeFactory
 ) -> None:
-    """It may change; and one that says nothing any more is found anew by then."""
+    """Once an hour; and one that says nothing any more is found anew by then."""
     home.asked.show()
     await home.quiet()
     assert home.asked.public_address == PUBLIC
     home.main.address = other = IPv4Address("45.32.7.10")
-    await pass_time(hass, home, freezer, 300)
+    await pass_time(hass, home, freezer, 3700)
     assert home.asked.public_address == other
+    assert home.main.calls == ["public_address"] * 2
     assert home.searches == 1
     assert home.main.asked == []
     home.main.address = Refusal(Answer.SILENT)
-    await pass_time(hass, home, freezer, 300)
+    await pass_time(hass, home, freezer, 3700)
     home.main.address = PUBLIC
     await pass_time(hass, home, freezer, 300)
     assert home.asked.public_address == PUBLIC

@@ -48,6 +48,8 @@ _LOGGER = logging.getLogger(__name__)
 # Seconds between looks at what the main router has: some drop in ten minutes what no
 # one uses.
 _LOOK_INTERVAL = 240.0
+# The same, where nothing is on, and only its public address may be another.
+_IDLE_INTERVAL = 3600.0
 # Seconds after which it is looked whether a mapping is still there that was taken.
 _SECOND_LOOK = 5.0
 # Seconds until a main router is asked again that did not answer, at first.
@@ -327,9 +329,9 @@ class MainRouter:
                 self._back_off()
             else:
                 self._delay = _FIRST_DELAY
-                self._looks.plan(
-                    _SECOND_LOOK, self._until_renewal(), partial=not everything
-                )
+                idle = not outcomes and not self.records
+                interval = _IDLE_INTERVAL if idle else self._until_renewal()
+                self._looks.plan(_SECOND_LOOK, interval, partial=not everything)
         self._note(router, desired, outcomes)
 
     async def _found(self, router: Router) -> Asking | None:
