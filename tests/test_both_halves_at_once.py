@@ -267,7 +267,7 @@ async def test_another_home_assistant_that_has_the_port_is_named(
     await turn(hass, "on", web)
     assert cause_of(hass, entry, "Web") == "main_port_taken"
     seen = status_of(hass, entry, "Web").attributes["seen"]
-    assert f"{theirs.address} ({name})" in seen
+    assert f"{theirs.address}:9000 ({name})" in seen
     assert issue(hass, "main_router")
     await turn(hass, "off", web)
     assert gateway.mappings == before
