@@ -115,6 +115,14 @@ async def test_a_closed_port_is_silence_at_once() -> None:
     assert took < soon(1)
 
 
+async def test_a_closed_port_is_taken_by_no_other_test() -> None:
+    """Tests run beside each other, and an address is one test's until its end."""
+    async with udp_gateway(lambda asked: asked) as gateway:
+        gateway.close()
+        async with udp_gateway(lambda asked: asked) as other:
+            assert other.address != gateway.address
+
+
 async def test_what_is_lost_is_sent_again() -> None:
     """The first answer here comes to the second attempt."""
     replies: list[Reply] = [None, b"one", None, None, b"two"]

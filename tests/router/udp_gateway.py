@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 import itertools
+import socket
 from typing import Any, Final, override
 
 from custom_components.bypass_router.router.port_mapping.base import (
@@ -22,6 +23,8 @@ from custom_components.bypass_router.router.port_mapping.udp import PORT
 CLIENT: Final = IPv4Address("192.168.50.2")
 WEB: Final = PortMapping(PublicPort("tcp", 8443), 8443)
 SHIFTED: Final = PortMapping(PublicPort("udp", 6000), 5000)
+
+_HOLDING_PORT: Final = PORT + 1
 
 type Reply = bytes | None
 """None: silence."""
@@ -52,6 +55,8 @@ class UdpGateway(asyncio.DatagramProtocol):
         """All that came, and from which port."""
         self.address = IPv4Address("127.0.0.1")
         self._transport: asyncio.DatagramTransport | None = None
+        self._held: socket.socket | None = None
+        self._closed = asyncio.Event()
         self._replies: dict[tuple[int, bytes], bytes] = {}
 
     @property
@@ -65,21 +70,30 @@ class UdpGateway(asyncio.DatagramProtocol):
         return {port for port, _ in self.sent}
 
     async def open(self) -> None:
-        """Take an address of this machine that no other test has."""
+        """Take an address of this machine that no other test has until it is freed."""
         loop = asyncio.get_running_loop()
-        for number in itertools.count(int(IPv4Address("127.5.3.51"))):
-            self.address = IPv4Address(number)
-            place = (str(self.address), PORT)
-            with suppress(OSError):
-                self._transport, _ = await loop.create_datagram_endpoint(
-                    lambda: self, local_addr=place
-                )
-                return
+        self._held = _hold_address()
+        self.address = IPv4Address(self._held.getsockname()[0])
+        self._transport, _ = await loop.create_datagram_endpoint(
+            lambda: self, local_addr=(str(self.address), PORT)
+        )
+
+    async def free(self) -> None:
+        """Leave the address to other tests."""
+        self.close()
+        await self._closed.wait()
+        assert self._held is not None
+        self._held.close()
 
     def close(self) -> None:
         """Leave the port closed."""
         assert self._transport is not None
         self._transport.close()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that the port is free: asyncio closes it a little later."""
+        self._closed.set()
 
     @override
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
@@ -108,4 +122,21 @@ async def udp_gateway(
     try:
         yield gateway
     finally:
-        gateway.close()
+        await gateway.free()
+
+
+def _hold_address() -> socket.socket:
+    """Return what keeps an address for one test, also while its port is closed.
+
+    Tests that run at the same time share this machine: were the gateway's own port what
+    tells that an address is taken, another test would get it as soon as it is closed.
+    """
+    for number in itertools.count(int(IPv4Address("127.5.3.51"))):
+        held = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            held.bind((str(IPv4Address(number)), _HOLDING_PORT))
+        except OSError:
+            held.close()
+        else:
+            return held
+    raise AssertionError
