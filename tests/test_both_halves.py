@@ -18,7 +18,7 @@ from custom_components.bypass_router.diagnostics import (
     async_get_config_entry_diagnostics,
 )
 from custom_components.bypass_router.flows import main_router as flow
-from custom_components.bypass_router.main_router import manager
+from custom_components.bypass_router.main_router import hints, manager
 from custom_components.bypass_router.router.errors import ConnectionLost
 from tests.benchmark.traffic import Traffic
 from tests.lab import soap_by_hand as soap
@@ -107,8 +107,9 @@ async def test_a_switch_asks_for_its_own_port_alone_and_at_once_where_it_is_free
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each question takes time, and another forward may have many ports."""
-    # On a busy machine, it would come between.
+    # On a busy machine, these looks would come between.
     monkeypatch.setattr(manager, "_SECOND_LOOK", 3600.0)
+    monkeypatch.setattr(hints, "_PAUSE", 3600.0)
     entry = await connected(hass, at_home, WEB, GAME)
     web, game = (switch_of(hass, entry, name) for name in ("Web", "Game"))
     await turn(hass, "on", game)
