@@ -31,6 +31,8 @@ class Events:
     def __init__(self) -> None:
         """Begin without any."""
         self.subscribers: dict[str, Subscriber] = {}
+        self.heard: set[str] = set()
+        """Those by their ids that have taken a message."""
 
     def subscribe(
         self, headers: Mapping[str, str], asker: str, options: GatewayOptions
@@ -61,7 +63,11 @@ class Events:
         """Tell all, or only these; who does not take it is told no more."""
         for sid in only or tuple(self.subscribers):
             subscriber = self.subscribers.get(sid)
-            if subscriber is not None and not await _notify(sid, subscriber, values):
+            if subscriber is None:
+                continue
+            if await _notify(sid, subscriber, values):
+                self.heard.add(sid)
+            else:
                 self.subscribers.pop(sid, None)
 
 
