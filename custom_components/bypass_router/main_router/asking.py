@@ -92,7 +92,6 @@ class Asking:
             # Nothing is opened over what no one has seen.
             return outcomes
         await self._recognize(listed)
-        await self._forget(listed)
         desired = {public: it for public, it in desired.items() if public not in done}
         now = time.time()
         records = {
@@ -212,33 +211,31 @@ class Asking:
         return Entry(self.owner.client, record.mapping.port, asked.description)
 
     async def _recognize(self, listed: Mapping[PublicPort, Listed]) -> None:
-        """Record what was opened, where it could not be recorded that it was free."""
-        now = time.time()
-        ours = {
-            public: replace(record, looked=True)
-            for public, record in self._records.mappings.items()
-            if not record.looked
-            and isinstance(entry := listed.get(public), Entry)
-            and not self.owner.has_named(entry)
-            and self.owner.has(entry, replace(record, looked=True))
-            and is_as_old(entry, record, now)
+        """Record what is ours, and what is others' no more, going by what is listed."""
+        before, now = self._records.mappings, time.time()
+        found = {
+            public: self._recognized(listed.get(public), record, now)
+            for public, record in before.items()
         }
-        if ours:
-            await self._records.save({**self._records.mappings, **ours})
+        records = {public: record for public, record in found.items() if record}
+        if records != before:
+            await self._records.save(records)
 
-    async def _forget(self, listed: Mapping[PublicPort, Listed]) -> None:
-        """Record no more what is others' by now: nothing of ours is left there."""
-        records = self._records.mappings
-        theirs = {
-            public
-            for public, record in records.items()
-            if isinstance(entry := listed.get(public), Entry)
-            and not self.owner.has(entry, record)
-        }
-        if theirs:
-            await self._records.save(
-                {key: it for key, it in records.items() if key not in theirs}
-            )
+    def _recognized(self, entry: Listed, record: Record, now: float) -> Record | None:
+        """Return what is recorded of what is listed; None: nothing of ours is left.
+
+        It may be ours though it could not be recorded that it was free.
+        """
+        if not isinstance(entry, Entry):
+            return record
+        free = replace(record, looked=True)
+        if (
+            not self.owner.has_named(entry)
+            and self.owner.has(entry, free)
+            and is_as_old(entry, record, now)
+        ):
+            return free
+        return record if self.owner.has(entry, record) else None
 
     def _look_again(
         self, desired: Desired, listed: Mapping[PublicPort, Listed], now: float
