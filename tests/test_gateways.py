@@ -10,7 +10,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 import math
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
@@ -197,6 +197,14 @@ _BY_UDP: Final = tuple(
 )
 
 
+async def serving(
+    hass: HomeAssistant, lab: Lab, *more: Mapping[str, Any]
+) -> MockConfigEntry:
+    """Set up a forward to a device that answers, and more beside it."""
+    lab.target.serve("tcp", 443)
+    return await connected(hass, lab, WEB_FORWARD, *more)
+
+
 @pytest.mark.parametrize(
     "names", [_OPENING, _REFUSING, _BY_UDP], ids=["opening", "refusing", "by udp"]
 )
@@ -210,8 +218,7 @@ async def test_one_switch_on_gateways_that_people_have(
     """It is on whatever they answer, tells what that is, and leaves nothing there."""
     monkeypatch.setattr(manager, "_SECOND_LOOK", 0.3)
     monkeypatch.setattr(hints, "_PAUSE", 0.1)
-    at_home.target.serve("tcp", 443)
-    entry = await connected(hass, at_home, WEB_FORWARD, *_TAKEN)
+    entry = await serving(hass, at_home, *_TAKEN)
     await listen(hass, at_home)
     for name in names:
         with subtests.test(name):
@@ -222,8 +229,7 @@ async def test_rules_that_vanish_and_are_listed_still_are_set_anew_by_a_diagnosi
     hass: HomeAssistant, at_home: Lab
 ) -> None:
     """Row 67: nothing tells of it but who does not come in."""
-    at_home.target.serve("tcp", 443)
-    entry = await connected(hass, at_home, WEB_FORWARD)
+    entry = await serving(hass, at_home)
     halves = entry.runtime_data.halves
     with Gateway(GATEWAYS["OpenWrt, whose rules vanish"], at_home.main) as gateway:
         await turn(hass, "on", switch_of(hass, entry, "Web"))
@@ -241,8 +247,7 @@ async def test_what_no_clock_tells_is_seen_at_the_next_look(
     hass: HomeAssistant, at_home: Lab
 ) -> None:
     """Row 75: another address, and here mappings that are forgotten as well."""
-    at_home.target.serve("tcp", 443)
-    entry = await connected(hass, at_home, WEB_FORWARD)
+    entry = await serving(hass, at_home)
     halves = entry.runtime_data.halves
     with Gateway(GATEWAYS["NAT-PMP, runs on"], at_home.main) as gateway:
         await turn(hass, "on", switch_of(hass, entry, "Web"))
