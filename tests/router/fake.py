@@ -4,8 +4,9 @@
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Set as AbstractSet
+from collections.abc import Callable, Collection, Iterable, Set as AbstractSet
 from dataclasses import dataclass, field
+import time
 
 from custom_components.bypass_router.router.errors import FirewallFailed, RouterError
 from custom_components.bypass_router.router.forward import Forward
@@ -25,6 +26,17 @@ class Kernel:
     """The ids of forwards that it does not take."""
     keeps: set[str] = field(default_factory=set)
     """The ids of forwards that it does not let go."""
+    now: Callable[[], float] = time.time
+    """Its clock, by which it ends forwards."""
+
+    @property
+    def live(self) -> dict[str, Forward]:
+        """The forwards whose time is not over."""
+        return {
+            key: it
+            for key, it in self.forwards.items()
+            if it.until is None or it.until > self.now()
+        }
 
     def reboot(self) -> None:
         """Lose all."""
@@ -48,8 +60,9 @@ class FakeRules:
     async def read(self) -> Live:
         """Return what is live."""
         await asyncio.sleep(0)
-        self._read = dict(self._kernel.forwards)
-        return Live(dict(self._read), frozenset(), frozenset())
+        self._read, live = dict(self._kernel.forwards), self._kernel.live
+        ended = {key: it for key, it in self._read.items() if key not in live}
+        return Live(live, frozenset(), frozenset(), ended=ended)
 
     async def apply(self, desired: Collection[Forward]) -> Live:
         """Make exactly these forwards live, or raise why one of them is not."""
@@ -67,7 +80,7 @@ class FakeRules:
         And but for those that the kernel refuses; what it does not let go stays.
         """
         await asyncio.sleep(0)
-        live = self._kernel.forwards
+        live = self._kernel.live
         desired = target_of(desired, untouched, live)
         self._read = None
         if self.before:
@@ -75,12 +88,17 @@ class FakeRules:
         lost = {f.id for f in desired if f in expected and live.get(f.id) != f}
         self._lost |= lost
         target = {f.id: f for f in desired if f.id not in lost & given_up}
-        changed = {key for key in {*live, *target} if live.get(key) != target.get(key)}
-        kept = changed & live.keys() & self._kernel.keeps
+        there = self._kernel.forwards
+        changed = {
+            key
+            for key in {*there, *target}
+            if _as_it_is(there.get(key)) != _as_it_is(target.get(key))
+        }
+        kept = changed & there.keys() & self._kernel.keeps
         refused = kept | changed & target.keys() & self._kernel.refuses
         self._kernel.forwards = {
             **{k: f for k, f in target.items() if k not in refused},
-            **{k: live[k] for k in kept},
+            **{k: there[k] for k in kept},
         }
         if self.after:
             raise self.after.pop()
@@ -93,7 +111,10 @@ class FakeRules:
     ) -> bool:
         """Return whether the rules that were read last are not what is desired."""
         target = target_of(desired, untouched, self._read or {})
-        return self._read != {forward.id: forward for forward in target}
+        read = (self._read or {}).values()
+        return self._read is None or {*map(_as_it_is, read)} != {
+            *map(_as_it_is, target)
+        }
 
     def take_lost(self) -> frozenset[str]:
         """Return the ids of those that changes found to be lost, and forget them."""
@@ -107,6 +128,11 @@ class FakeRules:
     def cause_of(self, changes: Iterable[Change]) -> str | None:
         """Return which program made the first of these changes that we did not."""
         return next((change.cause for change in changes if change.cause), None)
+
+
+def _as_it_is(forward: Forward | None) -> tuple[Forward, int | None] | None:
+    """Return a forward with its end, which is no part of its value."""
+    return (forward, forward.until) if forward else None
 
 
 class FakeRouter:

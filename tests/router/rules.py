@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+import time
 
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from custom_components.bypass_router.router.forward import (
     normal_sources,
 )
 from custom_components.bypass_router.router.iptables.chains import Chains
+from custom_components.bypass_router.router.iptables.commands import Commands
 from custom_components.bypass_router.router.iptables.guards import guard_of
 from custom_components.bypass_router.router.iptables.rule import Rule
 from custom_components.bypass_router.router.iptables.rules import (
@@ -28,6 +30,9 @@ from custom_components.bypass_router.router.ssh.script import Result, Script
 SITE = RouterContext("ab12", IPv4Interface("192.168.50.2/24"))
 OTHER_SITE = RouterContext("cd34", SITE.address)
 
+FAR = 2_000_000_000
+"""A moment that tests live to see none of."""
+IPTABLES = Commands("iptables", "nf_tables", sudo=False)
 LAN = "lan"
 """The interface on which the router's address stands."""
 
@@ -101,6 +106,8 @@ class Kernel:
 
     def _printed(self, command: str) -> Result:
         """Return what a look prints."""
+        if command == "date +%s":
+            return Result(str(int(time.time())), 0)
         before, _, chain = command.partition(" -S")
         text = self.listing(before.split()[-1], chain.strip())
         if text is None:
@@ -131,11 +138,16 @@ PROXIED = EMPTY.with_rules(
 """One with a proxy as well, and a ban in front of it."""
 
 
+def with_ends(forwards: Iterable[Forward]) -> dict[str, tuple[Forward, int | None]]:
+    """Return forwards by their id, each with its end, which is no part of its value."""
+    return {forward.id: (forward, forward.until) for forward in forwards}
+
+
 def chains(
     context: RouterContext | None = None, hooks: Sequence[Hook] = HOOKS
 ) -> Chains:
     """Return the part."""
-    return Chains(context or SITE, interface=LAN, sudo=False, hooks=hooks)
+    return Chains(context or SITE, IPTABLES, interface=LAN, hooks=hooks)
 
 
 _NETWORKS = st.builds(
@@ -171,6 +183,7 @@ def forwards(draw: st.DrawFn, name: str = "01JX", longest: int = 200) -> Forward
         target_ports=target_ports,
         sources=normal_sources(draw(st.lists(_NETWORKS, max_size=3))),
         keep_client_address=draw(st.booleans()),
+        until=draw(st.none() | st.integers(FAR, FAR + 9)),
     )
 
 

@@ -17,10 +17,11 @@ from .rules import SITE
 
 ABSENT = Result("Error: No such file or directory\nlist table ip ha_bypass\n", 1)
 _LINE = re.compile(
-    r"(add|create|delete) (table|map|set|chain|rule|element) ip ha_bypass"
-    r"(?: ([a-z_]+))?(?: (.+))?"
+    r"(add|create|delete|insert) (table|map|set|chain|rule|element) ip ha_bypass"
+    r"(?: ([a-z_0-9]+))?(?: (.+))?"
 )
 _COMMENT = re.compile(' comment "[^"]*"')
+_TIMEOUT = re.compile("( timeout ([0-9a-z]+))")
 _COUNTER = " counter packets 0 bytes 0"
 
 type Key = tuple[tuple[int, int], ...]
@@ -59,7 +60,7 @@ class Table:
                 shown = [
                     text.replace(" comment", f"{counter} comment", 1)
                     if kind == "map"
-                    else text
+                    else _TIMEOUT.sub(r"\1 expires \2", text)
                     for text in elements.values()
                 ]
                 lines.append("\t\telements = { " + ",\n\t\t\t     ".join(shown) + " }")
@@ -127,13 +128,13 @@ def _carry_out(table: Table | None, line: str) -> Table | None:
             if kind == "element":
                 _change(table.sets.get(name), verb, text, line)
             else:
-                _make(table, kind, name, text)
+                _make(table, kind, name, text, first=verb == "insert")
         case _:
             raise Refused(line)
     return table
 
 
-def _make(table: Table, kind: str, name: str, text: str) -> None:
+def _make(table: Table, kind: str, name: str, text: str, *, first: bool) -> None:
     """Make a part of the table."""
     match kind:
         case "map" | "set":
@@ -141,7 +142,8 @@ def _make(table: Table, kind: str, name: str, text: str) -> None:
         case "chain":
             table.chains.setdefault(name, (_block(text), []))
         case "rule" if name in table.chains:
-            table.chains[name][1].append(text)
+            rules = table.chains[name][1]
+            rules.insert(0 if first else len(rules), text)
         case _:
             raise Refused(text)
 
@@ -174,13 +176,18 @@ def _block(text: str) -> str:
 
 def _is_there(elements: dict[str, str], text: str) -> bool:
     """Return whether an element says the same, whatever its comment."""
-    there = elements.get(text.partition(" comment ")[0], "")
+    there = elements.get(_key(text), "")
     return _COMMENT.sub("", there) == _COMMENT.sub("", text)
+
+
+def _key(text: str) -> str:
+    """Return what an element is looked up by."""
+    return _TIMEOUT.sub("", text).partition(" comment ")[0]
 
 
 def _create(elements: dict[str, str], text: str, line: str) -> None:
     """Add an element, which may overlap with no other."""
-    key = text.partition(" comment ")[0]
+    key = _key(text)
     mine = _intervals(key)
     for other in elements:
         theirs = _intervals(other)

@@ -32,6 +32,7 @@ DEBIAN: dict[str, str | Result] = {
     "direct": "-P PREROUTING ACCEPT",
     "sudochange": "",
     "sudomangle": "",
+    "time": "",
     "version.legacy": "iptables v1.8.9 (legacy)",
     "nat.legacy": FAILED,
     "version.nft": "iptables v1.8.9 (nf_tables)",
@@ -50,6 +51,7 @@ DEBIAN: dict[str, str | Result] = {
 ON_DEBIAN = Tools(
     iptables=Iptables("1.8.9", "nf_tables"),
     mangle=True,
+    timed=True,
     nft=True,
     nft_rules=True,
     nft_marks=True,
@@ -378,7 +380,10 @@ def test_one_variant_under_two_names_is_one(version: str | Result) -> None:
             RouterOptions(iptables="legacy"),
             replace(ON_DEBIAN, iptables=Iptables("1.8.9", "legacy")),
         ),
-        (RouterOptions(iptables=None), replace(ON_DEBIAN, iptables=None)),
+        (
+            RouterOptions(iptables=None),
+            replace(ON_DEBIAN, iptables=None, timed=False),
+        ),
     ],
     ids=["nft", "legacy", "without iptables"],
 )

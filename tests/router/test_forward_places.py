@@ -16,7 +16,17 @@ from custom_components.bypass_router.router.iptables.table import read_table
 from custom_components.bypass_router.router.rules.obstacles import Hindrance
 from custom_components.bypass_router.router.ssh.script import Result
 
-from .rules import EMPTY, SITE, Kernel, chains, changed, planned, restored, state_of
+from .rules import (
+    EMPTY,
+    IPTABLES,
+    SITE,
+    Kernel,
+    chains,
+    changed,
+    planned,
+    restored,
+    state_of,
+)
 
 ESTABLISHED = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
 NINE = Forward.parse(
@@ -637,7 +647,7 @@ def test_a_table_that_iptables_can_not_show_is_left_to_nft(entered: bool) -> Non
     assert without_nft.carries(NINE, state) == entered
     lines = [line for step in without_nft.steps([NINE], state) for line in step.lines]
     assert ("-I FORWARD 1 -j HA-BYPASS-FWD" in lines) == (not entered)
-    beside = Chains(SITE, interface="lan", sudo=False, hooks=(FWD,), beside_nft=True)
+    beside = Chains(SITE, IPTABLES, interface="lan", hooks=(FWD,), beside_nft=True)
     state = beside.read(sections)
     assert beside.carries(NINE, state)
     lines = [line for step in beside.steps([NINE], state) for line in step.lines]

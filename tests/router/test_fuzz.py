@@ -188,6 +188,10 @@ KNOWN |= {
     "--comment",
     "--to-destination",
     "--to-source",
+    "--ctreplsrc",
+    "--datestart",
+    "--datestop",
+    "--reject-with",
 }
 GUARD = re.compile(
     r'case "\$\(printf %s "\$\(iptables --wait 5 -t'

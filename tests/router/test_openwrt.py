@@ -14,7 +14,6 @@ import pytest
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import (
     AuthenticationFailed,
-    ConnectionsStay,
 )
 from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.router import Router
@@ -25,6 +24,7 @@ from custom_components.bypass_router.router.ssh.authorized_keys import (
 from custom_components.bypass_router.router.ssh.credentials import Credentials
 from custom_components.bypass_router.router.ssh.script import Result, Script
 from custom_components.bypass_router.router.ssh.session import Session
+from tests.client import Connection
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import soon, until, until_told
@@ -151,10 +151,16 @@ async def test_packets_are_passed_on_once_that_is_asked_for(
 
 
 @KINDS
-async def test_it_says_that_it_can_not_end_connections(router: Router) -> None:
+async def test_it_ends_connections_without_a_command_for_it(
+    at_home: Lab, router: Router
+) -> None:
     """It has no conntrack by default."""
-    with pytest.raises(ConnectionsStay):
-        await router.close_connections([WEB])
+    at_home.target.serve("tcp", 443)
+    await router.rules.apply([WEB])
+    user = Connection(at_home)
+    await router.rules.apply([])
+    assert not user.lives()
+    assert await router.close_connections([WEB]) == 0
 
 
 @pytest.fixture

@@ -12,29 +12,40 @@ from custom_components.bypass_router.router.iptables.rules import (
     FWD,
     HOOKS,
     MANGLE,
-    TRANSLATING,
+    RETIRED as RETIRED_HOOKS,
     rules_of,
 )
 from custom_components.bypass_router.router.nftables.foreign_chains import ForeignChains
 from custom_components.bypass_router.router.nftables.table import Nftables, NftState
-from custom_components.bypass_router.router.rules.base import Phase, PlanStep, Tag
+from custom_components.bypass_router.router.rules.base import (
+    Phase,
+    PlanStep,
+    Tag,
+    Way,
+)
+from custom_components.bypass_router.router.rules.ends import ways_of, ways_without
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result, Script
 
 from . import tables, test_foreign_chains as gates
-from .rules import PROXIED, SITE, chains, restored
+from .rules import PROXIED, SITE, chains, restored, with_ends
 from .test_nft_elements import SETS
 from .test_router import GAME, WEB
 
 ADMITTING = (MANGLE, FWD)
 CHAINS = chains(hooks=(MANGLE, *HOOKS))
-RETIRED = chains(hooks=TRANSLATING)
+RETIRED = chains(hooks=RETIRED_HOOKS)
 ADMIT = chains(hooks=ADMITTING)
 NFT = Nftables(SITE, sudo=False)
 GATES = ForeignChains(SITE, "lan", sudo=False, iptables=True)
 BY_IPTABLES = Ruleset(SITE, [CHAINS, NFT], [GATES])
 BY_NFT = Ruleset(SITE, [NFT, RETIRED], [GATES, ADMIT])
 RULESETS = {"iptables": BY_IPTABLES, "nftables": BY_NFT}
+CUTTING = {
+    name: Ruleset(replace(SITE, cuts=True), it.translators, it.parts[2:])
+    for name, it in RULESETS.items()
+}
+"""The same on a router where nothing else can end connections."""
 
 
 class Kernel:
@@ -87,6 +98,14 @@ class Kernel:
             for tag, forward in part.forwards(state).items():  # type: ignore[arg-type]
                 found.setdefault(tag, []).append(forward)
         return found
+
+    def cut(self) -> list[Way]:
+        """Return whose connections are cut, by either."""
+        return [
+            cut.way
+            for part in (NFT, RETIRED)
+            for cut in part.cuts(self._state(part))  # type: ignore[arg-type]
+        ]
 
     def admits(self, forward: Forward) -> bool:
         """Return whether nothing drops what is translated for a forward."""
@@ -148,7 +167,7 @@ def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
     run(kernel, RULESETS[before], was)
     ruleset = RULESETS[after]
     # No one has to know by what it was done.
-    assert kernel.seen(ruleset).live.forwards == {f.id: f for f in was}
+    assert with_ends(kernel.seen(ruleset).live.forwards.values()) == with_ends(was)
     kept = [forward for forward in was if forward in desired]
     plan = ruleset.plan(desired, kernel.seen(ruleset)).in_parts(most)
     for _ in kernel.change(plan):
@@ -158,13 +177,42 @@ def test_at_no_moment_of_a_change_is_a_forward_translated_and_then_dropped(
         for forward in kept:
             assert forward in translated[Tag("ab12", forward.id)]
     snapshot = kernel.seen(ruleset)
-    assert snapshot.live.forwards == {forward.id: forward for forward in desired}
+    assert with_ends(snapshot.live.forwards.values()) == with_ends(desired)
     assert not snapshot.live.damaged
     assert not ruleset.plan(desired, snapshot)
     assert not ruleset.translators[1].tags(snapshot.states[1])
     run(kernel, ruleset, [])
     assert (kernel.table, kernel.native) == (None, Kernel().native)
     assert kernel.chains == Kernel().chains
+
+
+@given(*[st.sampled_from(sorted(CUTTING))] * 2, SETS, SETS)
+def test_what_is_cut_was_open_and_is_no_more(
+    before: str, after: str, was: list[Forward], desired: list[Forward]
+) -> None:
+    """Wherever it was; and of what comes back, nothing is cut."""
+    kernel = Kernel()
+    run(kernel, CUTTING[before], was)
+    run(kernel, CUTTING[after], desired)
+    gone = ways_without(ways(was), ways(desired))
+    assert not ways_without(gone, kernel.cut())
+    assert not ways_without(kernel.cut(), gone)
+    assert not CUTTING[after].plan(desired, kernel.seen(CUTTING[after]))
+    # They go on being cut in the other place.
+    run(kernel, CUTTING[before], desired)
+    assert not ways_without(gone, kernel.cut())
+    assert not CUTTING[before].plan(desired, kernel.seen(CUTTING[before]))
+    run(kernel, CUTTING[after], was)
+    back = ways_without(ways(desired), ways(was))
+    assert not ways_without(kernel.cut(), back)
+    # Where they are ended by other means, nothing is left of that.
+    run(kernel, RULESETS[before], [])
+    assert (kernel.table, kernel.chains) == (None, Kernel().chains)
+
+
+def ways(forwards: Collection[Forward]) -> list[Way]:
+    """Return who reaches what by forwards."""
+    return [way for forward in forwards for way in ways_of(forward)]
 
 
 def test_a_plan_names_what_it_reports_and_how_long_it_is() -> None:

@@ -8,7 +8,7 @@ from .bridge import Bridge
 from .errors import FirewallNotThere, NotPrivileged
 from .iptables.chains import Chains
 from .iptables.commands import Commands, Variant
-from .iptables.rules import FWD, HOOKS, MANGLE, POST, PRE, TRANSLATING, Hook
+from .iptables.rules import CUT, FWD, HOOKS, MANGLE, POST, PRE, RETIRED, Hook
 from .iptables.variants import Iptables
 from .nftables.foreign_chains import ForeignChains
 from .nftables.table import Nftables
@@ -86,13 +86,13 @@ def choose(
         hooks = (*admitting[:-1], *HOOKS)
         translators.insert(0, chains(tools.iptables, hooks))
     elif tools.iptables:
-        translators.append(chains(tools.iptables, TRANSLATING))
+        translators.append(chains(tools.iptables, RETIRED))
         others.append(chains(tools.iptables, admitting))
     if tools.other:
-        hooks, stale = admitting, tuple[Hook, ...](TRANSLATING)
+        hooks, stale = admitting, tuple[Hook, ...](RETIRED)
         if tools.both_translate and backend is Backend.IPTABLES:
             # What iptables accepts in one variant, the other may still masquerade.
-            hooks, stale = (*admitting, POST), (PRE,)
+            hooks, stale = (*admitting, POST), (CUT, PRE)
         if tools.left_in_other or tools.both_translate:
             # What we had there moves over as well, when the host's rules have moved.
             translators.append(chains(tools.other, stale))
@@ -130,13 +130,14 @@ def _chains(
     hooks: tuple[Hook, ...],
 ) -> Chains:
     """Return our chains in a variant of iptables."""
+    variant = _variant(iptables)
+    # Of the tables that may be absent, only what is there is looked at.
+    absent = tools.absent if variant == "legacy" else frozenset[str]()
     return Chains(
         context,
+        Commands(iptables.command, variant, tools.sudo, absent),
         interface=interface,
-        sudo=tools.sudo,
-        command=iptables.command,
-        variant=_variant(iptables),
         hooks=hooks,
-        absent=tools.absent,
         beside_nft=tools.nft_rules,
+        timed=tools.timed,
     )

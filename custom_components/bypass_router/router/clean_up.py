@@ -4,7 +4,7 @@ What the router lacks is in no other's way. To look at a table of iptables-legac
 make it, so it is left alone where it is none.
 """
 
-from .iptables.rules import FWD, MANGLE, POST, PRE
+from .iptables.rules import CUT, FWD, MANGLE, POST, PRE
 from .nftables.elements import TABLE
 from .routing.iptables_marks import CHAIN as MARKING
 from .routing.nft_marks import ANSWERS_TABLE
@@ -13,7 +13,10 @@ from .routing.ways import TAG as ROUTING
 
 _CHAINS = " ".join(
     (
-        *(f"{at.table}/{at.builtin}/{at.chain}" for at in (PRE, POST, FWD, MANGLE)),
+        *(
+            f"{at.table}/{at.builtin}/{at.chain}"
+            for at in (PRE, POST, FWD, CUT, MANGLE)
+        ),
         f"mangle/PREROUTING/{MARKING}",
     )
 )

@@ -209,6 +209,15 @@ class NotPrivileged(RouterError):
     key = "not_privileged"
 
 
+class NewerFormat(RouterError):
+    """Rules of ours are there that a later version has written: they are let be.
+
+    found, known: the numbers of the formats.
+    """
+
+    key = "newer_format"
+
+
 class FirewallFailed(RouterError):
     """The router's firewall command failed, or refused the rules."""
 
@@ -221,14 +230,8 @@ class PortTaken(RouterError):
     key = "port_taken_elsewhere"
 
 
-class ConnectionsStay(RouterError):
-    """A forward is off, and the router has no command to end its connections."""
-
-    key = "connections_stay"
-
-
-class ClosingRefused(ConnectionsStay):
-    """The command is there, and the account may not run it."""
+class ClosingRefused(RouterError):
+    """The command that ends connections was allowed, and is not any more."""
 
     key = "closing_refused"
 

@@ -1,7 +1,7 @@
 """A port forward, as a value that can't hold nonsense."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addresses
@@ -90,6 +90,10 @@ class Forward:
     range. `sources` are the networks that may come in; none named means all.
     With `keep_client_address` the target sees the client's own address, which
     needs the router to be the target's gateway.
+
+    `until` is when the kernel ends it by itself, in Unix time of Home Assistant's;
+    None: never. It is no part of where packets go: a forward that is given more time is
+    the same as before, and all that was seen of it stays true.
     """
 
     id: str
@@ -99,6 +103,7 @@ class Forward:
     target_ports: PortRange
     sources: tuple[IPv4Network, ...] = ()
     keep_client_address: bool = False
+    until: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what no router could carry out."""
@@ -115,6 +120,10 @@ class Forward:
     def shifted(self) -> bool:
         """Return whether the target's ports differ from the external ones."""
         return self.target_ports != self.external
+
+    def is_exactly(self, other: Forward | None) -> bool:
+        """Return whether both are the same, and end at the same time."""
+        return self == other and self.until == other.until
 
     def conflicts(self, other: Forward) -> bool:
         """Return whether both want one port of one transport."""
@@ -271,6 +280,15 @@ def parse_sources(texts: Iterable[str]) -> tuple[IPv4Network, ...]:
         except ValueError:
             raise _Refused("invalid_source") from None
     return normal_sources(networks)
+
+
+def parse_networks(texts: Iterable[str]) -> tuple[IPv4Network, ...]:
+    """Read the networks that may come in. Raises InvalidForward."""
+    errors: dict[str, str] = {}
+    networks = _parse_field(errors, "sources", parse_sources, texts)
+    if networks is None:
+        raise InvalidForward(errors)
+    return networks
 
 
 def normal_sources(networks: Iterable[IPv4Network]) -> tuple[IPv4Network, ...]:

@@ -97,7 +97,7 @@ async def apply_apart(
     untried = frozenset[str]()
     if going and (kept := await remove(going)):
         refused, untried = await _make_apart(going, kept, remove)
-    coming = [key for key in wanted if key not in goal]
+    coming = [key for key in wanted if not wanted[key].is_exactly(goal.get(key))]
     if coming and (kept := await add(coming) if going else error):
         kept_away, waiting = await _make_apart(coming, kept, add)
         refused |= kept_away
@@ -117,7 +117,9 @@ def applied_in_part(desired: Collection[Forward], live: Live) -> Applied:
     differ = [
         key
         for key in {*wanted, *live.forwards}
-        if wanted.get(key) != live.forwards.get(key)
+        if not (
+            (forward := wanted.get(key)) and forward.is_exactly(live.forwards.get(key))
+        )
     ]
     if not differ:
         raise NotApplied

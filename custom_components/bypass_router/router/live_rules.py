@@ -242,6 +242,13 @@ class LiveRules:
             return "nftables"
         return tools.iptables.label
 
+    @property
+    def ends_forwards(self) -> bool:
+        """Whether the router ends forwards by itself that are open for a while."""
+        tools = self._probe.tools
+        by_nft = chosen_backend(tools, self._backend) is Backend.NFTABLES
+        return by_nft or tools.timed
+
     def removal_commands(self, forward: Forward) -> list[str]:
         """Return the commands by which a person takes a forward's rules away."""
         return self.ruleset.removal_commands(forward)

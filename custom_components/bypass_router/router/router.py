@@ -11,7 +11,7 @@ from typing import Self
 from .backend import Backend
 from .bridge import SETTING, calls_firewall, look
 from .conntrack import close_connections, forget_untranslated
-from .errors import ClosingRefused, ConnectionsStay, FewSessions, NotPrivileged
+from .errors import FewSessions, NotPrivileged
 from .forward import Forward, Transport
 from .live_rules import LiveRules
 from .monitor import Change, ConnectionEvent
@@ -49,13 +49,17 @@ class Router:
         owner: str,
         firewall: Backend = Backend.AUTO,
         main_router: IPv4Address | None = None,
+        *,
+        closes: bool = True,
     ) -> None:
         """Take an open session, what was probed on it, and whose rules are ours.
 
-        Raises FirewallNotThere where the router lacks the firewall.
+        And whether connections are to end with their forward. Raises FirewallNotThere
+        where the router lacks the firewall.
         """
         self.probe = probe
-        self.context = RouterContext(owner, probe.address, main_router)
+        cuts = closes and not probe.tools.conntrack
+        self.context = RouterContext(owner, probe.address, main_router, cuts)
         self._session = session
         self.rules = LiveRules(session.run, self.context, probe, firewall)
         """The rules of ours on it."""
@@ -75,6 +79,8 @@ class Router:
         owner: str,
         firewall: Backend = Backend.AUTO,
         main_router: IPv4Address | None = None,
+        *,
+        closes: bool = True,
     ) -> Self:
         """Connect to a router and probe it.
 
@@ -91,7 +97,7 @@ class Router:
             probe = replace(
                 read_probe(await session.run(probe_script())), rights=rights
             )
-            return cls(session, probe, owner, firewall, main_router)
+            return cls(session, probe, owner, firewall, main_router, closes=closes)
         except BaseException:
             await session.close()
             raise
@@ -156,13 +162,11 @@ class Router:
     async def close_connections(self, forwards: Collection[Forward]) -> int:
         """End what is still connected by these forwards, which are no longer live.
 
-        Returns how many ports had connections. Raises ConnectionsStay where the
-        router has no `conntrack`, ClosingRefused where we may not use it.
+        Returns how many ports had connections. Raises ClosingRefused. Where the router
+        has no `conntrack`, or we may not use it, rules of ours cut them.
         """
-        if not (tools := self.probe.tools).conntrack:
-            if denied := tools.denied.get("conntrack"):
-                raise ClosingRefused(command=denied.command)
-            raise ConnectionsStay
+        if not self.probe.tools.conntrack:
+            return 0
         address, sudo = self.context.address.ip, self.probe.sudo
         return await close_connections(self._session.run, forwards, address, sudo=sudo)
 

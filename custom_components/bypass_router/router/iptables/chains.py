@@ -13,15 +13,26 @@ import re
 from typing import ClassVar
 
 from ..forward import Forward, Transport
-from ..rules.base import Claim, Phase, PlanStep, Problem, RouterContext, Tag
+from ..rules.base import (
+    Claim,
+    Cut,
+    Phase,
+    PlanStep,
+    Problem,
+    RouterContext,
+    Tag,
+    Way,
+)
 from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from .changes import blocks_of, changes_of, leftovers_of
-from .commands import Commands, Variant
+from .commands import Commands
 from .empty_table import removal_of
+from .gate import as_written, closes_at, cut_rule, is_cut, read_cut, way_of
 from .reading import Reader
 from .rule import Rule, listed
 from .rules import (
+    CUT,
     FWD,
     HOOKS,
     MANGLE,
@@ -52,27 +63,25 @@ class Chains:
     def __init__(
         self,
         context: RouterContext,
+        commands: Commands,
         *,
         interface: str,
-        sudo: bool,
-        command: str = "iptables",
-        variant: Variant = "nf_tables",
         hooks: Sequence[Hook] = HOOKS,
-        absent: Collection[str] = (),
         beside_nft: bool = False,
+        timed: bool = True,
     ) -> None:
-        """Take the context, and whether the commands need `sudo -n` in front.
+        """Take the context, and what looks at the chains and changes them.
 
-        The router's address stands on the interface. Of the tables that may be
-        `absent`, only what is there is looked at. What iptables can't show is left to
-        nft where that is there.
+        The router's address stands on the interface. What iptables can't show is left
+        to nft where that is there. Without rules that are `timed`, no forward ends by
+        itself here.
         """
+        self._timed = timed
         self._context = context
         self._hooks = tuple(hooks)
         self._translates = PRE in hooks
-        legacy = variant == "legacy"
-        tables = frozenset(absent) if legacy else frozenset[str]()
-        self._commands = Commands(command, variant, sudo, tables)
+        self._cut = (CUT,) if CUT in hooks else ()
+        self._commands = commands
         self._reader = Reader(
             self._commands, hooks, context, interface, beside_nft=beside_nft
         )
@@ -90,27 +99,59 @@ class Chains:
 
     def tags(self, state: IptablesState) -> AbstractSet[Tag]:
         """Return the tags that stand here, whoever's they are."""
-        return state.tagged.keys()
+        return {tag for tag, rules in state.tagged.items() if any(_carry_out(rules))}
 
     def forwards(self, state: IptablesState) -> Mapping[Tag, Forward]:
         """Return what is translated, and let through by these very chains."""
         found = {
-            tag: forward_of_rules(
-                tag,
-                Counter(
-                    {item: n for item, n in rules.items() if item[0] in TRANSLATING}
-                ),
-                replace(self._context, owner=tag.owner),
-            )
-            for tag, rules in state.tagged.items()
+            tag: self._translated(tag, rules) for tag, rules in state.tagged.items()
         }
         return {
             tag: forward
             for tag, forward in found.items()
             if forward
+            and not self._is_over(tag, state)
             and self._holds(forward, tag, state)
             and self._is_entered(forward, tag, state)
         }
+
+    def _translated(
+        self, tag: Tag, rules: Counter[tuple[Hook, Rule]]
+    ) -> Forward | None:
+        """Return the forward that rules translate."""
+        return forward_of_rules(
+            tag,
+            Counter({item: n for item, n in rules.items() if item[0] in TRANSLATING}),
+            replace(self._context, owner=tag.owner),
+        )
+
+    def ended(self, state: IptablesState) -> Mapping[Tag, Forward]:
+        """Return the forwards whose time is over, and whose rules are still here."""
+        found = {
+            tag: self._translated(tag, rules)
+            for tag, rules in state.tagged.items()
+            if self._is_over(tag, state)
+        }
+        return {tag: forward for tag, forward in found.items() if forward}
+
+    def closes_at(self, state: IptablesState) -> Mapping[Tag, float]:
+        """Return when the kernel ends forwards, in Unix time of Home Assistant's."""
+        found = {tag: self._closes_at(tag, state) for tag in state.tagged}
+        return {tag: when for tag, when in found.items() if when is not None}
+
+    def _closes_at(self, tag: Tag, state: IptablesState) -> float | None:
+        """Return when it ends a forward; None: never."""
+        ends = (
+            closes_at(rule, state.clock)
+            for hook, rule in state.tagged[tag]
+            if hook is PRE
+        )
+        return min((when for when in ends if when is not None), default=None)
+
+    def _is_over(self, tag: Tag, state: IptablesState) -> bool:
+        """Return whether the time of a forward is over."""
+        when = self._closes_at(tag, state)
+        return when is not None and when < state.clock.now
 
     def claims(self, state: IptablesState) -> Iterator[Claim]:
         """Yield what each rule leads away, in the order in which the kernel asks."""
@@ -120,10 +161,17 @@ class Chains:
 
     def carries(self, forward: Forward, state: IptablesState) -> bool:
         """Return whether all that the forward needs here is active, and no more."""
+        forward = self._as_it_can_be(forward)
         tag = Tag(self._context.owner, forward.id)
         return self._holds(forward, tag, state) and self._is_entered(
             forward, tag, state
         )
+
+    def _as_it_can_be(self, forward: Forward) -> Forward:
+        """Return a forward as these rules can carry it out: perhaps without its end."""
+        if self._timed or forward.until is None:
+            return forward
+        return replace(forward, until=None)
 
     def _holds(self, forward: Forward, tag: Tag, state: IptablesState) -> bool:
         """Return whether the chains hold exactly the rules of a forward."""
@@ -139,6 +187,10 @@ class Chains:
         context = replace(self._context, owner=tag.owner)
         found = state.tagged.get(tag, Counter())
         here = Counter({rule: n for (at, rule), n in found.items() if at is hook})
+        if hook is CUT:
+            wanted = Counter(rule for _, rule in rules_of(forward, context, (hook,)))
+            ends = Counter({rule: n for rule, n in here.items() if not is_cut(rule)})
+            return ends == wanted and (not ends or state.entrances[hook].first)
         if hook not in state.gates:
             wanted = Counter(rule for _, rule in rules_of(forward, context, (hook,)))
             return here == wanted or not (here or hook in state.needed)
@@ -168,6 +220,7 @@ class Chains:
 
     def problems(self, forward: Forward, state: IptablesState) -> AbstractSet[Problem]:
         """Return what keeps it from being carried."""
+        forward = self._as_it_can_be(forward)
         tag = Tag(self._context.owner, forward.id)
         problems = set()
         for hook in self._hooks:
@@ -190,15 +243,32 @@ class Chains:
             hook, Problem.MISSING if self._translates else Problem.SHADOWED
         )
 
+    def ways(self, state: IptablesState) -> Iterator[tuple[Tag, Way]]:
+        """Yield who reaches what by each rule that translates."""
+        for rule in state.chains.get(PRE) or ():
+            if (tag := tag_of(rule)) and (way := way_of(rule)):
+                yield tag, way
+
+    def cuts(self, state: IptablesState) -> Iterator[Cut]:
+        """Yield what cuts connections."""
+        for rule in state.chains.get(CUT) or ():
+            if cut := read_cut(rule, self._context):
+                yield cut
+
     def steps(
-        self, desired: Collection[Forward], state: IptablesState
+        self,
+        desired: Collection[Forward],
+        state: IptablesState,
+        cuts: Collection[Cut] = (),
     ) -> list[PlanStep]:
-        """Return the smallest change after which exactly `desired` is here."""
+        """Return the smallest change after which exactly these are here."""
+        desired = [self._as_it_can_be(forward) for forward in desired]
         rules: Counter[tuple[Hook, Rule]] = Counter(
             item
             for forward in desired
-            for item in rules_of(forward, self._context, tuple(state.needed))
+            for item in rules_of(forward, self._context, (*state.needed, *self._cut))
         )
+        rules.update((CUT, cut_rule(cut, self._context)) for cut in cuts)
         places = {}
         for hook, gate in state.gates.items():
             for forward in desired:
@@ -206,6 +276,9 @@ class Chains:
                 needed = gate.places.transports(forward)
                 rules.update((hook, admitting[transport]) for transport in needed)
             places[hook] = gate.places.places(desired)
+        rules = Counter(
+            {(hook, as_written(it, state.clock)): n for (hook, it), n in rules.items()}
+        )
         changes = changes_of(self._hooks, rules, places, state, self._context.owner)
         leftovers = leftovers_of(changes, state)
         guards = (state.guards.get(one.hook) for one in changes if one.by_number)
@@ -263,6 +336,12 @@ class Chains:
         if heard and self._commands.variant == "nf_tables":
             return []
         return self._reader.looks()
+
+
+def _carry_out(rules: Collection[tuple[Hook, Rule]]) -> Iterator[bool]:
+    """Yield of each rule whether it is there to carry out a forward."""
+    for hook, rule in rules:
+        yield hook is not CUT or not is_cut(rule)
 
 
 _PROBLEMS = {FWD: Problem.DROPPED, MANGLE: Problem.INTERCEPTED}

@@ -3,21 +3,23 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+import time
 
-from ..errors import BadOutput
+from ..errors import BadOutput, NewerFormat
 from ..nftables.foreign_tables import has_native_rules
 from ..rules.base import RouterContext, incompatible, unreadable
 from ..ssh.script import Result, Script
 from .commands import Commands
 from .created_chains import LISTING, Traces
 from .forward_places import ForwardPlaces, OpaquePlaces
+from .gate import Clock, as_meant
 from .guards import guard_of
 from .legacy import NO_TABLE
 from .marks import marks_of
 from .places import Places
 from .proxy_places import ProxyPlaces
 from .rule import Rule
-from .rules import ADMITTING, FWD, MANGLE, PRE, Hook
+from .rules import ADMITTING, CUT, FORMAT, FWD, MANGLE, PRE, Hook, newest_format
 from .state import Entrance, Gate, IptablesState, entrance_of, listed_rules, tag_of
 from .table import Jump, Table, read_table
 
@@ -47,7 +49,7 @@ class Reader:
     @property
     def _listed_hooks(self) -> list[Hook]:
         """The hooks whose chains are read one by one."""
-        return [hook for hook in self._hooks if hook not in ADMITTING]
+        return [hook for hook in self._hooks if hook not in (*ADMITTING, CUT)]
 
     def add_to(self, script: Script) -> None:
         """Add the commands that print the rules.
@@ -61,16 +63,36 @@ class Reader:
             script.run(f"entrance.{label}", commands.look(hook.table, hook.builtin))
             script.otherwise(f"jump.{label}", self._check(hook))
             script.run(f"chain.{label}", commands.look(hook.table, hook.chain))
-        if FWD in self._hooks:
+        # Perhaps another part of the rules has asked for it.
+        if self._filters and self._label(FWD) not in script:
             label = commands.label(FWD)
             script.run(self._label(FWD), commands.look(FWD.table))
             script.otherwise(
                 f"jump.{label}",
                 self._check(FWD),
                 (f"chain.{label}", commands.look(FWD.table, FWD.chain)),
+                *self._looks_at_cut,
             )
+        if CUT in self._hooks and f"clock{commands.suffix}" not in script:
+            script.run(f"clock{commands.suffix}", "date +%s")
         if MANGLE in self._hooks:
             script.run(self._label(MANGLE), commands.look(MANGLE.table))
+
+    @property
+    def _filters(self) -> bool:
+        """Whether the whole of the filter table is read."""
+        return FWD in self._hooks or CUT in self._hooks
+
+    @property
+    def _looks_at_cut(self) -> list[tuple[str, str]]:
+        """Commands for what the whole table tells else."""
+        if CUT not in self._hooks:
+            return []
+        label = self._commands.label(CUT)
+        return [
+            (f"cut.{label}", self._check(CUT)),
+            (f"chain.{label}", self._commands.look(CUT.table, CUT.chain)),
+        ]
 
     def _check(self, hook: Hook) -> str:
         """Return the command that tells whether a jump stands."""
@@ -87,13 +109,13 @@ class Reader:
             for hook in self._listed_hooks
             for chain in (hook.builtin, hook.chain)
         ]
-        whole = [hook.table for hook in (FWD, MANGLE) if hook in self._hooks]
+        whole = [FWD.table] * self._filters + [MANGLE.table] * (MANGLE in self._hooks)
         return looks + [self._commands.look(table) for table in whole]
 
     def read(self, sections: Mapping[str, Result]) -> IptablesState:
         """Return the rules that those commands printed.
 
-        Raises FirewallFailed, NotPrivileged and BadOutput.
+        Raises FirewallFailed, NotPrivileged, NewerFormat and BadOutput.
         """
         chains = {hook: self._read_chain(hook, sections) for hook in self._listed_hooks}
         entrances = {
@@ -109,13 +131,27 @@ class Reader:
             for hook in (FWD, MANGLE)
             if hook in self._hooks
         }
-        for hook, gate in gates.items():
+        tables = dict(gates)
+        if CUT in self._hooks:
+            tables[CUT] = gates.get(FWD) or self._read_gate(FWD, sections)
+        for hook, gate in tables.items():
             entrances[hook] = _entrance_at(hook, gate)
             chains[hook] = (
                 self._read_chain(hook, sections)
                 if gate.table is None
                 else gate.table.chains.get(hook.chain)
             )
+        if CUT in tables and tables[CUT].table is None:
+            entered = sections[f"cut.{self._commands.label(CUT)}"].ok
+            jumps = (CUT.jump,) if entered else ()
+            entrances[CUT] = Entrance(jumps, first=entered, blocking=True)
+        if (found := newest_format(chains.get(PRE) or ())) > FORMAT:
+            raise NewerFormat(found=str(found), known=str(FORMAT))
+        clock = Clock.read(sections.get(f"clock{self._commands.suffix}"), time.time())
+        chains = {
+            hook: rules and tuple(as_meant(rule, clock) for rule in rules)
+            for hook, rules in chains.items()
+        }
         nft = self._commands.variant == "nf_tables"
         listing = sections.get(LISTING) if nft else None
         return IptablesState(
@@ -129,13 +165,15 @@ class Reader:
                 for hook, rules in chains.items()
                 if (guard := self._guard(hook, rules or (), sections))
             },
+            clock,
         )
 
     def _guard(
         self, hook: Hook, rules: Collection[Rule], sections: Mapping[str, Result]
     ) -> str | None:
         """Return what makes sure of the numbers of rules, where any may go by it."""
-        result = sections.get(self._label(hook)) if hook in ADMITTING else None
+        whole = hook in (*ADMITTING, CUT)
+        result = sections.get(self._label(hook)) if whole else None
         if result and result.ok and result.output != NO_TABLE:
             return guard_of(self._commands.look(hook.table), result.output)
         if all(rule.writable or not tag_of(rule) for rule in rules):

@@ -19,30 +19,36 @@ _WORD = re.compile(
     re.DOTALL,
 )
 _BREAK = re.compile(r'(?<= )"[^"\\]*+(?:\\.[^"\\]*+)*+"|\n', re.DOTALL)
-_ADDRESSES = frozenset({"-s", "-d", "--ctorigdst", "--ctorigsrc"})
+_ADDRESSES = frozenset({"-s", "-d", "--ctorigdst", "--ctorigsrc", "--ctreplsrc"})
 # How many values these take, whatever the values look like.
 _FIXED = {"--comment": 1, "-c": 2}
 # What other options tell already. Others count: a bare `-m socket` is a condition.
 _IMPLIED = frozenset(("-m", name) for name in ("tcp", "udp", "comment", "conntrack"))
 _IP = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
 _PORT = "[0-9]{1,5}"
+_MOMENT = "[0-9]{4}(?:-[0-9]{2}){2}T[0-9]{2}(?::[0-9]{2}){2}"
 # What a forward's rules are made of. All else is written by no one here, so that none
 # of it is ever written back: what runs a program least of all.
 _SHAPES = {
     "-s": f"{_IP}(?:/[0-9]{{1,2}})?",
     "-d": f"{_IP}(?:/[0-9]{{1,2}})?",
     "-p": "tcp|udp",
-    "-m": "tcp|udp|comment|conntrack",
+    "-m": "tcp|udp|comment|conntrack|time",
     "--dport": f"{_PORT}(?::{_PORT})?",
     "--ctstate": "DNAT",
     "--ctproto": "6|17",
     "--ctdir": "ORIGINAL|REPLY",
     "--ctorigsrc": f"{_IP}(?:/[0-9]{{1,2}})?",
     "--ctorigdst": f"{_IP}(?:/32)?",
+    "--ctreplsrc": f"{_IP}(?:/32)?",
+    "--datestart": _MOMENT,
+    "--datestop": _MOMENT,
     "--ctorigdstport": f"{_PORT}(?::{_PORT})?",
     # Letters that a router could not tell us are among what makes no sense.
     "--comment": r"(?![-!])[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]{1,255}",
-    "-j": "ACCEPT|DNAT|SNAT|MASQUERADE|HA-BYPASS-(?:PRE|POST|FWD|MANGLE)",
+    "-j": "ACCEPT|DNAT|DROP|MASQUERADE|REJECT|SNAT"
+    "|HA-BYPASS-(?:PRE|POST|FWD|CUT|MANGLE)",
+    "--reject-with": "tcp-reset",
     "--to-destination": f"{_IP}(?::{_PORT}(?:-{_PORT}(?:/{_PORT})?)?)?",
     "--to-source": _IP,
 }

@@ -13,6 +13,10 @@ For each transport of a forward, where R is the router's address:
 - filter, HA-BYPASS-FWD, where it would else be dropped for no reason of its own:
   ACCEPT of what was translated so, both directions, and of the ICMP errors that belong
   to it, which are of another protocol themselves.
+- filter, HA-BYPASS-CUT, where the forward is open for a while: REJECT of what was
+  translated so, both directions, once its time is over. It is entered from the top of
+  the kernel's chain: further down, what is established is often accepted. DNAT holds
+  until then, by the same clock, and what comes later may be another program's.
 - mangle, HA-BYPASS-MANGLE, where a proxy takes packets by TPROXY: ACCEPT of the
   flow, both directions, before the proxy sees it.
 
@@ -23,7 +27,7 @@ down as may be.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +43,7 @@ from ..forward import (
     parse_sources,
 )
 from ..rules.base import Claim, RouterContext, Tag
+from ..rules.ends import ending, moment, read_ending
 from .rule import Rule
 
 # Forwards whose rules are kept as values, so that a look costs little.
@@ -66,26 +71,61 @@ class Hook:
 PRE = Hook("nat", "PREROUTING", "HA-BYPASS-PRE")
 POST = Hook("nat", "POSTROUTING", "HA-BYPASS-POST")
 FWD = Hook("filter", "FORWARD", "HA-BYPASS-FWD")
+CUT = Hook("filter", "FORWARD", "HA-BYPASS-CUT")
 MANGLE = Hook("mangle", "PREROUTING", "HA-BYPASS-MANGLE")
+FORMAT = 2
+"""Of what this version writes.
+
+A later one that is not to be changed by it tells so by the comment `ha_bypass format N`
+of a rule in HA-BYPASS-PRE; those until now need none.
+"""
+_FORMAT = re.compile(r"ha_bypass format ([0-9]{1,4})")
 TRANSLATING = (PRE, POST)
+RETIRED = (CUT, *TRANSLATING)
+"""Where what translates no longer may still have something."""
 ADMITTING = (MANGLE, FWD)
-HOOKS = (FWD, PRE, POST)
+# What goes by a number in the kernel's chain comes before what goes to its top.
+HOOKS = (FWD, CUT, PRE, POST)
 NUMBERS: dict[Transport, str] = {"tcp": "6", "udp": "17"}
 """What iptables prints of a transport after `--ctproto`."""
+VERDICTS: dict[Transport, str] = {
+    "tcp": "REJECT --reject-with tcp-reset",
+    "udp": "DROP",
+}
+"""How a connection is cut off: with a word to whoever has sent, where there is one."""
+LAST = "2038-01-19T03:14:07"
+"""The last moment that iptables knows, which it prints where a rule has no end."""
 
 
-@lru_cache(_KEPT)
 def rules_of(
     forward: Forward, context: RouterContext, hooks: Collection[Hook] = HOOKS
 ) -> tuple[tuple[Hook, Rule], ...]:
-    """Return the rules that carry out a forward at these hooks, in order."""
+    """Return the rules that carry out a forward at these hooks, in order.
+
+    The moments in them are those of Home Assistant's clock.
+    """
+    return _kept_rules(forward, forward.until, context, tuple(hooks))
+
+
+# Two that end at different times are equal.
+@lru_cache(_KEPT)
+def _kept_rules(
+    forward: Forward, _: int | None, context: RouterContext, hooks: tuple[Hook, ...]
+) -> tuple[tuple[Hook, Rule], ...]:
+    """Return the same, of what can be remembered."""
     return tuple(item for item in _rules_of(forward, context) if item[0] in hooks)
 
 
 def _rules_of(forward: Forward, context: RouterContext) -> Iterator[tuple[Hook, Rule]]:
     """Yield them, one by one."""
     router = context.address.ip
-    comment = f'-m comment --comment "{Tag(context.owner, forward.id)}"'
+    tag, until = Tag(context.owner, forward.id), forward.until
+    comment = f'-m comment --comment "{tag}"'
+    stops = starts = comment
+    if until is not None:
+        ends = f'-m comment --comment "{ending(tag, "until", until)}"'
+        stops = f"-m time --datestop {moment(until)} {ends}"
+        starts = f"-m time --datestart {moment(until + 1)} --datestop {LAST} {ends}"
     ports = ports_text(forward.external)
     for transport in forward.protocol.transports:
         for source in forward.sources or (None,):
@@ -94,7 +134,7 @@ def _rules_of(forward: Forward, context: RouterContext) -> Iterator[tuple[Hook, 
                 PRE,
                 Rule.of(
                     f"{match}-d {router}/32 -p {transport} -m {transport}"
-                    f" --dport {ports} {comment}"
+                    f" --dport {ports} {stops}"
                     f" -j DNAT --to-destination {_destination(forward)}"
                 ),
             )
@@ -102,6 +142,9 @@ def _rules_of(forward: Forward, context: RouterContext) -> Iterator[tuple[Hook, 
             f"-p {transport} -m conntrack --ctstate DNAT"
             f" --ctorigdst {router} --ctorigdstport {ports} {comment}"
         )
+        if until is not None:
+            cut = flow.replace(comment, f"{starts} -j {VERDICTS[transport]}")
+            yield CUT, Rule.of(cut)
         snat = f"{flow} -j SNAT --to-source {router}"
         if forward.keep_client_address:
             lan = context.address.network
@@ -161,6 +204,13 @@ def forward_of_rules(
     return _carried_out(tag, frozenset(rules.items()), context)
 
 
+def newest_format(rules: Iterable[Rule]) -> int:
+    """Return the number of the latest version's format that is told by rules."""
+    said = (word for rule in rules for word in rule.values("--comment"))
+    found = map(_FORMAT.fullmatch, said)
+    return max((int(each[1]) for each in found if each), default=FORMAT)
+
+
 def claims_of(tag: Tag, rule: Rule, context: RouterContext) -> Iterator[Claim]:
     """Yield what a DNAT rule leads away of what is addressed to the router."""
     if rule.value("-d") != str(context.address.ip):
@@ -192,6 +242,7 @@ def _guess(
     """Return what the DNAT rules say, if they say one thing. Raises ValueError."""
     transports: set[Transport] = set()
     sources: set[str] = set()
+    untils: set[int] = set()
     told: set[tuple[PortRange, IPv4Address, PortRange]] = set()
     for rule in translations:
         match rule.value("-p"):
@@ -200,8 +251,10 @@ def _guess(
             case other:
                 raise ValueError(f"a forward of {other}")
         sources.add(rule.value("-s") or "0.0.0.0/0")
+        ends = map(read_ending, rule.values("--comment"))
+        untils |= {end[2] for end in ends if end}
         external = read_ports(rule.value("--dport"))
-        told.add((external, *_read_destination(rule, external)))
+        told.add((external, *read_destination(rule, external)))
     if len(told) != 1:
         raise ValueError("no DNAT rule, or two that differ")
     external, target, target_ports = told.pop()
@@ -215,6 +268,7 @@ def _guess(
         keep_client_address=any(
             hook is POST and rule.value("-j") == "ACCEPT" for hook, rule in rules
         ),
+        until=next(iter(untils), None),
     )
 
 
@@ -225,7 +279,7 @@ def read_ports(text: str | None) -> PortRange:
     return PortRange(int(found[1]), int(found[2] or found[1]))
 
 
-def _read_destination(rule: Rule, external: PortRange) -> tuple[IPv4Address, PortRange]:
+def read_destination(rule: Rule, external: PortRange) -> tuple[IPv4Address, PortRange]:
     """Return the target and its ports."""
     text = rule.value("--to-destination") or ""
     if not (found := _DESTINATION.fullmatch(text)):

@@ -7,8 +7,10 @@ from functools import cached_property
 
 from ..errors import BadOutput
 from ..rules.base import Tag
+from ..rules.ends import read_ending
 from ..ssh.script import Result
 from .created_chains import Traces
+from .gate import Clock
 from .places import Places
 from .rule import Rule, listed
 from .rules import Hook
@@ -58,6 +60,7 @@ class IptablesState:
     """Which of the kernel's chains are there for our sake alone."""
     guards: Mapping[Hook, str] = field(default_factory=dict)
     """Lines for sh, which end it unless a chain is still what was read."""
+    clock: Clock = field(default=Clock(), compare=False)
 
     def _tag(self, hook: Hook, rule: Rule) -> Tag | None:
         """Return the tag of a rule that we are able to take away."""
@@ -147,5 +150,12 @@ def rules_in(chain: str, listing: str) -> Iterator[Rule]:
 
 def tag_of(rule: Rule) -> Tag | None:
     """Return the tag that a rule carries."""
-    tags = filter(None, map(Tag.parse, rule.values("--comment")))
-    return next(tags, None)
+    return next(filter(None, map(_tag_in, rule.values("--comment"))), None)
+
+
+def _tag_in(comment: str) -> Tag | None:
+    """Return the tag that a comment is, or begins with where something ends."""
+    if tag := Tag.parse(comment):
+        return tag
+    end = read_ending(comment)
+    return end[0] if end else None

@@ -8,7 +8,7 @@ import re
 from ..passage.chains import Action, Branch, Chain, ChainRule
 from .conditions import chain_rule
 from .rule import Rule, listed
-from .rules import Hook
+from .rules import CUT, Hook
 
 _NAME = re.compile(r"(?![-!])[A-Za-z0-9_.,:@/+=~-]{1,31}")
 # What was judged is kept: a router prints the same rules at each look.
@@ -60,7 +60,7 @@ class Table:
         """The chains as they are, ours among them."""
         return _walkable(
             tuple(
-                (name, rules, name in self.dropping, name)
+                (name, _walked(name, rules), name in self.dropping, name)
                 for name, rules in self.chains.items()
             )
         )
@@ -80,7 +80,11 @@ class Table:
         return tuple(
             (
                 name,
-                tuple(rule for rule in rules if with_ours or not leads_to(rule, hook)),
+                tuple(
+                    rule
+                    for rule in _walked(name, rules)
+                    if with_ours or not leads_to(rule, hook)
+                ),
                 name in self.dropping,
                 hook.chain,
             )
@@ -90,6 +94,11 @@ class Table:
 
 
 type _Content = tuple[tuple[str, tuple[Rule, ...], bool, str], ...]
+
+
+def _walked(name: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Return the rules of a chain that decide about a forward that is on."""
+    return () if name == CUT.chain else rules
 
 
 def leads_to(rule: Rule, hook: Hook) -> bool:

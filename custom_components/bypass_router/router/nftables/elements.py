@@ -16,21 +16,33 @@ in its maps and sets. Where R is the router's address:
   For all others, the source is translated to itself: that ends the matter, where an
   accept would leave it to the MASQUERADE of another table.
 
+What ends forwards by itself, and cuts connections, is beside that, in `gate`.
+
 The table stands at `dstnat - 5`: before a proxy's catch-all, whatever the order.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 import re
 
 from ..forward import Forward, PortRange, Protocol, Transport, normal_sources
 from ..rules.base import Tag
+from ..rules.ends import EVERYWHERE
+from .gate import (
+    SETS as GATE_SETS,
+    CutElement,
+    GateElement,
+    Leased,
+    Open,
+    element_text,
+    gate_of,
+    read_gate_element,
+)
 
 TABLE = "ip ha_bypass"
 _KEPT = 8192
-_EVERYWHERE = IPv4Network("0.0.0.0/0")
 _TRANSLATION = re.compile(
     r"(?:(?:([0-9./-]+) \. )?(tcp|udp) \. )?([0-9]{1,5})(?:-([0-9]{1,5}))?"
     r'(?: counter(?: packets [0-9]+ bytes [0-9]+)?)? comment "([^"]*)"'
@@ -54,14 +66,14 @@ class Translation:
     def place(self) -> str:
         """The map that holds it."""
         kind = "same" if self.target_port is None else "translated"
-        if self.source != _EVERYWHERE:
+        if self.source != EVERYWHERE:
             return f"{kind}_from"
         return f"{kind}_{self.transport}" if kind == "same" else kind
 
     @property
     def key(self) -> str:
         """What it is looked up by."""
-        if self.source != _EVERYWHERE:
+        if self.source != EVERYWHERE:
             return f"{self.source} . {self.transport} . {self.ports}"
         if self.target_port is None:
             return str(self.ports)
@@ -98,7 +110,8 @@ class Source:
         return ""
 
 
-type Element = Translation | Source
+type ForwardElement = Translation | Source
+type Element = ForwardElement | GateElement
 
 _FLOW = "inet_proto . inet_service"
 _VALUE = "ipv4_addr . inet_service"
@@ -110,20 +123,27 @@ MAPS = {
     "translated_from": f"type ipv4_addr . {_FLOW} : {_VALUE};{INTERVAL}",
     "same_from": f"type ipv4_addr . {_FLOW} : ipv4_addr;{INTERVAL}",
 }
-SETS = ("rewritten_tcp", "rewritten_udp", "kept_tcp", "kept_udp")
+_OF_PORTS = f"type inet_service;{INTERVAL}"
+_SOURCES = ("rewritten_tcp", "rewritten_udp", "kept_tcp", "kept_udp")
+SETS = dict.fromkeys(_SOURCES, _OF_PORTS) | GATE_SETS
 PLACES = (*MAPS, *SETS)
 
 
-@lru_cache(_KEPT)
 def elements_of(forward: Forward) -> tuple[Element, ...]:
-    """Return the elements that carry out a forward."""
+    """Return the elements that carry out a forward, and end it."""
+    return (*_translating(forward), *gate_of(forward))
+
+
+@lru_cache(_KEPT)
+def _translating(forward: Forward) -> tuple[ForwardElement, ...]:
+    """Return those that translate."""
     return tuple(_elements_of(forward))
 
 
-def _elements_of(forward: Forward) -> Iterator[Element]:
+def _elements_of(forward: Forward) -> Iterator[ForwardElement]:
     """Yield them, one by one."""
     for transport in forward.protocol.transports:
-        for source in forward.sources or (_EVERYWHERE,):
+        for source in forward.sources or (EVERYWHERE,):
             if not forward.shifted:
                 yield Translation(
                     source, transport, forward.external, forward.target, None
@@ -144,11 +164,28 @@ def _elements_of(forward: Forward) -> Iterator[Element]:
 @lru_cache(_KEPT)
 def forward_of_elements(tag: Tag, elements: frozenset[Element]) -> Forward | None:
     """Return the forward that exactly these elements carry out, if there is one."""
+    untils = {element.until for element in elements if isinstance(element, Open)}
     try:
         forward = _guess(tag, elements)
     except ValueError:
         return None
+    if len(untils) == 1:
+        forward = replace(forward, until=untils.pop())
     return forward if frozenset(elements_of(forward)) == elements else None
+
+
+def ended_forward(tag: Tag, elements: frozenset[Element]) -> Forward | None:
+    """Return the forward whose time is over, and all else of which is still there."""
+    leased = {element for element in elements if isinstance(element, Leased)}
+    forward = forward_of_elements(tag, elements - leased) if leased else None
+    if forward is None or forward.until is not None:
+        return None
+    expected = {
+        element
+        for element in gate_of(replace(forward, until=0))
+        if isinstance(element, Leased)
+    }
+    return forward if leased == expected else None
 
 
 def _guess(tag: Tag, elements: frozenset[Element]) -> Forward:
@@ -175,9 +212,11 @@ def _guess(tag: Tag, elements: frozenset[Element]) -> Forward:
     )
 
 
-def read_element(place: str, text: str) -> tuple[Tag, Element] | None:
-    """Return the element that nft printed, or None if it can be none of ours."""
+def read_element(place: str, text: str, now: float) -> tuple[Tag, Element] | None:
+    """Return the element that nft printed now, or None if it can be none of ours."""
     try:
+        if place in GATE_SETS:
+            return read_gate_element(place, text, now)
         return _read_element(place, text)
     except (AddressValueError, NetmaskValueError, ValueError):  # fmt: skip
         return None
@@ -185,7 +224,7 @@ def read_element(place: str, text: str) -> tuple[Tag, Element] | None:
 
 def _read_element(place: str, text: str) -> tuple[Tag, Element] | None:
     """Do so. Raises ValueError for what is out of range."""
-    element: Element
+    element: ForwardElement
     if place in MAPS:
         if not (found := _TRANSLATION.fullmatch(text)):
             return None
@@ -199,7 +238,7 @@ def _read_element(place: str, text: str) -> tuple[Tag, Element] | None:
         if transport is None:
             transport = place.rpartition("_")[2]
         element = Translation(
-            IPv4Network(source) if source else _EVERYWHERE,
+            IPv4Network(source) if source else EVERYWHERE,
             "tcp" if transport == "tcp" else "udp",
             PortRange(int(first), int(last or first)),
             IPv4Address(target),
@@ -225,16 +264,21 @@ def read_count(place: str, text: str) -> tuple[Tag, int] | None:
     The kernel looks once for each connection.
     """
     counted = _COUNTER.search(text)
-    found = read_element(place, text)
+    found = read_element(place, text, 0)
     return (found[0], int(counted[1])) if counted and found else None
 
 
-def add_line(tag: Tag, element: Element, *, taken: bool = False) -> str:
+def add_line(tag: Tag, element: Element, *, now: float = 0, taken: bool = False) -> str:
     """Return the line that adds an element, or is refused if its place is `taken`.
+
+    What is to end does so by its time, from `now` on. The others may have none.
 
     Where another's stands that says the same, `add` would do nothing, and tell no one.
     `create` is refused then; among intervals of ports, it may be refused at any time.
     """
+    if isinstance(element, Leased | Open | CutElement):
+        text = element_text(tag, element, now)
+        return f"add element {TABLE} {element.place} {{ {text} }}"
     verb = "add" if isinstance(element, Source) else "create"
     if element.place in ("same_tcp", "same_udp"):
         # The set of these ports tells.

@@ -2,19 +2,23 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+import time
 from typing import ClassVar
 
 from ..forward import Forward
 from ..rules.base import (
     Claim,
+    Cut,
     Phase,
     PlanStep,
     Problem,
     RouterContext,
     Tag,
+    Way,
 )
+from ..rules.ends import CUT_FOR, EVERYWHERE
 from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
@@ -27,33 +31,46 @@ from .elements import (
     add_line,
     delete_line,
     elements_of,
+    ended_forward,
     forward_of_elements,
     read_count,
     read_element,
 )
-from .listing import NftTable, read_tables
-from .own_table import CHAINS, read_own_table, rules_of_table, table_lines
-
-_PRIORITIES = {"dstnat - 5": "-105", "srcnat - 5": "95"}
+from .gate import CutElement, Open
+from .listing import read_tables
+from .own_table import (
+    Condition,
+    condition_of,
+    read_own_table,
+    table_lines,
+    upgrade_lines,
+)
 
 
 @dataclass(frozen=True)
 class NftState:
     """Our table; `elements` are those with a tag, as often as they are there."""
 
-    present: bool = False
-    sound: bool = False
-    """Whether its chains hold our rules in order, at the kernel's hooks."""
+    condition: Condition | None = None
+    """None without a table."""
     elements: tuple[tuple[Tag, Element], ...] = ()
     strangers: bool = False
     """Whether elements are there that are no one's forward."""
+    read_at: float = field(default=0, compare=False)
+    """In Unix time."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the table translates what its elements say."""
+        return self.condition in (Condition.SOUND, Condition.EARLIER)
 
     @cached_property
     def tagged(self) -> Mapping[Tag, frozenset[Element]]:
-        """The elements of each tag."""
+        """The elements of each tag that are there for a forward's sake."""
         tagged: dict[Tag, set[Element]] = {}
         for tag, element in self.elements:
-            tagged.setdefault(tag, set()).add(element)
+            if not isinstance(element, CutElement):
+                tagged.setdefault(tag, set()).add(element)
         return {tag: frozenset(elements) for tag, elements in tagged.items()}
 
 
@@ -79,36 +96,18 @@ class Nftables:
         result = sections["nft.table"]
         if (table := read_own_table(TABLE, result)) is None:
             return NftState()
+        now = time.time()
         found = [
-            read_element(place, text)
+            read_element(place, text, now)
             for place in PLACES
             for text in table.sets.get(place, ())
         ]
         return NftState(
-            present=True,
-            sound=self._is_sound(table),
+            condition_of(table, self._context),
             elements=tuple(filter(None, found)),
             strangers=None in found,
+            read_at=now,
         )
-
-    def _is_sound(self, table: NftTable) -> bool:
-        """Return whether the table does what we made it for."""
-        chains = {chain.name: chain for chain in table.chains}
-        if chains.keys() != CHAINS.keys() or not table.sets.keys() >= set(PLACES):
-            return False
-        expected = rules_of_table(self._context)
-        for name, (hook, priority) in CHAINS.items():
-            base = chains[name].base
-            if (
-                base is None
-                or (base.type, base.hook, base.policy) != ("nat", hook, "accept")
-                or base.priority not in (priority, _PRIORITIES[priority])
-            ):
-                return False
-            comments = [rule.comment for rule in chains[name].rules]
-            if comments != [comment for _, comment in expected[name]]:
-                return False
-        return True
 
     def tags(self, state: NftState) -> AbstractSet[Tag]:
         """Return the tags that stand here, whoever's they are."""
@@ -123,6 +122,21 @@ class Nftables:
             for tag, tagged in state.tagged.items()
         }
         return {tag: forward for tag, forward in found.items() if forward}
+
+    def ended(self, state: NftState) -> Mapping[Tag, Forward]:
+        """Return the forwards whose time is over, and which are still here."""
+        found = {
+            tag: ended_forward(tag, tagged) for tag, tagged in state.tagged.items()
+        }
+        return {tag: forward for tag, forward in found.items() if forward}
+
+    def closes_at(self, state: NftState) -> Mapping[Tag, float]:
+        """Return when the kernel ends forwards, in Unix time of Home Assistant's."""
+        return {
+            tag: state.read_at + element.expires
+            for tag, element in state.elements
+            if isinstance(element, Open)
+        }
 
     def claims(self, state: NftState) -> Iterator[Claim]:
         """Yield what each element leads away; no two of the same."""
@@ -140,12 +154,33 @@ class Nftables:
         """Return whether it is translated."""
         return set() if self.carries(forward, state) else {Problem.MISSING}
 
-    def steps(self, desired: Collection[Forward], state: NftState) -> list[PlanStep]:
-        """Return the smallest change after which exactly `desired` is here."""
-        lines = tuple(self._lines(desired, state))
+    def ways(self, state: NftState) -> Iterator[tuple[Tag, Way]]:
+        """Yield who reaches what by each element that translates."""
+        for tag, element in state.elements:
+            if isinstance(element, Translation):
+                ports, target = element.ports, element.target
+                yield tag, Way(element.source, element.transport, ports, target)
+
+    def cuts(self, state: NftState) -> Iterator[Cut]:
+        """Yield what cuts connections, for as long as it is not to be renewed."""
+        for tag, element in state.elements:
+            if isinstance(element, CutElement):
+                until = int(state.read_at) + CUT_FOR if element.due else element.until
+                yield Cut(tag, element.way, until)
+
+    def steps(
+        self,
+        desired: Collection[Forward],
+        state: NftState,
+        cuts: Collection[Cut] = (),
+    ) -> list[PlanStep]:
+        """Return the smallest change after which exactly these are here."""
+        lines = tuple(self._lines(desired, state, cuts))
         return [PlanStep(Phase.TRANSLATE, f"{self._nft} -f -", lines)] if lines else []
 
-    def _lines(self, desired: Collection[Forward], state: NftState) -> Iterator[str]:
+    def _lines(
+        self, desired: Collection[Forward], state: NftState, cuts: Collection[Cut]
+    ) -> Iterator[str]:
         """Yield the lines of the change."""
         owner = self._context.owner
         wanted = Counter(
@@ -156,25 +191,29 @@ class Nftables:
         found = Counter(state.elements)
         ours = Counter({item: n for item, n in found.items() if item[0].owner == owner})
         others = found - ours
+        wanted.update((cut.tag, CutElement(cut.way, cut.until)) for cut in cuts)
         if not wanted and not others and not state.strangers:
-            if state.present:
+            if state.condition:
                 yield f"delete table {TABLE}"
             return
-        if not wanted and not state.present:
+        if not wanted and state.condition is None:
             return
-        if state.present and not state.sound:
+        if state.condition is Condition.DAMAGED:
             # Made again as a whole, with the elements of others.
             yield f"delete table {TABLE}"
         if not state.sound:
             yield from table_lines(self._context)
             ours, wanted = Counter(), others + wanted
+        elif state.condition is Condition.EARLIER:
+            yield from upgrade_lines(self._context)
         # What goes comes first: another forward may get its ports.
         for _, element in (ours - wanted).elements():
             yield delete_line(element)
         held = {(element.place, element.key) for _, element in others}
+        now = time.time()
         for tag, element in (wanted - ours).elements():
             taken = tag.owner == owner and (element.place, element.key) in held
-            yield add_line(tag, element, taken=taken)
+            yield add_line(tag, element, now=now, taken=taken)
 
     def add_count(self, script: Script) -> None:
         """Add the command that prints how many connections were translated."""
@@ -229,7 +268,9 @@ def check_lines(context: RouterContext) -> list[str]:
     span = Forward.parse(
         "check", protocol="both", external_port="6000-6010", target="192.0.2.1"
     )
+    span = replace(span, until=0)
     tag = Tag(context.owner, "check")
+    cut = CutElement(Way(EVERYWHERE, "tcp", span.external, span.target))
     # In a table of another name: ours may be there already.
     return [
         line.replace(TABLE, f"{TABLE}_check")
@@ -240,5 +281,6 @@ def check_lines(context: RouterContext) -> list[str]:
                 for forward in (sample, span)
                 for element in elements_of(forward)
             ),
+            add_line(tag, cut),
         )
     ]

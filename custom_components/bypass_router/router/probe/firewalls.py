@@ -88,6 +88,8 @@ class Tools:
     """The tables that the legacy variant would make if one looked at them."""
     mangle: bool = False
     """Whether the account may look at the mangle table."""
+    timed: bool = False
+    """Whether iptables knows rules that hold until a moment."""
     nft: bool = False
     """Whether `nft` takes our table."""
     nft_rules: bool = False
@@ -113,6 +115,7 @@ def add_tools(script: Script) -> None:
     # Only asked whether it may: to look would make the table where it is none.
     script.run("sudomangle", asking(_MANGLE_TEST))
     add_variants(script)
+    script.run("time", "iptables -m time -h")
     script.run("nft", "nft list tables")
     script.otherwise("sudonft", f"{SUDO}-l nft monitor")
     lines = check_lines(_ANY_SITE)
@@ -173,6 +176,7 @@ def read_tools(sections: Mapping[str, Result], uid: int) -> Tools:
         left_in_other=variants.left_in_other,
         absent=_absent_tables(sections["names"]),
         mangle=root or sections["sudomangle"].ok,
+        timed=sections["time"].ok,
         nft=nft,
         nft_rules=nft or plain,
         nft_marks=root or not sudo or sections["sudomarks"].ok,

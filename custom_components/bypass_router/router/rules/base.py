@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import re
 from typing import ClassVar, Protocol, Self, override
 
@@ -50,6 +50,9 @@ class RouterContext:
     """The router's LAN address, with the LAN's prefix."""
     main_router: IPv4Address | None = None
     """The main router's address, where the user has said it."""
+    cuts: bool = False
+    """Whether rules of ours cut connections of forwards that are no longer live. Else
+    they are ended by other means, or are to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,10 @@ class Live:
     """Forwards of another Home Assistant on the same router."""
     foreign_forwards: Mapping[Tag, Forward] = field(default_factory=dict)
     """Those of them that are active, as far as they can be read."""
+    closes_at: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """By id, when the kernel ends forwards by itself, as it says, in Unix time."""
+    ended: Mapping[str, Forward] = field(default_factory=dict)
+    """By id, the forwards that it has ended, and whose rules are still there."""
 
 
 def target_of(
@@ -103,6 +110,26 @@ class Claim:
     transport: Transport
     ports: PortRange
     """The external ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Which clients reach which target by which of the router's ports."""
+
+    source: IPv4Network
+    transport: Transport
+    ports: PortRange
+    target: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """That connections of a forward are over which is no more."""
+
+    tag: Tag
+    way: Way
+    until: int
+    """When none of them can be left, in Unix time of Home Assistant's clock."""
 
 
 class Problem(StrEnum):
@@ -199,8 +226,26 @@ class Translator[S](Part[S], Protocol):
         Leaves out of what only a part, or something else, is there.
         """
 
+    def ended(self, state: S) -> Mapping[Tag, Forward]:
+        """Return the forwards whose time is over, and whose rules are still here."""
+
+    def closes_at(self, state: S) -> Mapping[Tag, float]:
+        """Return when the kernel ends forwards, in Unix time of Home Assistant's."""
+
     def claims(self, state: S) -> Iterator[Claim]:
         """Yield what each rule leads away, in the order in which the kernel asks."""
+
+    def ways(self, state: S) -> Iterator[tuple[Tag, Way]]:
+        """Yield who reaches what by each rule that translates, whoever's it is."""
+
+    def cuts(self, state: S) -> Iterator[Cut]:
+        """Yield what cuts connections here, whoever's it was."""
+
+    @override
+    def steps(
+        self, desired: Collection[Forward], state: S, cuts: Collection[Cut] = ()
+    ) -> list[PlanStep]:
+        """Return the smallest change after which exactly these are here."""
 
     def add_count(self, script: Script) -> None:
         """Add the command that prints how many connections were translated."""

@@ -8,13 +8,26 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import batched, groupby
+import time
 from typing import Any
 
 from ..forward import Forward
 from ..ssh.script import Result, Script
 from ..ssh.sudo import SUDO
-from .base import Live, Part, Phase, PlanStep, Problem, RouterContext, Tag, Translator
+from .base import (
+    Cut,
+    Live,
+    Part,
+    Phase,
+    PlanStep,
+    Problem,
+    RouterContext,
+    Tag,
+    Translator,
+    Way,
+)
 from .claims import Claims
+from .ends import cuts_of, ways_of
 from .obstacles import Obstacle
 
 # The kernel cuts a process's name after 15 characters.
@@ -55,6 +68,18 @@ class Snapshot:
                 for tag, forward in self._translated.items()
                 if tag.owner != owner
             },
+            closes_at={
+                tag.forward: when
+                for translator, state in self._in_order
+                for tag, when in translator.closes_at(state).items()
+                if tag.owner == owner and tag.forward in forwards
+            },
+            ended={
+                tag.forward: forward
+                for translator, state in self._in_order
+                for tag, forward in translator.ended(state).items()
+                if tag.owner == owner
+            },
         )
 
     def problems(self, forward: Forward) -> frozenset[Problem]:
@@ -83,7 +108,7 @@ class Snapshot:
         kept = [
             number
             for number in range(count)
-            if number == 0 or ruleset.translators[number].tags(self.states[number])
+            if number == 0 or _holds(ruleset.translators[number], self.states[number])
         ]
         if len(kept) == count:
             return self
@@ -174,6 +199,11 @@ class Plan:
         return None
 
 
+def _holds(translator: Translator[Any], state: Any) -> bool:
+    """Return whether there is anything that it is for."""
+    return bool(translator.tags(state)) or any(True for _ in translator.cuts(state))
+
+
 def _parts(step: PlanStep, most: int) -> Iterator[PlanStep]:
     """Yield a step, or smaller ones to be taken in its place, in this order."""
     if len(step.lines) <= most or step.phase is Phase.CLEAN_UP:
@@ -228,13 +258,33 @@ class Ruleset:
 
     def plan(self, desired: Collection[Forward], snapshot: Snapshot) -> Plan:
         """Return the smallest change after which exactly `desired` is live."""
-        stale = self.translators[1:]
-        steps = [
-            step
-            for part, state in zip(self.parts, snapshot.states, strict=True)
-            for step in part.steps(() if part in stale else desired, state)
-        ]
+        first, *stale = self.translators
+        steps = first.steps(desired, snapshot.states[0], self._cuts(desired, snapshot))
+        for part, state in zip(self.parts[1:], snapshot.states[1:], strict=True):
+            steps += part.steps(() if part in stale else desired, state)
         return Plan(tuple(_merged(sorted(steps, key=lambda step: step.phase))))
+
+    def _cuts(self, desired: Collection[Forward], snapshot: Snapshot) -> list[Cut]:
+        """Return what is to cut connections by what goes, wherever that was."""
+        if not self.context.cuts:
+            return []
+        wanted = frozenset(desired)
+        stays = [way for forward in desired for way in ways_of(forward)]
+        gone: dict[Tag, list[Way]] = {}
+        there: list[Cut] = []
+        for translator, state in zip(self.translators, snapshot.states, strict=False):
+            forwards = translator.forwards(state)
+            for tag, way in translator.ways(state):
+                if tag.owner != self.context.owner:
+                    stays.append(way)
+                elif forwards.get(tag) not in wanted:
+                    gone.setdefault(tag, []).append(way)
+            for cut in translator.cuts(state):
+                if cut.tag.owner == self.context.owner:
+                    there.append(cut)
+                else:
+                    stays.append(cut.way)
+        return list(cuts_of(gone, stays, there, time.time()))
 
     def add_count(self, script: Script) -> None:
         """Add the command that prints how many connections were translated."""
