@@ -27,16 +27,22 @@ from custom_components.bypass_router.router.forward import Forward
 from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.rules.base import Live
 from custom_components.bypass_router.storage import NotSaved
-from custom_components.bypass_router.sync import interference, refusals
+from custom_components.bypass_router.sync import interference, reconciler, refusals
 from custom_components.bypass_router.sync.closing import Closing
-from custom_components.bypass_router.sync.desired_state import DesiredState
+from custom_components.bypass_router.sync.desired_state import (
+    DesiredState,
+    Wishes,
+    with_those,
+)
 from custom_components.bypass_router.sync.events import RulesEvent, RulesEvents
 from custom_components.bypass_router.sync.history import History
 from custom_components.bypass_router.sync.interference import Interference
+from custom_components.bypass_router.sync.lease import Lease
 from custom_components.bypass_router.sync.reconciler import Reconciler
 from custom_components.bypass_router.sync.retry import Retry
 
 from .router.fake import FakeRouter, Kernel
+from .router.rules import with_ends
 
 IDS: Final = ("A", "B", "C", "D")
 REFUSED: Final = FirewallFailed(command="nft", message="no")
@@ -56,6 +62,11 @@ def forward(name: str, target: int = 10) -> Forward:
 
 A, B, C, D = map(forward, IDS)
 
+type Request = bool | Lease
+
+# A request to be on or off, or on for so many seconds, of which some are over soon.
+DRAWN: Final = st.booleans() | st.sampled_from([50, 5000])
+
 
 class Memory:
     """A file that is kept in memory."""
@@ -68,9 +79,14 @@ class Memory:
         """Whether what is cut off is written all the same, as it is by a thread."""
 
     @property
-    def desired(self) -> frozenset[str]:
-        """What is to be live, going by the file."""
-        return frozenset(self.stored["wished"] if self.stored else ())
+    def desired(self) -> dict[str, Lease | None]:
+        """What is to be live, and for how long, going by the file."""
+        if self.stored is None:
+            return {}
+        leased = self.stored.get("leased", {}).items()
+        return dict.fromkeys(self.stored["wished"]) | {
+            key: Lease.parse(stored) for key, stored in leased
+        }
 
     async def async_load(self) -> object:
         """Return what was saved last."""
@@ -140,6 +156,7 @@ class Home:
             Closing("router", _ISSUES),
             Interference(events, _ISSUES),
             history,
+            _SoonRetry(self._plan),
             _SoonRetry(self._plan),
         )
 
@@ -218,14 +235,27 @@ class Clock:
         """Return the time, in seconds."""
         return self.now
 
+    def time(self) -> float:
+        """Return the time, in Unix time."""
+        return 1_800_000_000 + self.now
+
+    def patch(self, patch: pytest.MonkeyPatch) -> None:
+        """Have all go by it."""
+        for module in (interference, refusals, reconciler):
+            patch.setattr(module, "time", self)
+
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which forwards are put back only so often."""
     clock = Clock()
-    monkeypatch.setattr(interference, "time", clock)
-    monkeypatch.setattr(refusals, "time", clock)
+    clock.patch(monkeypatch)
     return clock
+
+
+def _lease(request: Request) -> Lease | None:
+    """Return for how long one is to be on; None: until it is turned off."""
+    return None if isinstance(request, bool) else request
 
 
 class Anything(RuleBasedStateMachine):
@@ -236,20 +266,19 @@ class Anything(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(interference, "time", self.clock)
-        self.patch.setattr(refusals, "time", self.clock)
+        self.clock.patch(self.patch)
         self.loop = asyncio.new_event_loop()
-        self.kernel = Kernel()
+        self.kernel = Kernel(now=self.clock.time)
         self.file = Memory()
         self.home = Home(self.kernel, self.file, (A, B, C))
-        self.wanted: set[str] = set()
+        self.wanted: Wishes = {}
         self.unsaved: set[str] = set()
         """Whose last request was answered with: not saved."""
         self.either: set[str] = set()
         """Which may be on or off after contrary requests at once."""
         self.refused: set[str] = set()
         """Which the router may have refused, and which may wait for another try."""
-        self.asked: list[tuple[str, bool, asyncio.Task[None]]] = []
+        self.asked: list[tuple[str, Request, asyncio.Task[None]]] = []
         self.loop.run_until_complete(self._start(restores=True))
 
     async def _start(self, *, restores: bool) -> None:
@@ -268,11 +297,15 @@ class Anything(RuleBasedStateMachine):
             self.patch.undo()
 
     @rule(
-        requests=st.dictionaries(st.sampled_from(IDS), st.booleans(), min_size=1),
+        requests=st.dictionaries(
+            st.sampled_from(IDS),
+            DRAWN,
+            min_size=1,
+        ),
         fault=st.sampled_from(["", "refused", "cut before", "cut after"]),
     )
-    def turn(self, requests: dict[str, bool], fault: str) -> None:
-        """Ask for some to be on or off, all at once."""
+    def turn(self, requests: Mapping[str, bool | int], fault: str) -> None:
+        """Ask for some to be on, perhaps for a while, or off, all at once."""
         requests = {
             key: on for key, on in requests.items() if key in self.home.forwards
         }
@@ -285,23 +318,25 @@ class Anything(RuleBasedStateMachine):
                 router.rules.after.append(CUT)
         self.loop.run_until_complete(self._ask(requests))
 
-    async def _ask(self, requests: dict[str, bool]) -> None:
+    async def _ask(self, requests: Mapping[str, bool | int]) -> None:
         """Begin to ask, all at once; `_hear` takes what becomes of it."""
 
-        async def ask(key: str, *, on: bool) -> None:
-            self.home.reconciler.request(key, on=on)
+        async def ask(key: str, request: Request) -> None:
+            self.home.reconciler.request(
+                key, on=request is not False, lease=_lease(request)
+            )
             await self.home.reconciler.reconcile(key)
 
-        loop = asyncio.get_running_loop()
-        self.asked += [
-            (key, on, loop.create_task(ask(key, on=on), eager_start=True))
-            for key, on in requests.items()
-        ]
+        loop, now = asyncio.get_running_loop(), self.clock.time()
+        for key, request in requests.items():
+            asked = request if isinstance(request, bool) else Lease.of(request, now)
+            task = loop.create_task(ask(key, asked), eager_start=True)
+            self.asked.append((key, asked, task))
 
     async def _hear(self) -> None:
         """Wait until each has got an answer; refused ones count for nothing."""
         asked, self.asked = self.asked, []
-        for key, on, task in asked:
+        for key, request, task in asked:
             (outcome,) = await asyncio.gather(task, return_exceptions=True)
             if isinstance(outcome, FirewallFailed):
                 if key in self.unsaved:
@@ -315,9 +350,8 @@ class Anything(RuleBasedStateMachine):
                 self.unsaved.add(key)
             else:
                 self.unsaved.discard(key)
-            self.wanted.discard(key)
-            if on:
-                self.wanted.add(key)
+            on = {} if request is False else {key: _lease(request)}
+            self.wanted = with_those(self.wanted, {key}, on)
 
     @rule(gone=st.sets(st.sampled_from(IDS)), reported=st.booleans())
     def lose_rules(self, gone: set[str], reported: bool) -> None:
@@ -363,10 +397,10 @@ class Anything(RuleBasedStateMachine):
         self.loop.run_until_complete(connect())
 
     @rule(
-        last=st.dictionaries(st.sampled_from(IDS), st.booleans()),
+        last=st.dictionaries(st.sampled_from(IDS), DRAWN),
         written=st.booleans(),
     )
-    def restart(self, last: dict[str, bool], *, written: bool) -> None:
+    def restart(self, last: Mapping[str, bool | int], *, written: bool) -> None:
         """Restart Home Assistant, even in the middle of something.
 
         It may ask for more as it stops, when all that was under way is cut off.
@@ -410,7 +444,7 @@ class Anything(RuleBasedStateMachine):
         if self.home.fault:
             # That is told, with what it means: all is as it was saved last.
             unheard |= self.home.forwards.keys()
-        self.wanted = self.wanted - unheard | self.file.desired & unheard
+        self.wanted = with_those(self.wanted, unheard, self._on_disk)
         self.unsaved = set()
         forwards = self.home.forwards.values()
         # What was asked for and never saved is not known any more.
@@ -424,20 +458,21 @@ class Anything(RuleBasedStateMachine):
         self.loop.run_until_complete(self.home.quiet())
         there = self.home.forwards.keys()
         if self.home.fault is None:
-            assert self.home.reconciler.desired & there == self.file.desired & there
+            assert self.home.reconciler.desired & there == self._on_disk.keys()
 
     @rule(name=st.sampled_from(IDS), host=st.integers(10, 12))
     def set_up(self, name: str, host: int) -> None:
         """Add a forward, or lead one elsewhere."""
-        self.home.forwards[name] = forward(name, host)
+        self.home.forwards = {**self.home.forwards, name: forward(name, host)}
         self._changed()
 
     @rule(name=st.sampled_from(IDS))
     def remove(self, name: str) -> None:
         """Remove a forward."""
         self.check()
-        self.home.forwards.pop(name, None)
-        self.wanted.discard(name)
+        forwards = self.home.forwards.items()
+        self.home.forwards = {key: it for key, it in forwards if key != name}
+        self.wanted = with_those(self.wanted, {name}, {})
         self._changed()
         # The id of one that was removed never comes back, as it may do here.
         self.check()
@@ -467,37 +502,61 @@ class Anything(RuleBasedStateMachine):
         if self.home.connected:
             self.loop.run_until_complete(self._report())
         self.hear()
-        desired = self.home.reconciler.desired & self.home.forwards.keys()
-        self.wanted = self.wanted - self.either | desired & self.either
         if not self.file.full:
+            self.wanted = with_those(self.wanted, self.either, self._on_disk)
             self._check_others()
         self.file.full = False
         self.kernel.refuses, self.kernel.keeps, self.refused = set(), set(), set()
         self.clock.now += 1000
         self.loop.run_until_complete(self.home.quiet())
-        wanted = {key: self.home.forwards[key] for key in self.wanted}
+        self.wanted = with_those(self.wanted, self.either, self._on_disk)
+        # Which it was is known by now.
+        self.either = set()
+        now = self.clock.time()
+        ended = {key for key, it in self.wanted.items() if it and it.is_over(now)}
+        self.wanted = with_those(self.wanted, ended, {})
+        wanted = {key: self._forward(key) for key in self.wanted}
         # The id of a forward that was removed never comes back.
         there = self.home.forwards.keys()
         assert self.home.reconciler.desired & there == wanted.keys()
-        assert there & self.file.desired == wanted.keys()
+        assert self._on_disk == self.wanted
         if self.home.connected is None:
             assert self.home.shown is None
             return
-        assert self.kernel.forwards == wanted
+        assert with_ends(self.kernel.forwards.values()) == with_ends(wanted.values())
         assert self.home.shown is not None
         assert self.home.shown.forwards == wanted
         assert self.home.reconciler.active == wanted
+
+    @property
+    def _on_disk(self) -> Wishes:
+        """What is to be live of what there is, going by the file.
+
+        That a lease is over is written down when the router is there again.
+        """
+        there, now = self.home.forwards, self.clock.time()
+        return {
+            key: it
+            for key, it in self.file.desired.items()
+            if key in there and not (it and it.is_over(now))
+        }
+
+    def _forward(self, key: str) -> Forward:
+        """Return a forward as it is to be live."""
+        lease = self.wanted[key]
+        forward = self.home.forwards[key]
+        return lease.applied_to(forward) if lease else forward
 
     def _check_others(self) -> None:
         """What the router refuses is in no one else's way, and is known."""
         if self.home.connected is None:
             return
         for key in self.home.forwards.keys() - self.refused:
-            wanted = self.home.forwards[key] if key in self.wanted else None
-            assert self.kernel.forwards.get(key) == wanted
-        for key, forward in self.home.forwards.items():
-            live = self.kernel.forwards.get(key)
-            if live != (forward if key in self.wanted else None):
+            wanted = self._forward(key) if key in self.wanted else None
+            assert self.kernel.live.get(key) == wanted
+        for key in self.home.forwards:
+            live = self.kernel.live.get(key)
+            if live != (self._forward(key) if key in self.wanted else None):
                 assert key in self.home.reconciler.refused
 
 
@@ -602,7 +661,7 @@ def test_what_is_asked_for_as_all_is_cut_off_is_saved(*, refused: bool) -> None:
     state.set_up(name="A", host=10)
     state.refuse(refuses={"A"} if refused else set(), keeps=set())
     state.restart(last={"A": True}, written=False)
-    assert (state.file.desired == {"A"}) is not refused
+    assert ("A" in state.file.desired) is not refused
     state.teardown()
 
 
@@ -623,11 +682,11 @@ async def test_only_what_is_written_counts(err: BaseException) -> None:
         patch.setattr(file.async_save, "side_effect", err)
         with pytest.raises(type(err)):
             await desired.save(IDS)
-    assert desired.saved == {"A"}
+    assert desired.saved.keys() == {"A"}
     assert desired.begun == frozenset()
     assert desired.unsaved == {"A", "B"}
     assert await desired.save(IDS) == {"A", "B"}
-    assert desired.saved == desired.begun == file.desired == {"B"}
+    assert desired.saved.keys() == desired.begun == file.desired.keys() == {"B"}
 
 
 async def test_who_asks_while_another_request_can_not_be_saved_gets_an_answer() -> None:

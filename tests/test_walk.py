@@ -7,9 +7,10 @@ and what others have put into the firewall is there to the letter.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 import random
+import time
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,11 +19,13 @@ from homeassistant.exceptions import HomeAssistantError
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.router.backend import Backend
 from custom_components.bypass_router.router.errors import FirewallFailed, PortTaken
-from custom_components.bypass_router.router.forward import Forward
+from custom_components.bypass_router.router.forward import Forward, parse_networks
 from custom_components.bypass_router.router.router import Router
 from custom_components.bypass_router.router.rules.base import Live
+from custom_components.bypass_router.router.rules.ends import SLACK
 from custom_components.bypass_router.storage import DiskFull
 from custom_components.bypass_router.sync import (
     rate_limit,
@@ -31,6 +34,7 @@ from custom_components.bypass_router.sync import (
     retry,
 )
 from custom_components.bypass_router.sync.connection import async_owner
+from custom_components.bypass_router.sync.lease import Lease
 from tests.journey import Journey
 from tests.lab.bypass import RouterOptions
 from tests.lab.exchange import Transport
@@ -45,6 +49,7 @@ from .small_disk import SmallDisk, small_disk
 PAYLOAD_EVERY: Final = 20
 MOST_FORWARDS: Final = 8
 FIRST_PORT: Final = 8000
+SHORTEST: Final = 10
 
 # What belongs to others: a proxy's, a container's, and a table of nft's own.
 FOREIGN: Final = """\
@@ -98,6 +103,8 @@ class Walker:
         self.chance = random.Random(seed)
         self.forwards: dict[str, Mapping[str, Any]] = {}
         self.on: set[str] = set()
+        self.leases: dict[str, Lease] = {}
+        """Of those that are on, which are to close by themselves."""
         self.looker: Router | None = None
         self.foreign = ""
         self._made = 0
@@ -107,6 +114,8 @@ class Walker:
         steps: dict[Callable[[], Awaitable[str]], int] = {
             self.toggle: 40,
             self.toggle_many: 8,
+            self.open_for: 12 if self.forwards else 0,
+            self.see_end: 1 if self.forwards else 0,
             self.add: 10 if len(self.forwards) < MOST_FORWARDS else 0,
             self.remove: 6 if self.forwards else 0,
             self.edit: 8 if self.forwards else 0,
@@ -140,8 +149,44 @@ class Walker:
         if names:
             switches = [switch_of(self.hass, self.entry, name) for name in names]
             await turn(self.hass, state, *switches)
-        self.on = self.on | set(names) if state == "on" else self.on - set(names)
+        self._turned(names, on=state == "on")
         return f"turn {state} {', '.join(names)}"
+
+    def _turned(self, names: Iterable[str], *, on: bool) -> None:
+        """Know that these are on for good, or off."""
+        self.on = self.on | set(names) if on else self.on - set(names)
+        self.leases = {key: it for key, it in self.leases.items() if key not in names}
+
+    async def open_for(self) -> str:
+        """Open one for a while, which may be on, perhaps for others than always."""
+        name = self.chance.choice(sorted(self.forwards))
+        return await self._open(name, self.chance.choice((600, 7200, 86400)))
+
+    async def _open(self, name: str, seconds: int) -> str:
+        """Open a forward for so many seconds."""
+        sources = self.chance.choice(([], ["192.168.50.0/24"], ["203.0.113.0/25"]))
+        data: dict[str, Any] = {"duration": {"seconds": seconds}}
+        if sources:
+            data["sources"] = sources
+        await self.hass.services.async_call(
+            DOMAIN,
+            "open_for",
+            {"entity_id": switch_of(self.hass, self.entry, name), **data},
+            blocking=True,
+        )
+        networks = parse_networks(sources) if sources else None
+        self.on.add(name)
+        self.leases[name] = Lease.of(seconds, time.time(), networks)
+        return f"open {name} for {seconds} s"
+
+    async def see_end(self) -> str:
+        """Wait for the end of a lease, whatever happens until then."""
+        name = self.chance.choice(sorted(self.forwards))
+        done = f"{await self._open(name, SHORTEST)}, {await self.harm()}"
+        # Whoever asked for it had to wait a moment.
+        await asyncio.sleep(self.leases[name].until + 1 - time.time())
+        self._turned([name], on=False)
+        return f"{done}, let it end"
 
     def _drawn(self, name: str) -> dict[str, Any]:
         """Draw what a forward may be; ports of its own, so that none is refused."""
@@ -184,7 +229,7 @@ class Walker:
     def begin_to_remove(self, name: str) -> None:
         """Remove a forward."""
         del self.forwards[name]
-        self.on.discard(name)
+        self._turned([name], on=False)
         self.hass.config_entries.async_remove_subentry(self.entry, self._id(name))
 
     async def edit(self) -> str:
@@ -210,6 +255,8 @@ class Walker:
             "iptables -t nat -D HA-BYPASS-PRE 1",
             "iptables -t nat -D HA-BYPASS-POST 1",
             "iptables -D HA-BYPASS-FWD 1",
+            "iptables -F HA-BYPASS-CUT",
+            "iptables -D FORWARD -j HA-BYPASS-CUT",
             "iptables -t nat -D PREROUTING -j HA-BYPASS-PRE",
             (
                 "iptables -t nat -I HA-BYPASS-PRE -p tcp -j RETURN;"
@@ -223,6 +270,9 @@ class Walker:
             "nft flush map ip ha_bypass same_tcp",
             "nft flush map ip ha_bypass translated",
             "nft flush set ip ha_bypass rewritten_tcp",
+            "nft flush set ip ha_bypass open_tcp",
+            "nft flush set ip ha_bypass leased_udp",
+            "nft flush chain ip ha_bypass gate",
             "nft delete table ip ha_bypass",
             (
                 "nft delete rule inet others forward handle"
@@ -272,7 +322,7 @@ class Walker:
         try:
             if name not in self.on:
                 await self._turn_in_vain("on", FirewallFailed.key, name, *others)
-                self.on |= set(others)
+                self._turned(others, on=True)
             await self.check(f"refuse {name}", payload=False)
             await self._on_router("nft flush ruleset; iptables -t nat -F; iptables -F")
             await self.put_foreign()
@@ -321,7 +371,7 @@ class Walker:
             await self.check(f"turn {name} {state}, with a full disk", payload=False)
         finally:
             self.disk.empty()
-        self.on ^= {name}
+        self._turned([name], on=state == "on")
         return f"save {name} {state} at last"
 
     async def undo(self) -> str:
@@ -417,7 +467,9 @@ class Walker:
     def _forward(self, name: str) -> Forward:
         """Return a forward as it is set up."""
         fields = {k: v for k, v in self.forwards[name].items() if k != "name"}
-        return Forward.parse(self._id(name), **fields)
+        forward = Forward.parse(self._id(name), **fields)
+        lease = self.leases.get(name)
+        return lease.applied_to(forward) if lease else forward
 
     async def check(self, done: str, *, payload: bool) -> None:
         """See that all is as desired, within the time that the network needs."""
@@ -439,7 +491,11 @@ class Walker:
             found.clear()
             # A part of a forward that is off would lie in wait for the rest.
             found.update(dict.fromkeys(live.damaged), **live.forwards)
-            return found == desired and self._shows(expected)
+            return (
+                found == desired
+                and self._end_in_time(live, desired)
+                and self._shows(expected)
+            )
 
         try:
             await until_told(all_is_so)
@@ -449,6 +505,13 @@ class Walker:
         await self._check_foreign(done)
         if payload and self.on:
             await self._check_payload(self.chance.choice(sorted(self.on)))
+
+    def _end_in_time(self, live: Live, desired: Mapping[str, Forward]) -> bool:
+        """Return whether the kernel ends them when they are to end, and no others."""
+        ends = {key: it.until for key, it in desired.items() if it.until is not None}
+        return live.closes_at.keys() == ends.keys() and all(
+            abs(live.closes_at[key] - end) < SLACK for key, end in ends.items()
+        )
 
     def _shows(self, expected: Mapping[str, str]) -> bool:
         """Return whether each switch has this state."""
@@ -474,6 +537,9 @@ class Walker:
 
     async def _check_payload(self, name: str) -> None:
         """See packets pass, to the target that echoes."""
+        if name in self.leases and self.leases[name].sources is not None:
+            # The internet is kept out.
+            return
         forward = self.forwards[name]
         protocol: Transport = "udp" if forward["protocol"] == "udp" else "tcp"
         port = int(str(forward["external_port"]).partition("-")[0])

@@ -15,6 +15,7 @@ CONF_PUBLIC_PORT = "public_port"
 CONF_SOURCES = "sources"
 CONF_KEEP_CLIENT_ADDRESS = "keep_client_address"
 CONF_ENABLED = "enabled"
+CONF_OPEN_FOR = "open_for"
 CONF_MAIN_ROUTER_SWITCH = "main_router_switch"
 
 CONF_RESTORE = "restore"

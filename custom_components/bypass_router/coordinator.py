@@ -20,6 +20,7 @@ from .const import (
     CONF_CLOSE_CONNECTIONS,
     CONF_FIREWALL,
     CONF_MAIN_ROUTER_ADDRESS,
+    CONF_OPEN_FOR,
     CONF_RESTORE,
 )
 from .counters.counters import Counters
@@ -51,7 +52,8 @@ from .router.forward import Forward, PortRange
 from .router.router import Router
 from .router.rules.base import Live
 from .router.rules.obstacles import Obstacle
-from .subentry import read_forwards, read_public_ports
+from .subentry import open_for_of, read_forwards, read_public_ports
+from .sync.lease import Lease
 from .sync.lifecycle import Lifecycle
 from .sync.retry import Retry
 from .unforeseen import Surprises
@@ -64,11 +66,12 @@ _LOOK_AGAIN = 60.0
 type BypassRouterConfigEntry = ConfigEntry[BypassRouterCoordinator]
 
 
-def _chosen_of(entry: ConfigEntry[Any]) -> tuple[str, str]:
+def _chosen_of(entry: ConfigEntry[Any]) -> tuple[str, ...]:
     """Return what the user has chosen that decides where rules stand."""
     return (
         str(entry.options.get(CONF_FIREWALL, Backend.AUTO)),
         str(entry.options.get(CONF_MAIN_ROUTER_ADDRESS, "")),
+        str(entry.options.get(CONF_CLOSE_CONNECTIONS, True)),
     )
 
 
@@ -169,8 +172,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         await self._lifecycle.stop()
         await self.counters.async_stop()
 
-    async def async_set_desired(self, forward_id: str, *, on: bool) -> None:
-        """Desire a forward to be live or not, and apply that.
+    async def async_set_desired(
+        self, forward_id: str, *, on: bool, lease: Lease | None = None
+    ) -> None:
+        """Desire a forward to be live or not, perhaps for a while, and apply that.
 
         Raises HomeAssistantError with the sentence for the user. The request is
         kept where the router could not be asked, and is dropped where the
@@ -186,7 +191,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             if self._turns.get(forward_id) is not turn:
                 # Someone has asked for something else meanwhile.
                 return
-            self._reconciler.request(forward_id, on=on)
+            self._reconciler.request(forward_id, on=on, lease=lease)
             await self._reconciler.reconcile(forward_id)
         except RouterError as err:
             raise translated(HomeAssistantError, err) from err
@@ -245,7 +250,45 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     def is_on(self, forward_id: str) -> bool:
         """Return whether a forward was found in the kernel as it is set up."""
         live = self.data.forwards.get(forward_id)
-        return live is not None and live == self.forwards.get(forward_id)
+        return live is not None and live == self.forward(forward_id)
+
+    def forward(self, forward_id: str) -> Forward | None:
+        """Return a forward as it is while it is on; None once it is removed."""
+        return self._reconciler.forwards.get(forward_id)
+
+    def open_for(self, forward_id: str) -> int:
+        """Return for how many minutes turning a forward on opens it; 0: until off."""
+        return open_for_of(self.config_entry.subentries[forward_id])
+
+    @callback
+    def async_set_open_for(self, forward_id: str, minutes: int) -> None:
+        """Have turning a forward on open it for so many minutes from now on."""
+        subentry = self.config_entry.subentries[forward_id]
+        data = {**subentry.data, CONF_OPEN_FOR: minutes}
+        if not minutes:
+            del data[CONF_OPEN_FOR]
+        self.hass.config_entries.async_update_subentry(
+            self.config_entry, subentry, data=data
+        )
+
+    def lease_of(self, forward_id: str) -> Lease | None:
+        """Return for how long a forward is to be on; None: until it is turned off."""
+        return self._reconciler.wishes.get(forward_id)
+
+    def ends_at(self, forward_id: str) -> int | None:
+        """Return when a forward is to end by itself, in Unix time; None: never."""
+        forward = self.forward(forward_id)
+        return forward.until if forward else None
+
+    def closes_at(self, forward_id: str) -> float | None:
+        """Return when a forward ends, in Unix time: as the kernel says, or by us.
+
+        None for one that is not on, or not known to be, and for one without an end.
+        """
+        router = self.connection.router
+        if router and self.is_on(forward_id) and not router.rules.ends_forwards:
+            return self.ends_at(forward_id)
+        return self.data.closes_at.get(forward_id)
 
     @property
     def stopped(self) -> bool:
@@ -305,7 +348,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         tell_main_router(
             {
                 subentries[key].title: main_fault(forward, self.knowledge.of(forward))
-                for key, forward in self.forwards.items()
+                for key, forward in self._reconciler.forwards.items()
                 if self.is_on(key) and self.halves.half(key)
             },
             self._issues,
@@ -360,7 +403,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         return {
             key: found
             for key, forward in live.forwards.items()
-            if self.forwards.get(key) == forward
+            if self.forward(key) == forward
             and (found := router.rules.obstacles(forward))
         }
 

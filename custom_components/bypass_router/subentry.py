@@ -13,6 +13,7 @@ from .const import (
     CONF_EXTERNAL_PORT,
     CONF_KEEP_CLIENT_ADDRESS,
     CONF_MAIN_ROUTER_SWITCH,
+    CONF_OPEN_FOR,
     CONF_PUBLIC_PORT,
     CONF_SOURCES,
     CONF_TARGET_PORT,
@@ -26,6 +27,9 @@ _LOGGER = logging.getLogger(__name__)
 # mean one port and that of the device.
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−~〜～－", "-"))
 
+
+MOST_MINUTES = 7 * 24 * 60
+"""For which a forward may be open, unless it is until it is turned off."""
 
 # What names a router of ours where else a switch is named; then the entry's id.
 _ENTRY = "entry:"
@@ -187,6 +191,15 @@ def main_router_switch_of(subentry: ConfigSubentry) -> str:
         return named
     is_switch = valid_entity_id(named) and split_entity_id(named)[0] == SWITCH_DOMAIN
     return named if is_switch else ""
+
+
+def open_for_of(subentry: ConfigSubentry) -> int:
+    """Return for how many minutes a forward is on that is turned on; 0: until off."""
+    minutes = subentry.data.get(CONF_OPEN_FOR)
+    # A truth value is a number to Python.
+    if type(minutes) is not int or not 0 <= minutes <= MOST_MINUTES:
+        return 0
+    return minutes
 
 
 def naming_entry(entry_id: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 import logging
 
 from ..issues import Issues
-from ..router.errors import ConnectionsStay, RouterError
+from ..router.errors import ClosingRefused, RouterError
 from ..router.forward import Forward
 from ..router.rules.base import Live
 from .interfaces import ConnectedRouter
@@ -36,8 +36,8 @@ class Closing:
 
         It is kept until it is seen to be gone, since a change may be interrupted.
         """
-        known = self._ending.union(live.forwards.values() if live else ())
-        self._ending = known.difference(desired)
+        there = (*live.forwards.values(), *live.ended.values()) if live else ()
+        self._ending = self._ending.union(there).difference(desired)
 
     def gone(self, live: Live) -> frozenset[Forward]:
         """Return what was expected to go and is gone, once."""
@@ -51,8 +51,8 @@ class Closing:
         """End what is still connected by forwards that are no longer active."""
         try:
             await router.close_connections(forwards)
-        except ConnectionsStay as err:
-            self._issues.connections_stay(err)
+        except ClosingRefused as err:
+            self._issues.closing_refused(err)
         except RouterError as err:
             # One who removes a forward and then the router needs no warning.
             _LOGGER.log(

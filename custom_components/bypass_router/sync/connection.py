@@ -14,6 +14,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import instance_id
 
 from ..const import (
+    CONF_CLOSE_CONNECTIONS,
     CONF_FIREWALL,
     CONF_HOST_KEY,
     CONF_MAIN_ROUTER_ADDRESS,
@@ -69,6 +70,7 @@ async def connect_router(
             await async_owner(hass),
             Backend((options or {}).get(CONF_FIREWALL, Backend.AUTO)),
             _main_router(options or {}),
+            closes=(options or {}).get(CONF_CLOSE_CONNECTIONS, True),
         )
 
 

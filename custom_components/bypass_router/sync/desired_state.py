@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from homeassistant.core import HomeAssistant
 
 from ..const import DOMAIN
 from ..storage import CheckedStore, NotSaved
+from .lease import Lease
+
+type Wishes = Mapping[str, Lease | None]
+"""By id, for how long forwards are to be live; None: until they are turned off."""
 
 
 class File(Protocol):
@@ -39,7 +43,7 @@ class Told(Protocol):
 class Saved:
     """What is to be live, and on which boot of the router it last was."""
 
-    forwards: frozenset[str] = frozenset()
+    forwards: Wishes = field(default_factory=dict)
     boot_id: str = ""
     begun: frozenset[str] = frozenset()
     """Those that are on since they were added, or were once: never by that again."""
@@ -50,6 +54,18 @@ class _Request:
     """Someone asked for a forward to be on or off; each is one of its own."""
 
     on: bool
+    lease: Lease | None = None
+
+
+def changed(one: Wishes, other: Wishes) -> frozenset[str]:
+    """Return the ids of the forwards for which two say something else."""
+    return frozenset(key for key, _ in one.items() ^ other.items())
+
+
+def with_those(wishes: Wishes, keys: Collection[str], other: Wishes) -> Wishes:
+    """Return the same, but for these ids, for which it says what another one says."""
+    kept = {key: lease for key, lease in wishes.items() if key not in keys}
+    return kept | {key: lease for key, lease in other.items() if key in keys}
 
 
 def file_of(hass: HomeAssistant, entry_id: str) -> CheckedStore:
@@ -58,7 +74,7 @@ def file_of(hass: HomeAssistant, entry_id: str) -> CheckedStore:
 
 
 class DesiredState:
-    """The ids of the forwards that are to be live, of one entry.
+    """Which forwards of one entry are to be live, and for how long.
 
     A request counts when it is saved, and it is saved before the router is asked:
     whatever happens then, it is known afterwards. What no one asks for, such as to
@@ -86,13 +102,13 @@ class DesiredState:
         """Whether the file told what was desired; else the router has to."""
 
     @property
-    def desired(self) -> frozenset[str]:
-        """The forwards that are to be live, as the latest requests have it."""
+    def desired(self) -> Wishes:
+        """What is to be live, as the latest requests have it."""
         return self._after(self._pending)
 
     @property
-    def saved(self) -> frozenset[str]:
-        """The forwards whose requests count."""
+    def saved(self) -> Wishes:
+        """What counts."""
         return self._saved.forwards
 
     @property
@@ -110,9 +126,9 @@ class DesiredState:
         self._beginning |= {forward_id}
         self.set(forward_id, on=True)
 
-    def set(self, forward_id: str, *, on: bool) -> None:
-        """Take a request, which `save` makes count."""
-        self._pending[forward_id] = _Request(on)
+    def set(self, forward_id: str, *, on: bool, lease: Lease | None = None) -> None:
+        """Take a request, perhaps for a while, which `save` makes count."""
+        self._pending[forward_id] = _Request(on, lease)
         self.unsaved -= {forward_id}
 
     async def load(self) -> None:
@@ -137,7 +153,11 @@ class DesiredState:
             before = self._saved
             self._saved = replace(
                 before,
-                forwards=self._after(asked).intersection(among),
+                forwards={
+                    key: lease
+                    for key, lease in self._after(asked).items()
+                    if key in among
+                },
                 begun=(before.begun | beginning).intersection(among),
             )
             try:
@@ -159,17 +179,17 @@ class DesiredState:
         self._tell_saved()
         return frozenset(asked)
 
-    async def take_over(self, live: Collection[str]) -> None:
+    async def take_over(self, live: Wishes) -> None:
         """Desire what is live, where it is not known what was desired."""
         self.known = True
-        await self._set(frozenset(live))
+        await self._set(live)
 
-    async def take_back(self, before: frozenset[str], keys: frozenset[str]) -> None:
+    async def take_back(self, before: Wishes, keys: frozenset[str]) -> None:
         """Return these to what was saved before, since the router refused the change.
 
         Requests that came in the meantime stand, also for the same once more.
         """
-        await self._set(self.saved - keys | before & keys)
+        await self._set(with_those(self.saved, keys, before))
 
     async def give_up(self, gone: frozenset[str]) -> None:
         """Desire no more what is gone.
@@ -178,7 +198,7 @@ class DesiredState:
         still show it on; that is saved by its own change, which may have to take it
         back.
         """
-        await self._set(self.saved - gone)
+        await self._set(with_those(self.saved, gone, {}))
 
     async def save_boot_id(self, boot_id: str) -> None:
         """Write on which boot of the router it was applied."""
@@ -194,12 +214,12 @@ class DesiredState:
         """Delete the file."""
         await self._file.async_remove()
 
-    def _after(self, requests: Mapping[str, _Request]) -> frozenset[str]:
+    def _after(self, requests: Mapping[str, _Request]) -> Wishes:
         """Return what is desired when these count too."""
-        on = {key for key, request in requests.items() if request.on}
-        return self.saved - requests.keys() | on
+        on = {key: request.lease for key, request in requests.items() if request.on}
+        return with_those(self.saved, requests.keys(), on)
 
-    async def _set(self, desired: frozenset[str]) -> None:
+    async def _set(self, desired: Wishes) -> None:
         """Have these desired, and write it as soon as that can be."""
         self._saved = replace(self._saved, forwards=desired)
         await self._try_to_write()
@@ -236,9 +256,18 @@ class DesiredState:
 
 
 def _stored(saved: Saved) -> Mapping[str, Any]:
-    """Return what a file says of it."""
-    stored = {"wished": sorted(saved.forwards), "boot_id": saved.boot_id}
-    return stored | {"begun": sorted(saved.begun)} if saved.begun else stored
+    """Return what a file says of it.
+
+    What is open for a while stands apart: to a version that knows no leases, it is off.
+    """
+    wishes = saved.forwards.items()
+    leased = {key: lease.stored for key, lease in wishes if lease}
+    return {
+        "wished": sorted(key for key, lease in wishes if lease is None),
+        "boot_id": saved.boot_id,
+        **({"leased": leased} if leased else {}),
+        **({"begun": sorted(saved.begun)} if saved.begun else {}),
+    }
 
 
 def _parsed(stored: object) -> Saved | None:
@@ -248,7 +277,7 @@ def _parsed(stored: object) -> Saved | None:
             boot_id = others.get("boot_id")
             begun = others.get("begun")
             return Saved(
-                frozenset(ids),
+                {**dict.fromkeys(ids), **_leases(others.get("leased"))},
                 boot_id if isinstance(boot_id, str) else "",
                 frozenset(key for key in begun if isinstance(key, str))
                 if isinstance(begun, list)
@@ -256,3 +285,13 @@ def _parsed(stored: object) -> Saved | None:
             )
         case _:
             return None
+
+
+def _leases(stored: object) -> Mapping[str, Lease]:
+    """Return the leases that a file tells of; what makes no sense is off."""
+    if not isinstance(stored, dict):
+        return {}
+    found = {key: Lease.parse(text) for key, text in stored.items()}
+    return {
+        key: lease for key, lease in found.items() if isinstance(key, str) and lease
+    }

@@ -51,6 +51,7 @@ class Lifecycle:
         self.events = RulesEvents(self.history)
         self._interference = Interference(self.events, issues)
         self._retry = Retry(hass, self.refresh)
+        self._next_end = Retry(hass, self.refresh)
         self.reconciler = Reconciler(
             face,
             DesiredState(file_of(hass, entry.entry_id), issues),
@@ -58,6 +59,7 @@ class Lifecycle:
             self._interference,
             self.history,
             self._retry,
+            self._next_end,
         )
         self._first_switch = FirstSwitch(hass, entry, face, self.reconciler)
         self.connection = RouterConnection(
@@ -73,6 +75,7 @@ class Lifecycle:
         """Connect for the first time. Raises RouterError."""
         unload = self._entry.async_on_unload
         unload(self._retry.async_cancel)
+        unload(self._next_end.async_cancel)
         # Also of a set-up that fails, and what came back just before the end.
         unload(self.connection.close)
         router = await self.connection.open()

@@ -21,10 +21,11 @@ from ..storage import NotSaved
 from ..unforeseen import Surprises, Unforeseen
 from .closing import Closing
 from .comparison import compare, missing
-from .desired_state import DesiredState
+from .desired_state import DesiredState, Wishes, changed, with_those
 from .history import History
 from .interfaces import ConnectedRouter, Face
 from .interference import Interference
+from .lease import Lease
 from .refusals import Refusals
 from .retry import FIRST_DELAY, Retry
 
@@ -35,6 +36,8 @@ type _Outcome = RouterError | Mapping[str, RouterError]
 
 # Seconds that a router is left alone at the most which reports changes all the time.
 _LONGEST_PAUSE = 1.0
+# Seconds until it is seen whether the clock is right by now.
+_CLOCK_LOOK = 60.0
 # Seconds that the end waits for changes, and for what they have left to do.
 _LAST_WORK = 5.0
 
@@ -55,6 +58,7 @@ class Reconciler:
         interference: Interference,
         history: History,
         retry: Retry,
+        next_end: Retry,
     ) -> None:
         """Take what it works with; nothing is read or changed yet."""
         self._face = face
@@ -63,6 +67,7 @@ class Reconciler:
         self._interference = interference
         self._history = history
         self._retry = retry
+        self._next_end = next_end
         self.active: dict[str, Forward] = {}
         """The desired forwards that were live when the router was read last."""
         self.boot_id = ""
@@ -78,12 +83,16 @@ class Reconciler:
         self._unread = False
         self._refreshing: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
+        self._of: tuple[Wishes, Mapping[str, Forward], Mapping[str, Forward]] | None = (
+            None
+        )
         self._left_to_do: set[asyncio.Task[None]] = set()
 
     async def load(self) -> None:
         """Read what was desired before, which is taken for live until it is read."""
         await self._desired.load()
-        self.active = {key: self._face.forwards[key] for key in self._due}
+        forwards = self.forwards
+        self.active = {key: forwards[key] for key in self._due}
         self._first = asyncio.get_running_loop().create_future()
 
     async def first(self) -> None:
@@ -118,9 +127,9 @@ class Reconciler:
         async with self._changing:
             pass
 
-    def request(self, forward_id: str, *, on: bool) -> None:
+    def request(self, forward_id: str, *, on: bool, lease: Lease | None = None) -> None:
         """Take a request for one forward, which `reconcile` applies."""
-        self._desired.set(forward_id, on=on)
+        self._desired.set(forward_id, on=on, lease=lease)
         self._refusals.asked(forward_id)
 
     def begin(self, forward_id: str) -> None:
@@ -135,7 +144,16 @@ class Reconciler:
     @property
     def desired(self) -> frozenset[str]:
         """The ids of the forwards that are to be live."""
-        return self._desired.desired
+        now = time.time()
+        wishes = self._desired.desired.items()
+        return frozenset(
+            key for key, lease in wishes if lease is None or not lease.is_over(now)
+        )
+
+    @property
+    def wishes(self) -> Wishes:
+        """For how long forwards are to be live, by id, as far as that is saved."""
+        return self._desired.saved
 
     @property
     def begun(self) -> frozenset[str]:
@@ -145,7 +163,22 @@ class Reconciler:
     @property
     def refused(self) -> Mapping[str, RouterError]:
         """Why forwards are not as desired that the router refuses, by id."""
-        return self._refusals.errors(self._face.forwards)
+        return self._refusals.errors(self.forwards)
+
+    @property
+    def forwards(self) -> Mapping[str, Forward]:
+        """The forwards as they are to be while they are on, by id."""
+        wishes, set_up = self._desired.saved, self._face.forwards
+        # Of a thousand, each asks for it; both are other objects when they change.
+        if self._of is None or self._of[0] is not wishes or self._of[1] is not set_up:
+            forwards = {
+                key: lease.applied_to(forward)
+                if (lease := wishes.get(key))
+                else forward
+                for key, forward in set_up.items()
+            }
+            self._of = (wishes, set_up, forwards)
+        return self._of[2]
 
     async def reconcile(self, forward_id: str) -> None:
         """Apply what is desired now, for whoever asked for one forward.
@@ -231,11 +264,11 @@ class Reconciler:
             asked = await self._save()
             desired = self._desired.saved
             # No one hears of what was told to come later; it stays desired.
-            before = before - unsaved | desired & unsaved
+            before = with_those(before, unsaved, desired)
             if router is None:
                 raise ConnectionLost(message="closed")
             try:
-                applied = await self._apply(router, desired, self._live, asked)
+                applied = await self._apply(router, self._due, self._live, asked)
             except BadOutput, ConnectionFailed, TimedOut:
                 # No one knows how far the router came.
                 self.reported(Change())
@@ -247,7 +280,7 @@ class Reconciler:
                     self.reported(Change())
                 raise
             # Whoever asked for it hears of it, and it is as it was before.
-            turned = asked & (before ^ desired) & applied.refused.keys()
+            turned = asked & changed(before, desired) & applied.refused.keys()
             await self._desired.take_back(before, turned)
             self._note_refused(applied, turned)
             await self._show_change(router, applied.live)
@@ -274,14 +307,22 @@ class Reconciler:
 
     async def _take_over(self, live: Live) -> None:
         """Desire what is live, since no file tells what was desired."""
-        await self._desired.take_over(self._face.forwards.keys() & live.forwards)
+        found = live.forwards.items()
+        now = time.time()
+        await self._desired.take_over(
+            {
+                key: Lease(forward.until, now) if forward.until is not None else None
+                for key, forward in found
+                if key in self._face.forwards
+            }
+        )
 
-    async def _take_back(self, router: ConnectedRouter, before: frozenset[str]) -> None:
+    async def _take_back(self, router: ConnectedRouter, before: Wishes) -> None:
         """Return to what was desired before the router refused a change."""
-        await self._desired.take_back(before, self._desired.saved ^ before)
+        await self._desired.take_back(before, changed(self._desired.saved, before))
         try:
             # The router may have carried out a part.
-            applied = await self._apply(router, before, self._live)
+            applied = await self._apply(router, self._due, self._live)
             self._note_refused(applied)
             live = applied.live
         except RouterError:
@@ -294,12 +335,10 @@ class Reconciler:
     ) -> None:
         """Take note of what a change left undone, but for what a caller was told of."""
         errors = applied.refused
-        self._refusals.drop({key: errors[key] for key in told}, self._face.forwards)
+        self._refusals.drop({key: errors[key] for key in told}, self.forwards)
         known = told | applied.untried
         refused = {k: err for k, err in errors.items() if k not in known}
-        for key, err in self._refusals.note(
-            self._held, refused, self._face.forwards
-        ).items():
+        for key, err in self._refusals.note(self._held, refused, self.forwards).items():
             self._face.log(err, key)
         if applied.untried - told:
             # The others will not be in their way.
@@ -369,8 +408,9 @@ class Reconciler:
         live = await router.rules.read()
         if not self._desired.known:
             await self._take_over(live)
+        await self._desired.give_up(self._over)
         seen = compare(
-            self._face.forwards,
+            self.forwards,
             self._due,
             live.forwards,
             self.active,
@@ -463,9 +503,10 @@ class Reconciler:
         """Show what was read back, unless the router has been lost since."""
         if self._face.connected is not router:
             return
-        desired = self._due
+        desired, forwards = self._due, self.forwards
         there = desired - self._missing(desired, live)
-        self.active = {key: self._face.forwards[key] for key in there}
+        self.active = {key: forwards[key] for key in there}
+        self._plan_next_end()
         if desired - there <= self.refused.keys():
             self._retry.async_reset()
         self._interference.async_calm()
@@ -485,12 +526,38 @@ class Reconciler:
 
     @property
     def _due(self) -> frozenset[str]:
-        """The forwards whose request is on disk; what is newer waits for its change."""
-        return self._desired.saved & self._face.forwards.keys()
+        """The forwards to be live by requests on disk; newer ones wait for a change."""
+        forwards, now = self._face.forwards, time.time()
+        return frozenset(
+            key
+            for key, lease in self._desired.saved.items()
+            if key in forwards and (lease is None or lease.counts(now))
+        )
+
+    @property
+    def _over(self) -> frozenset[str]:
+        """The forwards whose time is over."""
+        now = time.time()
+        wishes = self._desired.saved.items()
+        return frozenset(key for key, lease in wishes if lease and lease.is_over(now))
+
+    def _plan_next_end(self) -> None:
+        """Have the router read when the next forward's time is over."""
+        now = time.time()
+        waits = [
+            # Else the clock was set back since, and may be right again any time.
+            lease.until - now if lease.counts(now) else _CLOCK_LOOK
+            for lease in self._desired.saved.values()
+            if lease
+        ]
+        if waits:
+            self._next_end.async_in(max(min(waits), 0.0))
+        else:
+            self._next_end.async_cancel()
 
     def _missing(self, desired: frozenset[str], live: Live) -> frozenset[str]:
         """Return the forwards that are desired and not live."""
-        return missing(self._face.forwards, desired, live.forwards)
+        return missing(self.forwards, desired, live.forwards)
 
     def _chosen(
         self, ids: frozenset[str], asked: frozenset[str] = frozenset()
@@ -499,6 +566,6 @@ class Reconciler:
 
         They are to stay as they are for a while, unless they are asked for.
         """
-        forwards = self._face.forwards
+        forwards = self.forwards
         self._held = self._refusals.held(forwards) - asked
         return [forward for key, forward in forwards.items() if key in ids]
