@@ -100,6 +100,38 @@ async def test_one_switch_opens_the_whole_way_and_closes_it(
     assert not await passes(at_home)
 
 
+async def test_what_is_open_for_a_while_is_so_on_the_main_router_too(
+    hass: HomeAssistant, at_home: Lab, main: Miniupnpd
+) -> None:
+    """By a lease of its own, whether Home Assistant sees the end or not."""
+    entry = await connected(hass, at_home)
+    web = switch_of(hass, entry, "Web")
+
+    async def open_for(seconds: int) -> int:
+        data = {"entity_id": web, "duration": {"seconds": seconds}}
+        await hass.services.async_call(DOMAIN, "open_for", data, blocking=True)
+        await entry.runtime_data.halves.asked.settle()
+        assert entity_of(hass, entry, "Web").state == STATE_ON
+        return lease()
+
+    def lease() -> int:
+        listed = soap.get(at_home.other, main.control, 8443)
+        return int(listed.values["NewLeaseDuration"])
+
+    assert 550 < await open_for(600) <= 601
+    assert 1000 < await open_for(1200) <= 1201
+    # Turned on by its switch, it is there for good, and so is that.
+    await turn(hass, "on", web)
+    await entry.runtime_data.halves.asked.settle()
+    assert lease() > 1300
+    assert await open_for(10) <= 11
+    await hass.config_entries.async_unload(entry.entry_id)
+    await until(lambda: not main.mappings())
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: hass.states.is_state(web, STATE_OFF))
+    assert not await passes(at_home)
+
+
 async def test_a_switch_asks_for_its_own_port_alone_and_at_once_where_it_is_free(
     hass: HomeAssistant,
     at_home: Lab,

@@ -93,6 +93,10 @@ class Home:
         """Return whether a forward is on."""
         return forward_id in self.desired
 
+    def ends_at(self, _: str) -> int | None:
+        """Nothing ends by itself."""
+        return None
+
     def public_ports_of(self, forward: Forward) -> PortRange:
         """Return the ports outside."""
         return forward.external

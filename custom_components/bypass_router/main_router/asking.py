@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+import math
 import time
 
 from ..router.port_mapping.base import (
@@ -29,6 +30,8 @@ from .records import Record, Records
 
 # Seconds in which one that has gone was not kept at all.
 _KEPT = 20.0
+# Seconds that a lease may last longer than its forward.
+_LATER = 60.0
 
 
 class Asking:
@@ -43,6 +46,9 @@ class Asking:
         self._agreed: dict[PublicPort, int] = {}
         self._unkept: set[PublicPort] = set()
         self._told = False
+        self._asked_until: dict[PublicPort, int | None] = {}
+        self.ends: Mapping[str, int] = {}
+        """By id, when forwards end by themselves, in Unix time; their leases do too."""
         self.silent = False
         """Whether the main router has left a question unanswered."""
         self.lost = False
@@ -106,6 +112,7 @@ class Asking:
             and (
                 forward_id in anew
                 or record.is_due(now)
+                or self._ends_otherwise(public, forward_id, record)
                 # What lists nothing tells by its answer to the same once more.
                 or not self.mapper.lists
             )
@@ -138,8 +145,10 @@ class Asking:
             return {}, {}, {}
         before, now, first = self._records.mappings, time.time(), self._lease
         asked = {
-            public: Record(forward_id, mapping, 0, first, now, looked=False)
-            for public, (forward_id, mapping) in desired.items()
+            public: replace(
+                self._record(public, desired[public], first, now), looked=False
+            )
+            for public in desired
         }
         await self._records.save({**before, **asked})
         opens = [opening(self.owner, record) for record in asked.values()]
@@ -152,7 +161,7 @@ class Asking:
             for public, outcome in outcomes.items()
         }
         await self._records.save(after(self.owner, before, known, (), outcomes))
-        self._learn(known, outcomes)
+        self._learn(dict.fromkeys(known, first), outcomes)
         again = {
             public: lease
             for public, outcome in outcomes.items()
@@ -281,7 +290,7 @@ class Asking:
             before, now = self._records.mappings, time.time()
             asked = {
                 public: renewed(
-                    before.get(public), Record(*opens[public], 0, lease, now)
+                    before.get(public), self._record(public, opens[public], lease, now)
                 )
                 for public, lease in leases.items()
             }
@@ -292,7 +301,7 @@ class Asking:
             found = await self.mapper.apply(wanted, closes)
             outcomes |= {public: found[public] for public in asked}
             await self._records.save(after(self.owner, before, asked, closes, found))
-            self._learn(asked, found)
+            self._learn(leases, found)
             unheard = {public for public in found if _is_silence(found[public].refusal)}
             self.silent = len(unheard) == len(found)
             if self.silent:
@@ -308,10 +317,37 @@ class Asking:
             leases = {key: lease for key, lease in again.items() if lease is not None}
         return outcomes
 
+    def _record(
+        self,
+        public: PublicPort,
+        opened: tuple[str, PortMapping],
+        lease: int,
+        now: float,
+    ) -> Record:
+        """Return what is asked for: a lease that is over with its forward.
+
+        What is for good has no end.
+        """
+        forward_id, mapping = opened
+        until = self._asked_until[public] = self.ends.get(forward_id)
+        if until is not None and lease:
+            lease = max(1, min(lease, math.ceil(until - now)))
+        return Record(forward_id, mapping, 0, lease, now)
+
+    def _ends_otherwise(
+        self, public: PublicPort, forward_id: str, record: Record
+    ) -> bool:
+        """Return whether it was asked for until an end that is another by now."""
+        until = self.ends.get(forward_id)
+        # As we were started since, that is not known.
+        if until != self._asked_until.get(public, until):
+            return True
+        return until is not None and record.until > until + _LATER
+
     def _learn(
-        self, asked: Mapping[PublicPort, Record], found: Mapping[PublicPort, Outcome]
+        self, leases: Mapping[PublicPort, int], found: Mapping[PublicPort, Outcome]
     ) -> None:
-        """Take note of what it agrees to, and by which lease it lists that."""
+        """Take note of what it agrees to, and by which kind of lease it lists that."""
         refusals = [outcome.refusal for outcome in found.values()]
         if not self.mapper.lists:
             unsupported = [
@@ -319,15 +355,15 @@ class Asking:
             ]
             self._told |= None in refusals
             self.lost = self._told and len(unsupported) == len(refusals)
-        for public, record in asked.items():
+        for public, lease in leases.items():
             self._agreed.pop(public, None)
             outcome = found[public]
             if outcome.refusal is None:
                 if self.mapper.lists:
                     self.opened = (*self.opened, public)
-                self._agreed[public] = record.lease
+                self._agreed[public] = lease
                 if outcome.listed is not None:
-                    self._lease = record.lease
+                    self._lease = lease
 
 
 def _is_silence(answer: Listed) -> bool:

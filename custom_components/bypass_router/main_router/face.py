@@ -31,6 +31,9 @@ class Face(Protocol):
     def is_on(self, forward_id: str) -> bool:
         """Return whether a forward was found in the bypass router's kernel."""
 
+    def ends_at(self, forward_id: str) -> int | None:
+        """Return when a forward is to end by itself, in Unix time; None: never."""
+
     def public_ports_of(self, forward: Forward) -> PortRange:
         """Return the main router's ports of a forward."""
 

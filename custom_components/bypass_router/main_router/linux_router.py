@@ -6,6 +6,7 @@ short is done the next time.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Any, Final, override
@@ -93,7 +94,15 @@ class LinuxRouter(OtherSwitch):
     async def _ask(self, *, on: bool) -> None:
         """Desire it of its entry, which reads it back from the router's kernel."""
         if (main := self._main) and (half := self._own_half):
-            await main.runtime_data.async_set_desired(half.subentry_id, on=on)
+            loaded = self._entry.state is ConfigEntryState.LOADED
+            lease = (
+                self._entry.runtime_data.lease_of(self._forward_id)
+                if on and loaded
+                else None
+            )
+            await main.runtime_data.async_set_desired(
+                half.subentry_id, on=on, lease=lease and replace(lease, sources=None)
+            )
 
     @property
     def _main(self) -> ConfigEntry[Any] | None:

@@ -4,7 +4,7 @@ Each question takes time, on the bypass router as on the main router. So a switc
 for its own ports alone, and what was said of the others holds until the next look.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from homeassistant.core import HomeAssistant, callback
 
@@ -46,6 +46,11 @@ class Looks:
         """Have it asked whether it has kept what it took a moment ago."""
         self._doubted |= self._unproven.keys()
         self._act()
+
+    @callback
+    def doubt(self, ports: Iterable[PublicPort]) -> None:
+        """Have it asked about these next, whatever it has said of them."""
+        self._doubted |= frozenset(ports)
 
     @callback
     def begin(self, desired: Desired) -> Mapping[PublicPort, Outcome]:

@@ -99,6 +99,7 @@ class MainRouter:
         self._closing: Counter[str] = Counter()
         self._anew: set[str] = set()
         self._planned: Desired = {}
+        self._ends: Mapping[str, int] = {}
         self._router: Router | None = None
         self._delay = _FIRST_DELAY
         self.asking: Asking | None = None
@@ -176,7 +177,12 @@ class MainRouter:
     def _is_planned(self) -> bool:
         """Whether it was asked for just what is desired, or is being asked."""
         router = self._face.connected
-        return router is self._router and self._desired() == self._planned
+        desired = self._desired()
+        return (router, desired, self._ends_of(desired)) == (
+            self._router,
+            self._planned,
+            self._ends,
+        )
 
     @callback
     def _heard(self, gateway: IPv4Address, /, *, gone: bool) -> None:
@@ -267,7 +273,13 @@ class MainRouter:
     async def _once(self) -> None:
         """Ask what it has, have it be as desired, and note what it says."""
         router, desired = self._face.connected, self._desired()
-        self._planned = desired
+        ends = self._ends_of(desired)
+        self._looks.doubt(
+            public
+            for public, (key, _) in desired.items()
+            if ends.get(key) != self._ends.get(key)
+        )
+        self._planned, self._ends = desired, ends
         if router is not self._router:
             self._router, self.asking = router, None
         if self.asking is None:
@@ -305,6 +317,7 @@ class MainRouter:
             self._back_off()
             return
         anew, self._anew = self._anew, set()
+        asking.ends = self._ends
         outcomes = await asking.bring_about(desired, anew, known)
         if asking.lost:
             self.asking, self._anew = None, self._anew | anew
@@ -366,6 +379,11 @@ class MainRouter:
             for forward in (face.forwards[key],)
             for mapping in mappings_of(forward, face.public_ports_of(forward))
         }
+
+    def _ends_of(self, desired: Desired) -> Mapping[str, int]:
+        """Return when forwards of these ports are to end by themselves, by id."""
+        ends = {key: self._face.ends_at(key) for key, _ in desired.values()}
+        return {key: until for key, until in ends.items() if until is not None}
 
     def _until_renewal(self) -> float:
         """Return in how many seconds all ports are to be looked at."""
