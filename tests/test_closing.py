@@ -8,23 +8,21 @@ from typing import Any
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.ssh import logins_of
 from tests.lab.waiting import until, until_told
 
 from .client import Connection
-from .sentences import translations
 from .setup import (
     GAME,
     WEB,
     Held,
     choose,
     forward_id,
-    issue,
     ours,
     passes,
     set_up,
@@ -88,7 +86,7 @@ async def test_turning_off_cuts_connections_of_this_forward_alone(
     await loses(users, "web")
     await turn(hass, "off", game)
     await loses(users, "web", "game", "game's voice")
-    assert issue(hass, "connections_stay_") is None
+    assert not ir.async_get(hass).issues
     await turn(hass, "on", web, game)
     assert Connection(at_home).lives()
     assert Connection(at_home, "udp", 6001).lives()
@@ -225,51 +223,6 @@ async def test_disabling_or_stopping_cuts_nobody(
     assert entry.state is ConfigEntryState.LOADED
     await asyncio.sleep(0.5)
     assert await alive(users) == users.keys()
-
-
-@pytest.mark.parametrize("router_options", [RouterOptions(system="openwrt")])
-async def test_a_router_without_conntrack_is_told_of(
-    hass: HomeAssistant, at_home: Lab
-) -> None:
-    """Once it matters: the forward is off, and who was connected still is."""
-    entry, users = await connected(hass, at_home)
-    web = switch_of(hass, entry, "Web")
-    assert issue(hass, "connections_stay_") is None
-    await turn(hass, "off", web)
-    await until(lambda: issue(hass, "connections_stay_") is not None)
-    told = issue(hass, "connections_stay_")
-    assert told is not None
-    assert told.translation_placeholders == {"router": "bypass"}
-    text = translations()[f"issues.{told.translation_key}.description"]
-    assert "opkg install conntrack" in text
-    assert "apt install conntrack" in text
-    assert not told.is_fixable
-    assert hass.states.get(web).state == STATE_OFF
-    assert not await passes(at_home)
-    assert await alive(users) == users.keys()
-
-
-async def test_the_repair_is_gone_with_its_reason(
-    hass: HomeAssistant, at_home: Lab
-) -> None:
-    """The command is there, or no one wants connections closed."""
-    at_home.bypass.commands.hide("conntrack")
-    entry, _ = await connected(hass, at_home)
-
-    async def is_told() -> None:
-        switch = switch_of(hass, entry, "Web")
-        await turn(hass, "on", switch)
-        await turn(hass, "off", switch)
-        await until(lambda: issue(hass, "connections_stay_") is not None)
-
-    await is_told()
-    await choose(hass, entry, close_connections=False)
-    assert issue(hass, "connections_stay_") is None
-    await choose(hass, entry, close_connections=True)
-    await is_told()
-    at_home.bypass.commands.restore()
-    await hass.config_entries.async_reload(entry.entry_id)
-    assert issue(hass, "connections_stay_") is None
 
 
 async def test_a_failure_to_close_hides_nothing(

@@ -48,11 +48,11 @@ class Crowd(Walker):
         super().__init__(hass, lab, entry, seed)
         # Of those on the router, one at a time: they are not what is tested.
         self._on_the_router = asyncio.Lock()
-        self._turned: dict[str, list[str]] = {}
+        self._last: dict[str, list[str]] = {}
 
     async def burst(self, stored: Mapping[str, Any]) -> str:
         """Begin several things, wait for the end of all, and return what they were."""
-        self._turned = {}
+        self._last = {}
         begun: list[tuple[str, asyncio.Task[Any]]] = []
         for _ in range(self.chance.randrange(2, LARGEST + 1)):
             begun.append(self._begin())
@@ -67,7 +67,7 @@ class Crowd(Walker):
         await self._connected()
         wished = stored[f"{DOMAIN}.{self.entry.entry_id}"]["data"]["wished"]
         self.on = {name for name in self.forwards if self._id(name) in wished}
-        for name, told in self._turned.items():
+        for name, told in self._last.items():
             # Of two at once, any may be the last; who was told of an error knows less.
             if name in self.forwards and told in (["on"], ["off"]):
                 assert (name in self.on) == (told == ["on"]), (name, told)
@@ -103,7 +103,7 @@ class Crowd(Walker):
         shown = self.hass.states.get(switch) if switch else None
         if not switch or shown is None or shown.state == STATE_UNAVAILABLE:
             return
-        told = self._turned.setdefault(name, [])
+        told = self._last.setdefault(name, [])
         told.append("")
         place = len(told) - 1
         await turn(self.hass, state, switch)

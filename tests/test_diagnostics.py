@@ -177,7 +177,7 @@ async def test_a_stranger_finds_all_that_helps(
     assert found["firewall"].startswith("iptables 1.")
     assert found["forwards"][web]["name"] == "Web"
     assert found["forwards"][web]["public_port"] == "443"
-    assert found["desired"] == {"on_disk": [web], "now": [web]}
+    assert found["desired"] == {"on_disk": [web], "leases": {}, "now": [web]}
     assert found["live"]["forwards"].keys() == {web}
     assert found["live"]["damaged"] == []
     assert found["rules"]["entrance.HA-BYPASS-PRE"][1] == (
@@ -347,7 +347,7 @@ async def test_a_router_that_was_never_there_is_no_hindrance(
     for found in (await downloads.of(entry), await downloads.of(entry, "Web")):
         assert found["entry"]["state"] == "setup_retry"
         assert found["entry"]["reason"] == "port_closed"
-        assert found["desired"] == {"on_disk": [web], "now": None}
+        assert found["desired"] == {"on_disk": [web], "leases": {}, "now": None}
         assert "router" not in found
     assert found["forward"]["desired"]
 

@@ -14,7 +14,6 @@ from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.issues import Issues
 from custom_components.bypass_router.router.errors import (
     ClosingRefused,
-    ConnectionsStay,
     HostKeyChanged,
     NotApplied,
 )
@@ -35,10 +34,9 @@ _SLOW: Final = Rights(nameless=True, delay=9)
 # By the key of each sentence, what has it said.
 RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "both_variants": lambda issues: issues.both_variants("nftables"),
-    "closing_refused": lambda issues: issues.connections_stay(
+    "closing_refused": lambda issues: issues.closing_refused(
         ClosingRefused(command="conntrack -D")
     ),
-    "connections_stay": lambda issues: issues.connections_stay(ConnectionsStay()),
     "fight": lambda issues: issues.conflict(None),
     "fight_with": lambda issues: issues.conflict("clash"),
     "fight_copy": lambda issues: issues.conflict("nft"),
@@ -92,7 +90,7 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "sudo_waits_always": lambda issues: issues.sudo_waits(_SLOW),
 }
 # Of these, something else is known than a first read tells, such as what is installed.
-DECIDED_LATER: Final = {"hand_made", "connections_stay", "closing_refused"}
+DECIDED_LATER: Final = {"hand_made", "closing_refused"}
 LEFT: Final = {"left_behind"}
 
 

@@ -1,5 +1,7 @@
 """What the README gives to copy into automations works as it stands there."""
 
+from datetime import datetime
+import time
 from typing import Any, Final
 
 from homeassistant.components.automation.config import async_validate_config_item
@@ -10,6 +12,7 @@ from homeassistant.helpers.script import async_validate_actions_config
 from homeassistant.helpers.template import Template
 from homeassistant.helpers.trigger import async_validate_trigger_config
 from homeassistant.setup import async_setup_component
+import pytest
 
 from custom_components.bypass_router.const import (
     CONF_CLOSE_CONNECTIONS,
@@ -27,10 +30,14 @@ from .setup import GAME, WEB, set_up, switch_of, turn
 BLOCKS: Final = yaml_blocks(read("README.md"))
 
 
-def block(key: str) -> dict[str, Any]:
-    """Return the README's only block of YAML that has this key."""
-    (found,) = (each for each in BLOCKS if key in each)
+def block(key: str, words: str = "") -> dict[str, Any]:
+    """Return the README's only block of YAML that has this key, with these words."""
+    (found,) = (each for each in BLOCKS if key in each and words in str(each[key]))
     return found
+
+
+AT_HOME: Final = block("alias", "nobody is at home")
+TECHNICIAN: Final = block("alias", "technician")
 
 
 def entities(node: Any, domain: str) -> set[str]:
@@ -48,10 +55,11 @@ async def test_home_assistant_takes_it(hass: HomeAssistant) -> None:
     """Each block is what it says: an automation, a trigger, an action, a setting."""
     assert await async_setup_component(hass, "automation", {})
     kinds = [next(iter(each)) for each in BLOCKS]
-    assert sorted(kinds) == ["action", "alias", "logger", "trigger", "type"]
-    automation = await async_validate_config_item(hass, "readme", block("alias"))
-    assert automation
-    assert automation.validation_error is None
+    assert sorted(kinds) == ["action", "alias", "alias", "logger", "trigger", "type"]
+    for automation in (AT_HOME, TECHNICIAN):
+        valid = await async_validate_config_item(hass, "readme", automation)
+        assert valid
+        assert valid.validation_error is None
     triggers = cv.TRIGGER_SCHEMA([block("trigger")])
     assert await async_validate_trigger_config(hass, triggers)
     actions = cv.SCRIPT_SCHEMA([block("action")])
@@ -65,7 +73,7 @@ async def test_what_it_names_is_there(hass: HomeAssistant, at_home: Lab) -> None
     await set_up(hass, at_home, {**WEB, "name": "Camera"})
     hass.states.async_set("zone.home", "1")
     assert await async_setup_component(
-        hass, "automation", {"automation": block("alias")}
+        hass, "automation", {"automation": [AT_HOME, TECHNICIAN]}
     )
     (switch,) = entities(BLOCKS, "switch")
     (event,) = entities(BLOCKS, "event")
@@ -97,6 +105,11 @@ async def test_what_it_names_is_there(hass: HomeAssistant, at_home: Lab) -> None
 
     hass.states.async_set("zone.home", "1")
     await until(lambda: hass.states.get(switch).state == "off")
+    hass.states.async_set("input_button.technician", "2026-11-30T12:00:00+00:00")
+    await until(lambda: hass.states.get(switch).state == "on")
+    closes = hass.states.get("sensor.camera_closes_at").state
+    left = datetime.fromisoformat(closes).timestamp() - time.time()
+    assert left == pytest.approx(3600, abs=60)
 
 
 async def test_the_dashboard_lists_each_forward(

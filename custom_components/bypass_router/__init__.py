@@ -40,6 +40,7 @@ PLATFORMS = [
     Platform.BUTTON,
     Platform.EVENT,
     Platform.IMAGE,
+    Platform.NUMBER,
     Platform.SENSOR,
     Platform.SWITCH,
 ]
@@ -118,7 +119,7 @@ async def _take_off(
 
     What may be `left` there is added. Raises RouterError.
     """
-    router = await connect_router(hass, entry.data)
+    router = await connect_router(hass, entry.data, entry.options)
     try:
         left += await async_close_all(hass, entry, router)
         live = await router.rules.read()

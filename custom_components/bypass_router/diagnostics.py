@@ -92,6 +92,9 @@ async def _everything(
         },
         "desired": {
             "on_disk": sorted(saved.saved),
+            "leases": {
+                key: lease.stored for key, lease in saved.saved.items() if lease
+            },
             "now": sorted(coordinator.desired) if coordinator else None,
         },
         # Of a router that could not be set up, `entry` says why.
@@ -199,6 +202,7 @@ def _live(live: Live) -> dict[str, Any]:
     """Return what the rules that were read last amount to."""
     return {
         "forwards": {key: _plain(forward) for key, forward in live.forwards.items()},
+        "closes_at": {key: _time(when) for key, when in live.closes_at.items()},
         "damaged": sorted(live.damaged),
         "foreign": sorted(map(str, live.foreign)),
     }

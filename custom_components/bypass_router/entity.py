@@ -85,8 +85,8 @@ class BypassRouterForwardEntity(CoordinatorEntity[BypassRouterCoordinator]):
 
     @property
     def forward(self) -> Forward | None:
-        """The forward as it is set up now; None once it is removed."""
-        return self.coordinator.forwards.get(self._forward_id)
+        """The forward as it is while it is on; None once it is removed."""
+        return self.coordinator.forward(self._forward_id)
 
     @property
     @override

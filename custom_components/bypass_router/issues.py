@@ -14,7 +14,6 @@ from .errors import sentence_of
 from .router.clean_up import CLEAN_UP
 from .router.errors import (
     ClosingRefused,
-    ConnectionsStay,
     HostKeyChanged,
     RouterError,
     printable,
@@ -33,7 +32,7 @@ _OUR_TOOLS = frozenset({"nft", "iptables-restor", "iptables-nft-re"})
 _REFUSED = 10
 # What is said of these is decided by what looks for them; of all others, by the time
 # when a router was read for the first time.
-_DECIDED_LATER = frozenset({"hand_made", "connections_stay"})
+_DECIDED_LATER = frozenset({"hand_made", "closing_refused"})
 # Of an error's words, those of the router's programs.
 _QUOTED = frozenset({"message", "output"})
 NONE_KNOWN: Final[Mapping[Tag, Forward]] = {}
@@ -254,18 +253,13 @@ class Issues:
         """The rules have been left alone for a while."""
         self._clear("fight")
 
-    def connections_stay(self, err: ConnectionsStay) -> None:
-        """A forward was turned off, and its connections can't be ended."""
-        refused = isinstance(err, ClosingRefused)
-        self._raise(
-            "connections_stay",
-            key="closing_refused" if refused else "connections_stay",
-            placeholders=err.details,
-        )
+    def closing_refused(self, err: ClosingRefused) -> None:
+        """A forward was turned off, and its connections may not be ended."""
+        self._raise("closing_refused", placeholders=err.details)
 
     def connections_end(self) -> None:
-        """The router can end them, or no one wants it to."""
-        self._clear("connections_stay")
+        """They may be, or no one wants them to."""
+        self._clear("closing_refused")
 
     def both_variants(self, ours: str | None) -> None:
         """Both variants of iptables translate there; ours is where our rules are."""

@@ -26,6 +26,8 @@ from .router.forward import Forward, PortRange
 PARALLEL_UPDATES = 0
 
 _PROOF_LOOK = timedelta(minutes=15)
+# Seconds by which two looks at one end may differ.
+_JITTER = 2.0
 STATE_INTERVAL: Final = 60.0
 """Seconds between two states at least that tell of a forward's connections."""
 
@@ -53,6 +55,7 @@ def _sensors(
     yield BypassRouterStatusSensor(coordinator, forward_id)
     yield BypassRouterConnectionsSensor(coordinator, forward_id)
     yield BypassRouterLastConnectionSensor(coordinator, forward_id)
+    yield BypassRouterClosesAtSensor(coordinator, forward_id)
 
 
 class BypassRouterActiveForwardsSensor(BypassRouterEntity, SensorEntity):
@@ -163,6 +166,30 @@ class BypassRouterStatusSensor(BypassRouterForwardEntity, SensorEntity):
     def extra_state_attributes(self) -> dict[str, Any]:
         """Return by what that is known, and what to do."""
         return self._attributes
+
+
+class BypassRouterClosesAtSensor(BypassRouterForwardEntity, SensorEntity):
+    """When the router's kernel ends a forward by itself; unknown if it does not."""
+
+    _attr_device_class = SensorDeviceClass.TIMESTAMP
+
+    def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
+        """Name it."""
+        super().__init__(coordinator, forward_id, "closes_at")
+        self._told: float | None = None
+
+    @property
+    @override
+    def native_value(self) -> datetime | None:
+        """Return the moment, as the kernel said it first.
+
+        It is told how much time is left, which takes a moment to arrive: not each look
+        at it is to be another end.
+        """
+        said = self.coordinator.closes_at(self._forward_id)
+        if said is None or self._told is None or abs(said - self._told) >= _JITTER:
+            self._told = said
+        return None if self._told is None else utc_from_timestamp(round(self._told))
 
 
 class _CountingSensor(BypassRouterForwardEntity, SensorEntity):

@@ -1,11 +1,15 @@
-"""The action that says why a forward does not work."""
+"""The actions: to say why a forward does not work, and to open it for a while."""
 
+import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
+from ipaddress import IPv4Network
+import time
 from typing import Any, Final
 
 from homeassistant.auth.permissions.const import POLICY_CONTROL
 from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.core import (
     HomeAssistant,
     ServiceCall,
@@ -14,6 +18,7 @@ from homeassistant.core import (
     callback,
 )
 from homeassistant.exceptions import (
+    HomeAssistantError,
     ServiceValidationError,
     Unauthorized,
     UnknownUser,
@@ -25,10 +30,18 @@ from homeassistant.helpers.target import (
 )
 import voluptuous as vol
 
-from .const import DOMAIN
+from .const import CONF_SOURCES, DOMAIN
 from .diagnosis.run import async_diagnose
 from .diagnosis.texts import async_texts, response
+from .errors import translated
+from .router.errors import ConnectionLost
+from .router.forward import InvalidForward, parse_networks
+from .sync.lease import Lease
 
+SERVICE_OPEN_FOR: Final = "open_for"
+ATTR_DURATION: Final = "duration"
+SHORTEST: Final = timedelta(seconds=10)
+LONGEST: Final = timedelta(days=7)
 SERVICE_DIAGNOSE: Final = "diagnose"
 ATTR_WATCH: Final = "watch"
 LONGEST_WATCH: Final = 120
@@ -41,21 +54,25 @@ _SCHEMA: Final = vol.Schema(
         ),
     }
 )
+_OPEN_FOR_SCHEMA: Final = vol.Schema(
+    {
+        **cv.ENTITY_SERVICE_FIELDS,
+        vol.Required(ATTR_DURATION): vol.All(
+            cv.positive_time_period, vol.Range(SHORTEST, LONGEST)
+        ),
+        vol.Optional(CONF_SOURCES): vol.All(cv.ensure_list, [cv.string]),
+    }
+)
 
 
 @callback
 def async_set_up_services(hass: HomeAssistant) -> None:
-    """Register the action."""
+    """Register the actions."""
 
     async def diagnose(call: ServiceCall) -> ServiceResponse:
         """Diagnose forwards, one after the other; answer by their switches."""
         texts = await async_texts(hass)
-        chosen = list(_forwards(hass, call))
-        if not chosen:
-            raise ServiceValidationError(
-                translation_domain=DOMAIN, translation_key="not_a_forward"
-            )
-        await async_check_permission(hass, call, [found[0] for found in chosen])
+        chosen = await _chosen(hass, call)
         return {
             entity_id: response(
                 await async_diagnose(hass, entry, forward_id, call.data[ATTR_WATCH]),
@@ -64,6 +81,22 @@ def async_set_up_services(hass: HomeAssistant) -> None:
             for entity_id, entry, forward_id in chosen
         }
 
+    async def open_for(call: ServiceCall) -> None:
+        """Open forwards for a while, all at once."""
+        lease = Lease.of(
+            call.data[ATTR_DURATION].total_seconds(), time.time(), _sources(call)
+        )
+        chosen = await _chosen(hass, call)
+        # One that is refused keeps no other from being opened.
+        outcomes = await asyncio.gather(
+            *(_open(entry, forward_id, lease) for _, entry, forward_id in chosen),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if outcome:
+                raise outcome
+
+    hass.services.async_register(DOMAIN, SERVICE_OPEN_FOR, open_for, _OPEN_FOR_SCHEMA)
     hass.services.async_register(
         DOMAIN,
         SERVICE_DIAGNOSE,
@@ -71,6 +104,47 @@ def async_set_up_services(hass: HomeAssistant) -> None:
         _SCHEMA,
         supports_response=SupportsResponse.ONLY,
     )
+
+
+async def _open(entry: ConfigEntry[Any], forward_id: str, lease: Lease) -> None:
+    """Open a forward for a while. Raises HomeAssistantError."""
+    if entry.state is not ConfigEntryState.LOADED:
+        raise translated(HomeAssistantError, ConnectionLost(message="closed"))
+    await entry.runtime_data.async_set_desired(forward_id, on=True, lease=lease)
+
+
+def _sources(call: ServiceCall) -> tuple[IPv4Network, ...] | None:
+    """Return the networks that are named; None where none are to be.
+
+    Raises ServiceValidationError, also for a list of nothing: a template that finds no
+    address is not to let everybody in.
+    """
+    if (named := call.data.get(CONF_SOURCES)) is None:
+        return None
+    try:
+        if not named:
+            raise InvalidForward({CONF_SOURCES: "none"})
+        return parse_networks(named)
+    except InvalidForward:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="invalid_sources"
+        ) from None
+
+
+async def _chosen(
+    hass: HomeAssistant, call: ServiceCall
+) -> list[tuple[str, ConfigEntry[Any], str]]:
+    """Return the forwards that are meant, and that the caller may control.
+
+    Raises ServiceValidationError, Unauthorized, or UnknownUser.
+    """
+    chosen = list(_forwards(hass, call))
+    if not chosen:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="not_a_forward"
+        )
+    await async_check_permission(hass, call, [found[0] for found in chosen])
+    return chosen
 
 
 async def async_check_permission(

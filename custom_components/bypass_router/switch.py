@@ -1,6 +1,7 @@
 """A forward's switch: on if the router's kernel has its rules."""
 
 from collections.abc import Iterator
+import time
 from typing import Any, override
 
 from homeassistant.components.switch import SwitchEntity
@@ -13,6 +14,7 @@ from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .entity import BypassRouterForwardEntity, async_add_to_forwards
 from .errors import sentence_of
 from .subentry import attributes_of
+from .sync.lease import Lease
 
 # The coordinator joins what is desired at once into one change.
 PARALLEL_UPDATES = 0
@@ -66,8 +68,10 @@ class BypassRouterForwardSwitch(BypassRouterForwardEntity, SwitchEntity):
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
-        """Put the rules into force."""
-        await self.coordinator.async_set_desired(self._forward_id, on=True)
+        """Put the rules into force, for as long as the forward is set to be open."""
+        minutes = self.coordinator.open_for(self._forward_id)
+        lease = Lease.of(60 * minutes, time.time()) if minutes else None
+        await self.coordinator.async_set_desired(self._forward_id, on=True, lease=lease)
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:

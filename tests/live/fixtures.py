@@ -9,7 +9,7 @@ import pytest_socket
 
 from tests.lab.bypass import RouterOptions
 from tests.lab.fixtures import build
-from tests.lab.network import Lab
+from tests.lab.network import NETWORKS, Lab
 from tests.lab.witness import Witness
 
 from .flows import Flows
@@ -60,4 +60,5 @@ def live(live_of_module: Live) -> Live:
     """A lab and a Home Assistant that runs in it, as the test before left them."""
     # Home Assistant's plugin forbids all sockets before each test.
     pytest_socket.enable_socket()
+    pytest_socket.socket_allow_hosts(["127.0.0.1", *NETWORKS], allow_unix_socket=True)
     return live_of_module

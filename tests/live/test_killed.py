@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 import json
 import random
 import threading
@@ -11,12 +12,14 @@ import time
 
 import pytest
 
+from tests.client import Connection
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.waiting import wait_until
 
 from .client import RequestRefused
 from .fixtures import Live
 from .flows import AddedForward
+from .instance import DOMAIN
 
 PORTS = (8441, 8442, 8443, 8444)
 GUEST = 8445
@@ -168,6 +171,29 @@ def test_both_come_up_at_once_and_the_router_is_the_later_one(home: Home) -> Non
         "POST", f"/api/config/config_entries/entry/{home.entry_id}/reload"
     )
     assert home.states() == {8441: "on", 8442: "off", 8443: "on", 8444: "off"}
+
+
+def test_killed_amid_leases(home: Home) -> None:
+    """One ends while nobody is there; what is left of another outlives a restart."""
+    call = home.live.home_assistant.call
+    for port, seconds in ((8442, 10), (8444, 3600)):
+        forward = home.forwards[port].entity_id
+        duration = {"seconds": seconds}
+        call(DOMAIN, "open_for", entity_id=forward, duration=duration)
+        assert home.state(port) == "on"
+    user = Connection(home.live.lab, port=8442)
+    with home.killed():
+        assert user.lives()
+        wait_until(lambda: not home.passes(8442))
+        assert not user.lives()
+        assert home.passes(8444)
+        home.live.lab.bypass.reboot()
+        assert not home.passes(8444)
+    assert home.states() == {8441: "on", 8442: "off", 8443: "on", 8444: "on"}
+    shown = home.live.home_assistant.state("sensor.port_8444_closes_at")
+    left = datetime.fromisoformat(str(shown)).timestamp()
+    assert 3400 < left - time.time() < 3601
+    home.turn("off", 8444)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -23,6 +23,7 @@ from ..const import (
     CONF_EXTERNAL_PORT,
     CONF_KEEP_CLIENT_ADDRESS,
     CONF_MAIN_ROUTER_SWITCH,
+    CONF_OPEN_FOR,
     CONF_PUBLIC_PORT,
     CONF_SOURCES,
     CONF_TARGET_PORT,
@@ -260,8 +261,20 @@ class ForwardFlow(ConfigSubentryFlow):
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(schema, shown),
             errors=errors,
-            description_placeholders={**(placeholders or {}), "router": self._address},
+            description_placeholders={
+                **(placeholders or {}),
+                "router": self._address,
+                "note": await self._note(),
+            },
         )
+
+    async def _note(self) -> str:
+        """Return what has to be known of the router; mostly nothing."""
+        router = router_of(self._get_entry())
+        if router is None or router.rules.ends_forwards:
+            return ""
+        texts = await async_texts(self.hass)
+        return f"\n\n{texts.get('ends_with_home_assistant')}"
 
     async def _store(
         self,
@@ -294,9 +307,10 @@ class ForwardFlow(ConfigSubentryFlow):
                 description_placeholders=placeholders,
             )
         subentry = self._get_reconfigure_subentry()
-        if CONF_ENABLED in subentry.data:
-            # It waits for the router yet.
-            data[CONF_ENABLED] = subentry.data[CONF_ENABLED]
+        # The first waits for the router yet; the other has an entity of its own.
+        for field in (CONF_ENABLED, CONF_OPEN_FOR):
+            if field in subentry.data:
+                data[field] = subentry.data[field]
         self.hass.config_entries.async_update_subentry(
             entry, subentry, title=name, data=data
         )
