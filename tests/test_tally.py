@@ -1,5 +1,7 @@
 """The total of a forward's connections: it grows, and never lies upwards."""
 
+from ipaddress import IPv4Address
+
 from hypothesis import given, strategies as st
 
 from custom_components.bypass_router.counters.tally import Tally
@@ -122,6 +124,17 @@ def test_the_last_connection_is_the_last_that_was_gained() -> None:
     assert tally.counted(3, "a", 90.0).last == 100.0
     assert tally.counted(3, "b", 300.0).last == 300.0
     assert Tally().counted(0, "a", 100.0).last is None
+
+
+def test_whose_the_last_connection_was_is_known_if_that_one_was_told() -> None:
+    """A reading without a new one leaves it; one of an unknown client's does not."""
+    client, other = IPv4Address("198.51.100.7"), IPv4Address("198.51.100.8")
+    tally = Tally().counted(1, "a", 1.0, source=client)
+    assert tally.source == client
+    assert tally.counted(1, "a", 2.0).source == client
+    assert tally.counted(2, "a", 2.0, own=1).source == client
+    assert tally.counted(2, "a", 2.0, source=other).source == other
+    assert tally.counted(2, "a", 2.0).source is None
 
 
 def test_after_a_restart_of_the_router_its_counter_is_counted_in_full() -> None:

@@ -1,9 +1,11 @@
-"""What happens to the rules without anyone here asking for it."""
+"""What happens without anyone here asking for it: to the rules, and who comes."""
 
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
-from typing import override
+import math
+import time
+from typing import Final, override
 
 from homeassistant.components.event import EventEntity
 from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
@@ -22,12 +24,16 @@ from homeassistant.helpers.start import async_at_started
 from .attributes import parts_of
 from .const import DOMAIN
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .entity import BypassRouterEntity
+from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_forwards
+from .router.monitor import NewConnection
 from .sync.events import RulesEvent, RulesEventType
 
 PARALLEL_UPDATES = 0
 # Seconds between the parts of an event that is too long for one.
 _PAUSE = 0.01
+_CONNECTED = "connected"
+CLIENT_INTERVAL: Final = 1.0
+"""Seconds between two events at least that tell who came by a forward."""
 
 
 async def async_setup_entry(
@@ -35,8 +41,13 @@ async def async_setup_entry(
     entry: BypassRouterConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the event entity of the router."""
+    """Add the event entity of the router, and that of each forward."""
     async_add_entities([BypassRouterRulesEvent(entry.runtime_data)])
+    async_add_to_forwards(
+        entry,
+        async_add_entities,
+        lambda coordinator, key: [BypassRouterClientEvent(coordinator, key)],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +162,71 @@ class BypassRouterRulesEvent(BypassRouterEntity, EventEntity):
                     },
                     context=context,
                 )
+
+
+class BypassRouterClientEvent(BypassRouterForwardEntity, EventEntity):
+    """Someone came by a forward, whether he was answered or not.
+
+    Of a crowd, the last one of each second is told, with how many came beside.
+    """
+
+    # Home Assistant keeps what an event tells, addresses as well.
+    _attr_entity_registry_enabled_default = False
+
+    def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
+        """Name it."""
+        super().__init__(coordinator, forward_id, "client")
+        self._attr_event_types = [_CONNECTED]
+        self._untold = 0
+        self._last: NewConnection | None = None
+        self._told = -math.inf
+        self._waiting: CALLBACK_TYPE | None = None
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Stay while the router is away: to be back would look like a new event."""
+        return True
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Hear of who comes."""
+        await super().async_added_to_hass()
+        counters = self.coordinator.counters
+        self.async_on_remove(
+            counters.async_listen_to_arrivals(self._forward_id, self._came)
+        )
+        self.async_on_remove(self._end_waiting)
+
+    @callback
+    def _came(self, connection: NewConnection) -> None:
+        """Tell who came, now or when the last time is long enough ago."""
+        self._last = connection
+        self._untold += 1
+        left = self._told + CLIENT_INTERVAL - time.monotonic()
+        if left <= 0:
+            self._tell()
+        elif self._waiting is None:
+            self._waiting = async_call_later(self.hass, left, self._tell)
+
+    @callback
+    def _tell(self, _: datetime | None = None) -> None:
+        """Tell who came last, and how many others have not been told."""
+        self._end_waiting()
+        if (last := self._last) is None:
+            return
+        attributes = {
+            "source": str(last.client),
+            "port": last.port,
+            "left_out": self._untold - 1,
+        }
+        self._told, self._untold = time.monotonic(), 0
+        self._trigger_event(_CONNECTED, attributes)
+        self.async_write_ha_state()
+
+    @callback
+    def _end_waiting(self) -> None:
+        """Wait no longer."""
+        if self._waiting:
+            self._waiting()
+            self._waiting = None

@@ -13,7 +13,6 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.event import async_call_later, async_track_time_interval
-from homeassistant.helpers.typing import StateType
 from homeassistant.util.dt import utc_from_timestamp
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
@@ -206,12 +205,12 @@ class _CountingSensor(BypassRouterForwardEntity, SensorEntity):
     async def async_added_to_hass(self) -> None:
         """Hear of what is counted."""
         await super().async_added_to_hass()
-        self._attr_native_value = self._counted()
+        self._take()
         self.async_on_remove(self.coordinator.counters.async_listen(self._heard))
         self.async_on_remove(self._end_waiting)
 
-    def _counted(self) -> StateType | datetime:
-        """Return what is known by now."""
+    def _take(self) -> None:
+        """Take what is known by now, as the state."""
         raise NotImplementedError
 
     @callback
@@ -227,10 +226,11 @@ class _CountingSensor(BypassRouterForwardEntity, SensorEntity):
     def _tell(self, _: datetime | None = None) -> None:
         """Tell what was counted, if that is something new."""
         self._end_waiting()
-        if (counted := self._counted()) != self._attr_native_value:
-            if self._attr_native_value is not None:
+        before = self._attr_native_value
+        self._take()
+        if self._attr_native_value != before:
+            if before is not None:
                 self._told = time.monotonic()
-            self._attr_native_value = counted
             self.async_write_ha_state()
 
     @callback
@@ -255,14 +255,15 @@ class BypassRouterConnectionsSensor(_CountingSensor):
         super().__init__(coordinator, forward_id, "connections")
 
     @override
-    def _counted(self) -> int | None:
-        """Return the total."""
+    def _take(self) -> None:
+        """Take the total."""
         counters = self.coordinator.counters
-        return counters.tally(self._forward_id).total if counters.read else None
+        total = counters.tally(self._forward_id).total
+        self._attr_native_value = total if counters.read else None
 
 
 class BypassRouterLastConnectionSensor(_CountingSensor):
-    """When the last connection came.
+    """When the last connection came, and from where, if the router tells.
 
     Where the router does not tell, when it was noticed, a minute later at the most;
     of those that came while Home Assistant was away, when it was back.
@@ -270,13 +271,17 @@ class BypassRouterLastConnectionSensor(_CountingSensor):
 
     _attr_device_class = SensorDeviceClass.TIMESTAMP
     _attr_entity_category = EntityCategory.DIAGNOSTIC
+    # Who comes is kept by nobody who has not asked for it.
+    _unrecorded_attributes = frozenset({"source"})
 
     def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
         """Name it."""
         super().__init__(coordinator, forward_id, "last_connection")
 
     @override
-    def _counted(self) -> datetime | None:
-        """Return the moment; none if there was no connection yet."""
-        last = self.coordinator.counters.tally(self._forward_id).last
-        return None if last is None else utc_from_timestamp(last)
+    def _take(self) -> None:
+        """Take the moment, none if there was no connection yet, and whose it was."""
+        tally = self.coordinator.counters.tally(self._forward_id)
+        last, source = tally.last, tally.source
+        self._attr_native_value = None if last is None else utc_from_timestamp(last)
+        self._attr_extra_state_attributes = {"source": str(source)} if source else {}

@@ -10,9 +10,9 @@ It tells of those that were answered as well, which proves the way; the counters
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 import logging
@@ -26,7 +26,7 @@ from homeassistant.helpers.event import async_track_time_interval
 from ..router.doctor.visitors import is_outside
 from ..router.errors import RouterError
 from ..router.forward import Forward, PortRange, Transport
-from ..router.monitor import Answered, ConnectionEvent, Unheard
+from ..router.monitor import Answered, ConnectionEvent, NewConnection, Unheard
 from ..router.router import Router
 from ..unforeseen import Surprises
 from .store import Totals
@@ -44,6 +44,14 @@ _NEWS = 60.0
 _LAG = 1.0
 # Connections of which it is kept in mind that they were answered.
 _REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A visitor that the router has told of, and that may not be counted yet."""
+
+    when: float
+    source: IPv4Address | None = None
 
 
 class Counters:
@@ -70,7 +78,8 @@ class Counters:
         self._totals = Totals(hass, entry.entry_id)
         self._tallies: dict[str, Tally] = {}
         self._listeners: list[Callable[[], None]] = []
-        self._arrived: dict[str, float] = {}
+        self._greeters = defaultdict[str, list[Callable[[NewConnection], None]]](list)
+        self._arrived: dict[str, _Arrival] = {}
         self._answered: OrderedDict[Answered, None] = OrderedDict()
         self._asked = False
         self._reading: asyncio.Task[None] | None = None
@@ -103,6 +112,14 @@ class Counters:
         self._listeners.append(update)
         self.async_read_soon()
         return lambda: self._listeners.remove(update)
+
+    @callback
+    def async_listen_to_arrivals(
+        self, forward_id: str, tell: Callable[[NewConnection], None]
+    ) -> CALLBACK_TYPE:
+        """Call with each visitor of a forward, answered or not, that is told of."""
+        self._greeters[forward_id].append(tell)
+        return lambda: self._greeters[forward_id].remove(tell)
 
     def visits(self, forward: Forward) -> Mapping[Transport, Visit]:
         """Return who came from the internet and was answered, by transport."""
@@ -142,7 +159,9 @@ class Counters:
             else:
                 # A client may come by the same port of its own each time.
                 self._answered.pop(connection.answered_by(forward.target), None)
-                self._arrived[forward.id] = time.time()
+                self._arrived[forward.id] = _Arrival(time.time(), connection.client)
+                for tell in list(self._greeters[forward.id]):
+                    tell(connection)
                 self.async_read_soon()
 
     def _take_answered(
@@ -226,17 +245,21 @@ class Counters:
         ):
             # Until all is told that was counted, and whose it was.
             await asyncio.sleep(_LAG)
+            arrived |= self._arrived
         # What the router does not name may be off, or it did not answer; its rules
         # are not known to be gone.
-        own = router.own_connections
-        tallies = {
-            key: self.tally(key).counted(
-                counts[key], boot, arrived.get(key, now), own.take(key)
-            )
-            if key in counts and not own.is_tested(key)
-            else self.tally(key)
-            for key in self._entry.subentries
-        }
+        own, noticed = router.own_connections, _Arrival(now)
+        # Who comes while a forward is tried is counted after that.
+        tested = {key: it for key, it in arrived.items() if own.is_tested(key)}
+        self._arrived = tested | self._arrived
+        tallies = dict[str, Tally]()
+        for key in self._entry.subentries:
+            tallies[key] = self.tally(key)
+            if key in counts and not own.is_tested(key):
+                last = arrived.get(key, noticed)
+                tallies[key] = tallies[key].counted(
+                    counts[key], boot, last.when, own.take(key), last.source
+                )
         before, first = self._tallies, not self.read
         self.read, self._tallies = True, tallies
         if tallies == before and not first:

@@ -11,6 +11,7 @@ rules.
 """
 
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 
 from .visits import Visits
 
@@ -31,11 +32,21 @@ class Tally:
     """How many of our own are known that no reading has shown yet."""
     visits: Visits = field(default_factory=Visits)
     """Those from the internet that are known to have been answered."""
+    source: IPv4Address | None = None
+    """Whose the last one was; None where no one has told. It goes to no disk."""
 
-    def counted(self, seen: int, boot: str, when: float, own: int = 0) -> Tally:
+    def counted(
+        self,
+        seen: int,
+        boot: str,
+        when: float,
+        own: int = 0,
+        source: IPv4Address | None = None,
+    ) -> Tally:
         """Return the tally after another reading of the rules' counter.
 
-        `when` is the time of the last connection, if there was one in between. `own`
+        `when` is the time of the last connection, if there was one in between, and
+        `source` its client's address, where the router has told of it. `own`
         of them came from Home Assistant itself, as was heard since the last reading;
         this one may have been too early to show them all.
         """
@@ -52,6 +63,7 @@ class Tally:
             boot=boot,
             last=last,
             own=max(0, own - gained),
+            source=source if visitors else self.source,
         )
 
     def continues(self, former: Tally) -> bool:
