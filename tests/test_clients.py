@@ -3,6 +3,7 @@
 from datetime import timedelta
 from ipaddress import IPv4Address
 import json
+import logging
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,20 +29,32 @@ from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.coordinator import BypassRouterCoordinator
 from custom_components.bypass_router.counters import counters as counters_module
 from custom_components.bypass_router.counters.counters import Counters
+from custom_components.bypass_router.diagnostics import (
+    async_get_config_entry_diagnostics,
+)
 from custom_components.bypass_router.entity import BypassRouterForwardEntity
 from custom_components.bypass_router.event import BypassRouterClientEvent
 from custom_components.bypass_router.router.monitor import NewConnection
 from custom_components.bypass_router.router.own_connections import OwnConnections
 from custom_components.bypass_router.sensor import BypassRouterLastConnectionSensor
 from custom_components.bypass_router.subentry import read_forwards
-from tests.lab.waiting import until
+from tests.lab.exchange import Transport
+from tests.lab.network import INTERNET_ADDRESS, Lab
+from tests.lab.waiting import at_once, until, until_told
 
-from .setup import WEB, forward_id, subentry
+from .setup import GAME, WEB, add_entry, forward_id, passes, subentry, switch_of, turn
+from .test_sensor import sensor
 
 VISITOR, OTHER = IPv4Address("198.51.100.7"), IPv4Address("198.51.100.8")
 OURS = IPv4Address("192.168.50.3")
 
 pytestmark = pytest.mark.usefixtures("states_seldom")
+
+
+def enable(hass: HomeAssistant, domain: str, unique_id: str) -> str:
+    """Have an entity that is disabled at first enabled; return its id."""
+    registry = er.async_get(hass)
+    return registry.async_get_or_create(domain, DOMAIN, unique_id).entity_id
 
 
 class Gate:
@@ -105,20 +118,17 @@ class Gate:
             identifiers={(DOMAIN, self.entry.entry_id)},
         )
         coordinator.device_id = device.id
-        for entity in (
-            BypassRouterClientEvent(coordinator, self.web),
-            BypassRouterLastConnectionSensor(coordinator, self.web),
-        ):
-            await self._add(entity)
+        event = BypassRouterClientEvent(coordinator, self.web)
+        assert not event.entity_registry_enabled_default
+        await self._add(event)
+        await self._add(BypassRouterLastConnectionSensor(coordinator, self.web))
         self.told.clear()
         self.noted.clear()
 
     async def _add(self, entity: BypassRouterForwardEntity) -> None:
         """Add an entity, which the user has enabled."""
         domain = "event" if isinstance(entity, EventEntity) else "sensor"
-        er.async_get(self._hass).async_get_or_create(
-            domain, DOMAIN, str(entity.unique_id), config_entry=self.entry
-        )
+        enable(self._hass, domain, str(entity.unique_id))
         platform = MockEntityPlatform(self._hass, domain=domain, platform_name=DOMAIN)
         platform.config_entry = self.entry
         await platform.async_add_entities([entity], config_subentry_id=self.web)
@@ -243,6 +253,16 @@ async def test_who_is_told_of_only_after_he_was_counted_is_known(
     assert gate.noted[-1].attributes["source"] == str(VISITOR)
 
 
+async def test_who_is_told_of_late_is_known_then(gate: Gate) -> None:
+    """On a router that has much to do."""
+    gate.come(heard=False)
+    await gate.read()
+    assert "source" not in gate.noted[-1].attributes
+    gate.counters.async_connected(NewConnection("tcp", 8443, VISITOR, 40000))
+    await gate.read()
+    assert gate.noted[-1].attributes["source"] == str(VISITOR)
+
+
 async def test_who_comes_while_the_forward_is_tried_is_known_after_that(
     gate: Gate,
 ) -> None:
@@ -268,3 +288,48 @@ async def test_no_address_is_kept_where_nobody_has_asked_for_it(
     info = gate.noted[-1].state_info
     assert info
     assert "source" in info["unrecorded_attributes"]
+
+
+async def test_who_comes_from_the_internet_is_named(
+    hass: HomeAssistant, at_home: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over TCP and UDP, also where the device sees him; and to no one else."""
+    logged = ("asyncssh", "custom_components")
+    for name in logged:
+        caplog.set_level(logging.DEBUG, name)
+    at_home.target.serve("tcp", 443)
+    at_home.target.serve("udp", 7001)
+    kept = {**WEB, "name": "Kept", "external_port": "8444", "keep_client_address": True}
+    entry = add_entry(hass, at_home, WEB, kept, GAME)
+    ways: tuple[tuple[str, int, Transport], ...] = (
+        ("Web", 8443, "tcp"),
+        ("Kept", 8444, "tcp"),
+        ("Game", 6001, "udp"),
+    )
+    events = {
+        name: enable(hass, "event", f"{forward_id(entry, name)}_client")
+        for name, *_ in ways
+    }
+    await hass.config_entries.async_setup(entry.entry_id)
+    await turn(hass, "on", *(switch_of(hass, entry, name) for name, *_ in ways))
+
+    async def comes(name: str, port: int, protocol: Transport) -> None:
+        """See who comes by a forward named; `conntrack` may listen a moment later."""
+
+        async def told() -> bool:
+            assert await passes(at_home, port, protocol)
+            return hass.states.get(events[name]).attributes["event_type"] is not None
+
+        await until_told(told)
+        event = hass.states.get(events[name]).attributes
+        assert (event["source"], event["port"]) == (INTERNET_ADDRESS, port)
+        last = sensor(hass, entry, name, "last_connection")
+        await until(lambda: "source" in hass.states.get(last).attributes)
+        assert hass.states.get(last).attributes["source"] == INTERNET_ADDRESS
+
+    await at_once(*(comes(*way) for way in ways))
+    found = await async_get_config_entry_diagnostics(hass, entry)
+    assert INTERNET_ADDRESS not in json.dumps(found, default=str)
+    lines = [it.getMessage() for it in caplog.records if it.name.startswith(logged)]
+    assert lines
+    assert not any(INTERNET_ADDRESS in line for line in lines)

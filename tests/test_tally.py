@@ -134,7 +134,9 @@ def test_whose_the_last_connection_was_is_known_if_that_one_was_told() -> None:
     assert tally.counted(1, "a", 2.0).source == client
     assert tally.counted(2, "a", 2.0, own=1).source == client
     assert tally.counted(2, "a", 2.0, source=other).source == other
-    assert tally.counted(2, "a", 2.0).source is None
+    unknown = tally.counted(2, "a", 2.0)
+    assert unknown.source is None
+    assert unknown.counted(2, "a", 3.0, source=other).source == other
 
 
 def test_after_a_restart_of_the_router_its_counter_is_counted_in_full() -> None:

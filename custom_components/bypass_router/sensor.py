@@ -226,9 +226,9 @@ class _CountingSensor(BypassRouterForwardEntity, SensorEntity):
     def _tell(self, _: datetime | None = None) -> None:
         """Tell what was counted, if that is something new."""
         self._end_waiting()
-        before = self._attr_native_value
+        before, attributes = self._attr_native_value, self.extra_state_attributes
         self._take()
-        if self._attr_native_value != before:
+        if (before, attributes) != (self.native_value, self.extra_state_attributes):
             if before is not None:
                 self._told = time.monotonic()
             self.async_write_ha_state()

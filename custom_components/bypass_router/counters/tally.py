@@ -56,6 +56,9 @@ class Tally:
         own += 0 if begins_anew else self.own
         visitors = max(0, gained - own)
         last = max(when, self.last or 0) if visitors else self.last
+        if not visitors:
+            # Who is told of now may have been counted before that.
+            source = self.source or (source if self.last else None)
         return replace(
             self,
             total=self.total + visitors,
@@ -63,7 +66,7 @@ class Tally:
             boot=boot,
             last=last,
             own=max(0, own - gained),
-            source=source if visitors else self.source,
+            source=source,
         )
 
     def continues(self, former: Tally) -> bool:
