@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from freezegun.api import FrozenDateTimeFactory
 from homeassistant.components.automation import EVENT_AUTOMATION_TRIGGERED
 from homeassistant.components.automation.config import AUTOMATION_BLUEPRINT_SCHEMA
 from homeassistant.components.blueprint.models import Blueprint, DomainBlueprints
@@ -27,17 +28,20 @@ from homeassistant.core import (
     State,
     callback,
 )
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 from homeassistant.util.yaml import load_yaml_dict
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     async_capture_events,
+    async_fire_time_changed,
     async_mock_service,
     mock_restore_cache_with_extra_data,
 )
 
+from custom_components.bypass_router.const import DOMAIN
 from tests.lab.network import Lab
 from tests.lab.waiting import until
 
@@ -49,6 +53,7 @@ BLUEPRINTS = sorted(FOLDER.rglob("*.yaml"))
 TURN_ON = "bypass_router/turn_on_after_restart.yaml"
 TELL = "bypass_router/tell_when_removed.yaml"
 LATER = "bypass_router/turn_when_reachable.yaml"
+WHO = "bypass_router/tell_who_connects.yaml"
 EVENT = "event.bypass_rules"
 LONG_AGO = "2026-01-01T00:00:00.000+00:00"
 
@@ -61,7 +66,7 @@ def _blueprints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def automate(hass: HomeAssistant, blueprint: str, **inputs: Any) -> None:
     """Make an automation from a blueprint."""
-    rules = {} if blueprint == LATER else {"rules": EVENT}
+    rules = {} if blueprint in (LATER, WHO) else {"rules": EVENT}
     use = {"path": blueprint, "input": {**rules, **inputs}}
     config = {"automation": {"use_blueprint": use}}
     assert await async_setup_component(hass, "automation", config)
@@ -116,7 +121,7 @@ def test_home_assistant_takes_it(path: Path) -> None:
 def test_these_are_all_the_blueprints() -> None:
     """None goes untested."""
     assert [str(path.relative_to(FOLDER)) for path in BLUEPRINTS] == [
-        *(TELL, TURN_ON, LATER)
+        *(TELL, WHO, TURN_ON, LATER)
     ]
 
 
@@ -351,3 +356,74 @@ async def test_each_forward_is_turned_when_it_can_be_and_the_last_wish_counts(
     hass.states.async_set("switch.away", STATE_ON)
     await until(lambda: turned != [])
     assert [call.data["entity_id"] for call in turned] == [["switch.away"]]
+
+
+def client_of(hass: HomeAssistant, name: str) -> str:
+    """Return the event entity of a forward of this name, to whom nobody came yet."""
+    entry = MockConfigEntry(domain=DOMAIN)
+    entry.add_to_hass(hass)
+    device = dr.async_get(hass).async_get_or_create(
+        config_entry_id=entry.entry_id, identifiers={(DOMAIN, name)}, name=name
+    )
+    entity = er.async_get(hass).async_get_or_create(
+        "event", DOMAIN, name, config_entry=entry, device_id=device.id
+    )
+    hass.states.async_set(entity.entity_id, STATE_UNKNOWN, {"event_type": None})
+    return entity.entity_id
+
+
+async def test_who_connects_is_told_and_then_there_is_quiet(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory
+) -> None:
+    """Nobody is lost: who comes meanwhile is told when it is over, with how many."""
+    client = client_of(hass, "Camera")
+    shown = await notifications(hass)
+    await automate(hass, WHO, client=client, quiet=2)
+    (automation,) = hass.states.async_entity_ids("automation")
+
+    async def settle() -> None:
+        """Let the automation go on, as the time stands still."""
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    async def come(address: str, left_out: int = 0) -> None:
+        freezer.tick(1)
+        told = {"source": address, "port": 8443, "left_out": left_out}
+        now = dt_util.utcnow().isoformat()
+        hass.states.async_set(client, now, {"event_type": "connected", **told})
+        await settle()
+
+    async def wait(seconds: int) -> None:
+        for _ in range(seconds // 15):
+            freezer.tick(15)
+            async_fire_time_changed(hass)
+            await settle()
+
+    await come("203.0.113.7")
+    assert len(shown) == 1
+    await wait(45)
+    await come("203.0.113.8", 3)
+    # A router that went away, and is back with what it has told last.
+    state = hass.states.get(client)
+    hass.states.async_set(client, STATE_UNAVAILABLE)
+    await settle()
+    hass.states.async_set(client, state.state, state.attributes)
+    await wait(30)
+    await come("203.0.113.9")
+    await wait(15)
+    assert len(shown) == 1
+    await wait(60)
+    assert len(shown) == 2
+    await wait(180)
+    assert hass.states.get(automation).attributes["current"] == 0
+    await come("203.0.113.7")
+    more = "and 4 more since you were told last"
+    assert {title for title, _ in shown} == {"Camera"}
+    assert [message for _, message in shown] == [
+        "203.0.113.7 has connected to Camera at port 8443.",
+        f"203.0.113.9 has connected to Camera at port 8443, {more}.",
+        "203.0.113.7 has connected to Camera at port 8443.",
+    ]
+    await hass.services.async_call(
+        "automation", "turn_off", {"entity_id": automation}, blocking=True
+    )
