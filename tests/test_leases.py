@@ -273,6 +273,8 @@ async def test_without_conntrack_connections_are_cut_by_a_rule(
     assert not again.lives()
     assert not beside.lives()
     assert not player.lives()
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert not ours(at_home)
 
 
 @pytest.mark.parametrize(

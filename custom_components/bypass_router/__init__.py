@@ -119,7 +119,9 @@ async def _take_off(
 
     What may be `left` there is added. Raises RouterError.
     """
-    router = await connect_router(hass, entry.data, entry.options)
+    # No rule stays, not even for a while, which nobody would be there to take away.
+    options = {**entry.options, CONF_CLOSE_CONNECTIONS: False}
+    router = await connect_router(hass, entry.data, options)
     try:
         left += await async_close_all(hass, entry, router)
         live = await router.rules.read()

@@ -60,7 +60,10 @@ async def connect(
     firewall: Backend = Backend.IPTABLES,
     main_router: IPv4Address | None = None,
 ) -> Router:
-    """Connect to the bypass router, as root unless another account is named."""
+    """Connect to the bypass router, as root unless another account is named.
+
+    Connections go on when their forward goes: without `conntrack`, rules would stay.
+    """
     host = lab.bypass.address
     host_key = await fetch_host_key(host, 22)
     return await Router.connect(
@@ -71,4 +74,5 @@ async def connect(
         owner,
         firewall,
         main_router,
+        closes=False,
     )

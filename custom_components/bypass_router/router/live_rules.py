@@ -187,7 +187,8 @@ class LiveRules:
 
         Raises FirewallFailed and NotApplied.
         """
-        context = replace(self._context, owner=owner)
+        # What cuts connections would stay there, as nobody takes it away.
+        context = replace(self._context, owner=owner, cuts=False)
         async with self._lock:
             # What was read is kept by places, which may be others for another owner.
             self._snapshot = None
