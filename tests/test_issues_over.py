@@ -56,6 +56,7 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "main_router_many": lambda issues: issues.main_router(
         [(str(number), "It says no.") for number in range(99)]
     ),
+    "unresolved": lambda issues: issues.unresolved({"home.example.org": []}),
     "no_public_address": lambda issues: issues.no_public_address("100.64.0.7"),
     "main_router_left": lambda issues: issues.main_router_left(["TCP 443"], "12:00"),
     "main_router_left_for_good": lambda issues: issues.main_router_left(

@@ -29,6 +29,7 @@ from .sync.connection import async_owner, connect_router
 from .sync.desired_state import DesiredState, file_of
 from .sync.identity import others
 from .sync.left_behind import async_clear_left_behind
+from .sync.source_names import names_file
 from .sync.unattended import async_watch_unattended
 
 _LOGGER = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ async def async_remove_entry(
     await desired.remove()
     await Totals(hass, entry.entry_id).remove()
     await TargetMacStore(hass, entry.entry_id).remove()
+    await names_file(hass, entry.entry_id).async_remove()
     issues = Issues(hass, entry)
     left: list[Record] = []
     try:

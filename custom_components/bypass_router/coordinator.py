@@ -1,7 +1,7 @@
 """Home Assistant's face of one router: what it shows, and what is asked of it."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 import logging
 from typing import Any, override
 
@@ -56,6 +56,7 @@ from .subentry import open_for_of, read_forwards, read_public_ports
 from .sync.lease import Lease
 from .sync.lifecycle import Lifecycle
 from .sync.retry import Retry
+from .sync.source_names import Addresses, SourceNames
 from .unforeseen import Surprises
 
 _LOGGER = logging.getLogger(__name__)
@@ -121,6 +122,9 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.knowledge = Knowledge(
             self, self.counters, self.halves, self.async_update_listeners
         )
+        self._names = SourceNames(
+            hass, entry.entry_id, self._names_changed, self._tell_names
+        )
         self._chosen = _chosen_of(entry)
         self._look_again = Retry(hass, self._lifecycle.refresh)
         self._turns: dict[str, object] = {}
@@ -134,6 +138,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         Raises ConfigEntryNotReady if it is worth another try by itself,
         ConfigEntryError if it takes the user.
         """
+        await self._names.load()
         self._read_forwards()
         unload = self.config_entry.async_on_unload
         unload(self._look_again.async_cancel)
@@ -151,6 +156,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             raise translated(ConfigEntryError, err) from err
         except RouterError as err:
             raise translated(ConfigEntryNotReady, err) from err
+        unload(self._names.async_start())
+        self._resolve(self._names.names)
 
     async def _begin(self) -> None:
         """Connect, and wait until what is desired is applied. Raises RouterError."""
@@ -215,7 +222,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     @callback
     def async_forwards_changed(self) -> None:
         """Take note of forwards that were added, changed or removed, and of options."""
+        before = self._names.names
         self._read_forwards()
+        if self._names.names != before:
+            self._resolve(self._names.names - before)
         self._lifecycle.forwards_changed()
         async_name_forwards(self.hass, self.config_entry, self.forwards)
         self.halves.show()
@@ -224,8 +234,33 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
 
     def _read_forwards(self) -> None:
         """Read what the entry says of its forwards."""
-        self.forwards = read_forwards(self.config_entry)
+        forwards = read_forwards(self.config_entry)
+        self._names.names = frozenset(
+            name for forward in forwards.values() for name in forward.names
+        )
+        self.forwards = {
+            key: forward.admitting(self._names.addresses)
+            for key, forward in forwards.items()
+        }
         self.public_ports = read_public_ports(self.config_entry, self.forwards)
+
+    @callback
+    def _resolve(self, names: Collection[str]) -> None:
+        """Have these names resolved that forwards let in."""
+        self.in_background(self._names.resolve(names), "names")
+
+    @callback
+    def _names_changed(self) -> None:
+        """Let in hosts by the addresses that they have now."""
+        if not self.stopped:
+            self.async_forwards_changed()
+
+    @callback
+    def _tell_names(self, unresolved: Addresses) -> None:
+        """Tell of names that can't be resolved, and by what they go on."""
+        self._issues.unresolved(
+            {name: list(map(str, known)) for name, known in unresolved.items()}
+        )
 
     def public_ports_of(self, forward: Forward) -> PortRange:
         """Return the main router's ports that lead to a forward."""

@@ -208,6 +208,18 @@ class Issues:
             placeholders=_forwards([name for name, _ in found], shown),
         )
 
+    def unresolved(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Host names can't be resolved that forwards let in; and what is let in now."""
+        if not names:
+            self._clear("unresolved")
+            return
+        lines = [
+            f"{_line(name)}: {', '.join(known) or '—'}" for name, known in names.items()
+        ]
+        more = ["- …"] if len(lines) > _REFUSED else []
+        shown = "\n".join([*lines[:_REFUSED], *more])
+        self._raise("unresolved", placeholders={"names": shown})
+
     def no_public_address(self, address: str | None) -> None:
         """No one on the internet reaches the main router; None: as far as is known."""
         if address:

@@ -1,7 +1,8 @@
-"""The actions: to say why a forward does not work, and to open it for a while."""
+"""The actions: to say why a forward does not work, and to open it, and for whom."""
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Network
 import time
@@ -34,11 +35,21 @@ from .const import CONF_SOURCES, DOMAIN
 from .diagnosis.run import async_diagnose
 from .diagnosis.texts import async_texts, response
 from .errors import translated
+from .main_router.linux_router import whose_half
 from .router.errors import ConnectionLost
-from .router.forward import InvalidForward, parse_networks
+from .router.forward import (
+    NOBODY,
+    Clients,
+    InvalidForward,
+    normal_sources,
+    parse_clients,
+)
+from .subentry import forward_or_none, sources_of
 from .sync.lease import Lease
+from .sync.source_names import addresses_of
 
 SERVICE_OPEN_FOR: Final = "open_for"
+SERVICE_SET_SOURCES: Final = "set_sources"
 ATTR_DURATION: Final = "duration"
 SHORTEST: Final = timedelta(seconds=10)
 LONGEST: Final = timedelta(days=7)
@@ -46,6 +57,7 @@ SERVICE_DIAGNOSE: Final = "diagnose"
 ATTR_WATCH: Final = "watch"
 LONGEST_WATCH: Final = 120
 
+_CLIENTS: Final = vol.All(cv.ensure_list, [cv.string])
 _SCHEMA: Final = vol.Schema(
     {
         **cv.ENTITY_SERVICE_FIELDS,
@@ -60,8 +72,11 @@ _OPEN_FOR_SCHEMA: Final = vol.Schema(
         vol.Required(ATTR_DURATION): vol.All(
             cv.positive_time_period, vol.Range(SHORTEST, LONGEST)
         ),
-        vol.Optional(CONF_SOURCES): vol.All(cv.ensure_list, [cv.string]),
+        vol.Optional(CONF_SOURCES): _CLIENTS,
     }
+)
+_SET_SOURCES_SCHEMA: Final = vol.Schema(
+    {**cv.ENTITY_SERVICE_FIELDS, vol.Required(CONF_SOURCES): _CLIENTS}
 )
 
 
@@ -83,9 +98,11 @@ def async_set_up_services(hass: HomeAssistant) -> None:
 
     async def open_for(call: ServiceCall) -> None:
         """Open forwards for a while, all at once."""
-        lease = Lease.of(
-            call.data[ATTR_DURATION].total_seconds(), time.time(), _sources(call)
-        )
+        seconds = call.data[ATTR_DURATION].total_seconds()
+        sources = None
+        if (named := call.data.get(CONF_SOURCES)) is not None:
+            sources = await _resolved(hass, *_clients(named))
+        lease = Lease.of(seconds, time.time(), sources)
         chosen = await _chosen(hass, call)
         # One that is refused keeps no other from being opened.
         outcomes = await asyncio.gather(
@@ -96,6 +113,15 @@ def async_set_up_services(hass: HomeAssistant) -> None:
             if outcome:
                 raise outcome
 
+    async def set_sources(call: ServiceCall) -> None:
+        """Have forwards let in these clients from now on, and no others."""
+        networks, names = _clients(call.data[CONF_SOURCES])
+        for _, entry, forward_id in await _chosen(hass, call):
+            await _let_in(hass, entry, forward_id, networks, names)
+
+    hass.services.async_register(
+        DOMAIN, SERVICE_SET_SOURCES, set_sources, _SET_SOURCES_SCHEMA
+    )
     hass.services.async_register(DOMAIN, SERVICE_OPEN_FOR, open_for, _OPEN_FOR_SCHEMA)
     hass.services.async_register(
         DOMAIN,
@@ -113,22 +139,55 @@ async def _open(entry: ConfigEntry[Any], forward_id: str, lease: Lease) -> None:
     await entry.runtime_data.async_set_desired(forward_id, on=True, lease=lease)
 
 
-def _sources(call: ServiceCall) -> tuple[IPv4Network, ...] | None:
-    """Return the networks that are named; None where none are to be.
+async def _let_in(
+    hass: HomeAssistant,
+    entry: ConfigEntry[Any],
+    forward_id: str,
+    networks: tuple[IPv4Network, ...],
+    names: tuple[str, ...],
+) -> None:
+    """Have a forward let in these. Raises HomeAssistantError."""
+    subentry = entry.subentries[forward_id]
+    if (forward := forward_or_none(subentry)) and not whose_half(hass, subentry):
+        forward = replace(forward, sources=networks, names=names)
+        data = {**subentry.data, CONF_SOURCES: sources_of(forward)}
+        hass.config_entries.async_update_subentry(entry, subentry, data=data)
+    # What is stored is carried out when the router is there again.
+    if entry.state is not ConfigEntryState.LOADED:
+        raise translated(HomeAssistantError, ConnectionLost(message="closed"))
+    await entry.runtime_data.async_reapply()
+
+
+def _clients(named: list[str]) -> Clients:
+    """Return the networks that are named, and the hosts.
 
     Raises ServiceValidationError, also for a list of nothing: a template that finds no
     address is not to let everybody in.
     """
-    if (named := call.data.get(CONF_SOURCES)) is None:
-        return None
     try:
         if not named:
             raise InvalidForward({CONF_SOURCES: "none"})
-        return parse_networks(named)
+        return parse_clients(named)
     except InvalidForward:
         raise ServiceValidationError(
             translation_domain=DOMAIN, translation_key="invalid_sources"
         ) from None
+
+
+async def _resolved(
+    hass: HomeAssistant, networks: tuple[IPv4Network, ...], names: tuple[str, ...]
+) -> tuple[IPv4Network, ...]:
+    """Return networks, and the addresses of hosts. Raises ServiceValidationError."""
+    found = [network for network in networks if network != NOBODY]
+    for name in names:
+        if not (addresses := await addresses_of(hass, name)):
+            raise ServiceValidationError(
+                translation_domain=DOMAIN,
+                translation_key="unresolved_source",
+                translation_placeholders={"name": name},
+            )
+        found += map(IPv4Network, addresses)
+    return normal_sources(found)
 
 
 async def _chosen(

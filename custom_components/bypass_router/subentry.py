@@ -19,7 +19,13 @@ from .const import (
     CONF_TARGET_PORT,
     SUBENTRY_FORWARD,
 )
-from .router.forward import Forward, InvalidForward, PortRange, parse_public_port
+from .router.forward import (
+    NOBODY,
+    Forward,
+    InvalidForward,
+    PortRange,
+    parse_public_port,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -165,11 +171,17 @@ def fields_of(
         CONF_EXTERNAL_PORT: str(forward.external),
         CONF_TARGET: str(forward.target),
         CONF_TARGET_PORT: str(forward.target_ports) if forward.shifted else "",
-        CONF_SOURCES: [str(network) for network in forward.sources],
+        CONF_SOURCES: sources_of(forward),
         CONF_KEEP_CLIENT_ADDRESS: forward.keep_client_address,
         **_public_port_of(forward, public),
         **(named if main_router_switch else {}),
     }
+
+
+def sources_of(forward: Forward) -> list[str]:
+    """Return who may come in, as it is stored: networks, and names of hosts."""
+    networks = [network for network in forward.sources if network != NOBODY]
+    return [*map(str, networks), *forward.names]
 
 
 def _public_port_of(forward: Forward, public: PortRange | None) -> dict[str, str]:

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.bypass_router.router.forward import (
+    NOBODY,
     Forward,
     InvalidForward,
     PortRange,
     Protocol,
+    normal_sources,
+    parse_clients,
 )
 
 TYPED: dict[str, Any] = {
@@ -199,3 +203,44 @@ def test_nonsense_can_not_be_built_in_code_either(nonsense: dict[str, object]) -
     for first, last in ((0, 1), (2, 1), (65535, 65536)):
         with pytest.raises(ValueError, match="no range"):
             PortRange(first, last)
+
+
+NAMES = st.sampled_from(["home.example.org", "a.b", "x-1.example.org", "Home.Example."])
+
+
+@given(
+    st.lists(NAMES, max_size=3),
+    st.lists(st.sampled_from(["192.0.2.1", "198.51.100.0/24"]), max_size=2),
+    st.dictionaries(NAMES.map(str.lower), st.lists(st.ip_addresses(v=4), max_size=2)),
+)
+def test_a_name_that_is_not_resolved_lets_in_nobody_and_never_everybody(
+    names: list[str], networks: list[str], known: dict[str, list[IPv4Address]]
+) -> None:
+    """Beside whoever is named by address."""
+    forward = Forward.parse(
+        "A",
+        protocol="tcp",
+        external_port="80",
+        target="192.0.2.9",
+        sources=[*names, *networks],
+    ).admitting(known)
+    given = [name.lower().removesuffix(".") for name in names]
+    assert forward.names == tuple(dict.fromkeys(given))
+    addresses = [it for name in given for it in known.get(name, ())]
+    expected = normal_sources(map(IPv4Network, [*networks, *addresses]))
+    assert forward.sources == (expected or (NOBODY,) * bool(names))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["192.168.50", "300.1.1.1", "localhost", "-a.org", "a..org", "a.org:80", "a b.org"],
+)
+def test_what_was_mistyped_is_no_name(text: str) -> None:
+    """An address, or more than a name."""
+    with pytest.raises(InvalidForward):
+        parse_clients([text])
+
+
+def test_who_lets_in_everyone_has_named_all_hosts() -> None:
+    """So no name is resolved."""
+    assert parse_clients(["0.0.0.0/0", "home.example.org"]) == ((), ())

@@ -1,7 +1,7 @@
 """A port forward, as a value that can't hold nonsense."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, collapse_addresses
@@ -9,11 +9,21 @@ import re
 from typing import Literal, Self, override
 
 type Transport = Literal["tcp", "udp"]
+type Clients = tuple[tuple[IPv4Network, ...], tuple[str, ...]]
+"""Who may come in: networks, and the names of hosts."""
 
 # A subentry's id is a ULID; it stands in the comment of each rule.
 _ID = re.compile(r"[0-9A-Za-z]{1,64}")
 _PORTS = re.compile(r"\s*([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?\s*")
+# As RFC 1123 has it, section 2.1, in a domain: what has no dot, or ends in a number, is
+# an address or a port that was mistyped.
+_NAME = re.compile(
+    r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+"
+    r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
 MAX_PORT = 65535
+NOBODY = IPv4Network("255.255.255.255/32")
+"""What nothing comes from."""
 
 
 class InvalidForward(ValueError):
@@ -87,7 +97,9 @@ class Forward:
     """What arrives at the router's `external` ports goes to `target`.
 
     `target_ports` is as long as `external`: each port keeps its place in the
-    range. `sources` are the networks that may come in; none named means all.
+    range. `sources` are the networks that may come in; none named means all. `names`
+    are hosts that may come in as well, by `admitting` their addresses; as long as none
+    is known, and no network is named, nobody may.
     With `keep_client_address` the target sees the client's own address, which
     needs the router to be the target's gateway.
 
@@ -104,6 +116,7 @@ class Forward:
     sources: tuple[IPv4Network, ...] = ()
     keep_client_address: bool = False
     until: int | None = field(default=None, compare=False)
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what no router could carry out."""
@@ -124,6 +137,15 @@ class Forward:
     def is_exactly(self, other: Forward | None) -> bool:
         """Return whether both are the same, and end at the same time."""
         return self == other and self.until == other.until
+
+    def admitting(self, addresses: Mapping[str, Collection[IPv4Address]]) -> Forward:
+        """Return the same, which lets in its hosts as well, by their addresses."""
+        if not self.names:
+            return self
+        known = [it for name in self.names for it in addresses.get(name, ())]
+        networks = [network for network in self.sources if network != NOBODY]
+        sources = normal_sources([*networks, *map(IPv4Network, known)])
+        return replace(self, sources=sources or (NOBODY,))
 
     def conflicts(self, other: Forward) -> bool:
         """Return whether both want one port of one transport."""
@@ -164,19 +186,21 @@ class Forward:
         beside = partial(_parse_beside, external)
         ports = _parse_field(errors, "target_port", beside, target_port)
         address = _parse_field(errors, "target", parse_target, target)
-        networks = _parse_field(errors, "sources", parse_sources, sources)
+        clients = _parse_field(errors, "sources", _parse_clients, sources)
         transports = _parse_field(errors, "protocol", _parse_protocol, protocol)
         if (
             errors
             or external is None
             or ports is None
             or address is None
-            or networks is None
+            or clients is None
             or transports is None
         ):
             raise InvalidForward(errors)
+        networks, names = clients
         return cls(
-            id, transports, external, address, ports, networks, keep_client_address
+            *(id, transports, external, address, ports, networks, keep_client_address),
+            names=names,
         )
 
 
@@ -280,6 +304,30 @@ def parse_sources(texts: Iterable[str]) -> tuple[IPv4Network, ...]:
         except ValueError:
             raise _Refused("invalid_source") from None
     return normal_sources(networks)
+
+
+def parse_clients(texts: Iterable[str]) -> Clients:
+    """Read networks, and names of hosts such as `home.example.org`.
+
+    Raises InvalidForward.
+    """
+    errors: dict[str, str] = {}
+    clients = _parse_field(errors, "sources", _parse_clients, texts)
+    if clients is None:
+        raise InvalidForward(errors)
+    return clients
+
+
+def _parse_clients(texts: Iterable[str]) -> Clients:
+    """Read networks and names."""
+    given = [text.strip().lower().removesuffix(".") for text in texts]
+    names = tuple(dict.fromkeys(filter(_NAME.fullmatch, given)))
+    others = [text for text in given if text not in names]
+    networks = parse_sources(others)
+    if others and not networks:
+        # Who lets in everyone has named all hosts.
+        return (), ()
+    return networks or (NOBODY,) * bool(names), names
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[IPv4Network, ...]:
