@@ -13,8 +13,12 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.issues import Issues
 from custom_components.bypass_router.router.errors import (
+    BootFileLeft,
+    BootFileRefused,
+    BootNeedsRoot,
     ClosingRefused,
     HostKeyChanged,
+    NoInitSystem,
     NotApplied,
 )
 from custom_components.bypass_router.router.rules.base import Tag
@@ -37,6 +41,12 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "closing_refused": lambda issues: issues.closing_refused(
         ClosingRefused(command="conntrack -D")
     ),
+    "at_boot_refused": lambda issues: issues.at_boot(BootFileRefused(message="full")),
+    "at_boot_left": lambda issues: issues.at_boot(
+        BootFileLeft(message="read-only"), "2026-12-31"
+    ),
+    "at_boot_no_init": lambda issues: issues.at_boot(NoInitSystem()),
+    "at_boot_needs_root": lambda issues: issues.at_boot(BootNeedsRoot()),
     "fight": lambda issues: issues.conflict(None),
     "fight_with": lambda issues: issues.conflict("clash"),
     "fight_copy": lambda issues: issues.conflict("nft"),
@@ -91,7 +101,14 @@ RAISED: Final[Mapping[str, Callable[[Issues], None]]] = {
     "sudo_waits_always": lambda issues: issues.sudo_waits(_SLOW),
 }
 # Of these, something else is known than a first read tells, such as what is installed.
-DECIDED_LATER: Final = {"hand_made", "closing_refused"}
+DECIDED_LATER: Final = {
+    "hand_made",
+    "closing_refused",
+    "at_boot_refused",
+    "at_boot_left",
+    "at_boot_no_init",
+    "at_boot_needs_root",
+}
 LEFT: Final = {"left_behind"}
 
 

@@ -37,6 +37,7 @@ async def test_the_form_shows_what_is_chosen(hass: HomeAssistant, at_home: Lab) 
         "restore": True,
         "firewall": "auto",
         "close_connections": True,
+        "at_boot": False,
         "main_router": "manual",
     }
     schema = form["data_schema"]
@@ -46,6 +47,7 @@ async def test_the_form_shows_what_is_chosen(hass: HomeAssistant, at_home: Lab) 
         "restore": False,
         "firewall": "iptables",
         "close_connections": False,
+        "at_boot": True,
         "main_router": "upnp",
     }
     assert (await choose(hass, entry, **chosen))["type"] is FlowResultType.CREATE_ENTRY
@@ -156,7 +158,7 @@ async def test_what_needs_no_new_connection_makes_none(
 
     assert logins() == 1
     await choose(hass, entry, restore=False, close_connections=False)
-    await choose(hass, entry, restore=True, close_connections=True)
+    await choose(hass, entry, restore=True, close_connections=True, at_boot=True)
     assert logins() == 1
     await choose(hass, entry, firewall="iptables")
     await until(lambda: logins() == 2)

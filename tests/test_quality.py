@@ -23,6 +23,7 @@ from homeassistant.util.yaml import load_yaml_dict
 import pytest
 
 from custom_components.bypass_router import PLATFORMS
+from custom_components.bypass_router.router.errors import BootFileRefused
 from custom_components.bypass_router.storage import NotSaved
 
 from .sentences import translations
@@ -77,6 +78,9 @@ def constants(node: ast.AST) -> Iterator[str]:
             yield from (f"{text}_one", text, f"{text}_many")
         case ast.Attribute(value=ast.Name(id="err"), attr="key"):
             yield from (NotSaved.key, *(kind.key for kind in NotSaved.__subclasses__()))
+        case ast.Attribute(value=ast.Name(id="fault"), attr="key"):
+            yield BootFileRefused.key
+            yield from (kind.key for kind in BootFileRefused.__subclasses__())
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:

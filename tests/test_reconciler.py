@@ -28,6 +28,7 @@ from custom_components.bypass_router.router.monitor import Change
 from custom_components.bypass_router.router.rules.base import Live
 from custom_components.bypass_router.storage import NotSaved
 from custom_components.bypass_router.sync import interference, reconciler, refusals
+from custom_components.bypass_router.sync.at_boot import AtBoot
 from custom_components.bypass_router.sync.closing import Closing
 from custom_components.bypass_router.sync.desired_state import (
     DesiredState,
@@ -158,6 +159,7 @@ class Home:
             history,
             _SoonRetry(self._plan),
             _SoonRetry(self._plan),
+            AtBoot("router", _ISSUES, lambda: False, _SoonRetry(self._plan)),
         )
 
     def _plan(self) -> None:

@@ -62,7 +62,17 @@ def narrower_than(kind: type[RouterError]) -> list[type[RouterError]]:
 
 
 # Met when there are forwards, and no form of a router's is open.
-LATER: Final = {"PortTaken", "NotSaved", "DiskFull", "DiskReadOnly", "NotLoaded"}
+LATER: Final = {
+    "PortTaken",
+    "NotSaved",
+    "DiskFull",
+    "DiskReadOnly",
+    "NotLoaded",
+    "BootFileRefused",
+    "BootFileLeft",
+    "NoInitSystem",
+    "BootNeedsRoot",
+}
 
 
 @cache

@@ -24,6 +24,7 @@ from .router.errors import RouterError
 from .router.ssh.authorized_keys import made_here
 from .rule_import import async_offer_import
 from .services import async_set_up_services
+from .sync.at_boot import async_forget
 from .sync.closing import Closing
 from .sync.connection import async_owner, connect_router
 from .sync.desired_state import DesiredState, file_of
@@ -126,6 +127,7 @@ async def _take_off(
     router = await connect_router(hass, entry.data, options)
     try:
         left += await async_close_all(hass, entry, router)
+        not_forgotten = await async_forget(router, entry.title)
         live = await router.rules.read()
         # An earlier version has let one router be added twice.
         theirs = {key for other in others(hass, entry) for key in other.subentries}
@@ -140,6 +142,8 @@ async def _take_off(
         key = entry.data.get(CONF_PRIVATE_KEY)
         if key and made_here(key, await async_owner(hass)):
             await router.remove_key(key)
+        if not_forgotten:
+            raise not_forgotten
     finally:
         await router.close()
 

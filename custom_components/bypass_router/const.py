@@ -25,6 +25,7 @@ CONF_MAIN_ROUTER = "main_router"
 MAIN_ROUTER_MANUAL = "manual"
 MAIN_ROUTER_UPNP = "upnp"
 CONF_CLOSE_CONNECTIONS = "close_connections"
+CONF_AT_BOOT = "at_boot"
 
 DEFAULT_PORT = 22
 DEFAULT_USERNAME = "root"

@@ -13,6 +13,8 @@ from .const import CONF_HOST_KEY, DOMAIN
 from .errors import sentence_of
 from .router.clean_up import CLEAN_UP
 from .router.errors import (
+    BootFileLeft,
+    BootFileRefused,
     ClosingRefused,
     HostKeyChanged,
     RouterError,
@@ -32,7 +34,7 @@ _OUR_TOOLS = frozenset({"nft", "iptables-restor", "iptables-nft-re"})
 _REFUSED = 10
 # What is said of these is decided by what looks for them; of all others, by the time
 # when a router was read for the first time.
-_DECIDED_LATER = frozenset({"hand_made", "closing_refused"})
+_DECIDED_LATER = frozenset({"hand_made", "closing_refused", "at_boot"})
 # Of an error's words, those of the router's programs.
 _QUOTED = frozenset({"message", "output"})
 NONE_KNOWN: Final[Mapping[Tag, Forward]] = {}
@@ -268,6 +270,22 @@ class Issues:
     def closing_refused(self, err: ClosingRefused) -> None:
         """A forward was turned off, and its connections may not be ended."""
         self._raise("closing_refused", placeholders=err.details)
+
+    def at_boot(self, fault: BootFileRefused | None, until: str = "") -> None:
+        """What comes back at the router's start could not be written; None: it could.
+
+        What is there, and could not be taken away, holds `until` then.
+        """
+        if fault is None:
+            self._clear("at_boot")
+            return
+        left = isinstance(fault, BootFileLeft)
+        self._raise(
+            "at_boot",
+            key=fault.key,
+            severity=_ERROR if left else _WARNING,
+            placeholders={**fault.details, **({"until": until} if left else {})},
+        )
 
     def connections_end(self) -> None:
         """They may be, or no one wants them to."""

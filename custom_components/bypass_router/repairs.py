@@ -90,6 +90,8 @@ class RemoveForeignRules(ConfirmedRepair):
     @override
     async def _repair(self, router: Router) -> None:
         """Remove them."""
+        if self._owner in router.probe.boot_files:
+            await router.forget_boot_file(self._owner)
         await router.rules.remove_owner(self._owner)
 
 

@@ -8,6 +8,7 @@ import uuid
 from .commands import Commands
 from .disk import REAL_COMMANDS, REAL_PATH, Disk
 from .firewalls import install_firewall
+from .init_system import make_init_system, start_services
 from .namespaces import Namespaces
 from .node import Node
 from .openwrt import OpenWrtCommands, make_openwrt
@@ -61,6 +62,7 @@ class Bypass(Node):
             make_openwrt(options.system, self.disk, self.users)
         else:
             install_shell(options.shell, self.disk, self.users)
+        make_init_system(self)
         self.firewall: Final = install_firewall(self)
         self._ssh: SshServer | None = None
         super().__init__(switch, name, address, gateway)
@@ -87,6 +89,7 @@ class Bypass(Node):
         if self.options.strict_rp_filter:
             self.sysctl("net.ipv4.conf.all.rp_filter", "1")
         self.firewall.start()
+        start_services(self)
 
     def reboot(self) -> None:
         """Lose all but the disk: processes, rules, connections; then start again.

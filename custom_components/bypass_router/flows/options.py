@@ -16,6 +16,7 @@ from homeassistant.helpers.selector import (
 import voluptuous as vol
 
 from ..const import (
+    CONF_AT_BOOT,
     CONF_CLOSE_CONNECTIONS,
     CONF_FIREWALL,
     CONF_MAIN_ROUTER,
@@ -34,6 +35,7 @@ OPTIONS_SCHEMA = vol.Schema(
     {
         vol.Required(CONF_RESTORE, default=True): BooleanSelector(),
         vol.Required(CONF_CLOSE_CONNECTIONS, default=True): BooleanSelector(),
+        vol.Required(CONF_AT_BOOT, default=False): BooleanSelector(),
         vol.Required(CONF_FIREWALL, default=Backend.AUTO.value): SelectSelector(
             SelectSelectorConfig(
                 options=[backend.value for backend in Backend],

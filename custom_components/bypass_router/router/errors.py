@@ -240,3 +240,27 @@ class NotApplied(RouterError):
     """The rules were set, and are not as set when read back, again and again."""
 
     key = "not_applied"
+
+
+class BootFileRefused(RouterError):
+    """What brings forwards back at the router's start could not be written there."""
+
+    key = "at_boot_refused"
+
+
+class BootFileLeft(BootFileRefused):
+    """Nor could what is there be taken away, which brings back more than it is to."""
+
+    key = "at_boot_left"
+
+
+class NoInitSystem(BootFileRefused):
+    """The router has neither systemd nor OpenWrt's init scripts."""
+
+    key = "at_boot_no_init"
+
+
+class BootNeedsRoot(BootFileRefused):
+    """The account may not write it."""
+
+    key = "at_boot_needs_root"

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from .at_boot.text import body
 from .backend import Backend, choose, chosen_backend
 from .errors import FirewallFailed, NotPrivileged, PortTaken, RouterError
 from .forward import Forward
@@ -71,6 +72,7 @@ class LiveRules:
         self._lost: set[str] = set()
         self._was: Mapping[str, Forward] = {}
         self._come: set[Forward] = set()
+        self._sections: Mapping[str, Result] = {}
         self.listing: Mapping[str, str] = {}
         """The rules as they were printed last, by the label of each section."""
         self.printed: dict[str, str] = {}
@@ -232,6 +234,17 @@ class LiveRules:
                 lambda parts: [one for one in parts if one != part]
             )
 
+    async def at_boot(self, forwards: Collection[Forward]) -> list[str]:
+        """Return lines of sh that bring forwards back when the router starts.
+
+        As the rules were read last. Raises RouterError.
+        """
+        async with self._lock:
+            ruleset = self._choose(self._context)
+            if not self._sections:
+                await self._read(ruleset)
+            return body(ruleset, self._sections, forwards)
+
     @property
     def firewall(self) -> str:
         """What translates on this router, as people call it."""
@@ -345,10 +358,13 @@ class LiveRules:
         self._snapshot = None
         sections = await self._run_script(script)
         self._prefetch.keep(sections)
-        self.listing = {
-            label: result.output
+        self._sections = {
+            label: result
             for label, result in sections.items()
             if label in of_rules and not label.startswith("apply")
+        }
+        self.listing = {
+            label: result.output for label, result in self._sections.items()
         }
         self.printed |= {
             command: sections[label].output

@@ -8,10 +8,20 @@ from ipaddress import IPv4Address
 from shlex import quote
 from typing import Self
 
+from .at_boot.files import (
+    BootFile,
+    check_written,
+    digest_of,
+    forget_script,
+    note_script,
+    read_note,
+    write_script,
+)
+from .at_boot.text import header
 from .backend import Backend
 from .bridge import SETTING, calls_firewall, look
 from .conntrack import close_connections, forget_untranslated
-from .errors import FewSessions, NotPrivileged
+from .errors import BootFileLeft, BootNeedsRoot, FewSessions, NotPrivileged
 from .forward import Forward, Transport
 from .live_rules import LiveRules
 from .monitor import Change, ConnectionEvent
@@ -235,6 +245,66 @@ class Router:
             everywhere, here = calls_firewall(sections["look"])
         if everywhere or here:
             raise NotPrivileged(command=command, message=sections["all"].message)
+
+    @property
+    def may_write_at_boot(self) -> bool:
+        """Whether the account may write what brings forwards back at the start."""
+        return not self.probe.uid or self.probe.rights.all
+
+    @property
+    def has_boot_file(self) -> bool:
+        """Whether a file of ours was there that does so, when we connected."""
+        return self.context.owner in self.probe.boot_files
+
+    def boot_digest(self, forwards: Collection[Forward]) -> str:
+        """Return what tells a file that brings these back from others."""
+        where = self.context.address, self.context.main_router, self.rules.firewall
+        return digest_of(where, sorted(map(repr, forwards)))
+
+    async def boot_file(self) -> BootFile | None:
+        """Return what our file there says of itself. None: nothing that we know."""
+        if not self.may_write_at_boot:
+            return None
+        script = note_script(self.context.owner, sudo=self._by_sudo)
+        return read_note(await self._session.run(script))
+
+    async def write_boot_file(
+        self, forwards: Collection[Forward], now: int, *, off: bool = False
+    ) -> BootFile:
+        """Have these come back when the router starts, for thirty days from now on.
+
+        Where one is `off` that a file still holds, that file goes if it can't be
+        written anew. Raises BootFileRefused, and what a script does.
+        """
+        self._check_may_write_at_boot()
+        note = BootFile(self.boot_digest(forwards), now)
+        lines = header(now)
+        if forwards:
+            lines += await self.rules.at_boot(forwards)
+        text = "\n".join(lines).split("\n")
+        owner = self.context.owner
+        script = write_script(owner, note, text, sudo=self._by_sudo, off=off)
+        check_written(await self._session.run(script))
+        return note
+
+    async def forget_boot_file(self, owner: str | None = None) -> None:
+        """Have none come back, of ours or of another owner's. Idempotent.
+
+        Raises BootFileRefused.
+        """
+        self._check_may_write_at_boot()
+        script = forget_script(owner or self.context.owner, sudo=self._by_sudo)
+        check_written(await self._session.run(script))
+
+    def _check_may_write_at_boot(self) -> None:
+        """Raise BootNeedsRoot, or BootFileLeft where a file is there all the same."""
+        if not self.may_write_at_boot:
+            raise BootFileLeft(message="root") if self.has_boot_file else BootNeedsRoot
+
+    @property
+    def _by_sudo(self) -> bool:
+        """Whether root's commands that are none of the firewall's need sudo."""
+        return self.probe.uid != 0
 
     async def install_key(self, private_key: str) -> None:
         """Let a key log in to this account, beside those that can already.

@@ -7,11 +7,13 @@ from typing import Any
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
+from ..const import CONF_AT_BOOT
 from ..issues import Issues
 from ..router.errors import ConnectionLost, TimedOut
 from ..router.monitor import Change, ConnectionEvent
 from ..router.router import Router
 from ..unforeseen import Surprises, Unforeseen
+from .at_boot import AtBoot
 from .closing import Closing
 from .connection import UNMENDABLE, RouterConnection
 from .desired_state import DesiredState, file_of
@@ -52,6 +54,13 @@ class Lifecycle:
         self._interference = Interference(self.events, issues)
         self._retry = Retry(hass, self.refresh)
         self._next_end = Retry(hass, self.refresh)
+        self._renewal = Retry(hass, self.refresh)
+        self._at_boot = AtBoot(
+            entry.title,
+            issues,
+            lambda: bool(entry.options.get(CONF_AT_BOOT, False)),
+            self._renewal,
+        )
         self.reconciler = Reconciler(
             face,
             DesiredState(file_of(hass, entry.entry_id), issues),
@@ -60,6 +69,7 @@ class Lifecycle:
             self.history,
             self._retry,
             self._next_end,
+            self._at_boot,
         )
         self._first_switch = FirstSwitch(hass, entry, face, self.reconciler)
         self.connection = RouterConnection(
@@ -76,6 +86,7 @@ class Lifecycle:
         unload = self._entry.async_on_unload
         unload(self._retry.async_cancel)
         unload(self._next_end.async_cancel)
+        unload(self._renewal.async_cancel)
         # Also of a set-up that fails, and what came back just before the end.
         unload(self.connection.close)
         router = await self.connection.open()
@@ -148,6 +159,7 @@ class Lifecycle:
         """Take note of what the router is, and which boot of it this is."""
         probe = router.probe
         self.reconciler.opened(probe.boot_id)
+        self._at_boot.opened(router)
         self.history.record_opened(router)
         self._issues.forwarding(enabled=probe.ip_forward)
         self._issues.sudo_waits(probe.rights)

@@ -19,6 +19,7 @@ from ..router.monitor import Change
 from ..router.rules.base import Applied, Live, target_of
 from ..storage import NotSaved
 from ..unforeseen import Surprises, Unforeseen
+from .at_boot import AtBoot
 from .closing import Closing
 from .comparison import compare, missing
 from .desired_state import DesiredState, Wishes, changed, with_those
@@ -59,6 +60,7 @@ class Reconciler:
         history: History,
         retry: Retry,
         next_end: Retry,
+        at_boot: AtBoot,
     ) -> None:
         """Take what it works with; nothing is read or changed yet."""
         self._face = face
@@ -68,6 +70,7 @@ class Reconciler:
         self._history = history
         self._retry = retry
         self._next_end = next_end
+        self._at_boot = at_boot
         self.active: dict[str, Forward] = {}
         """The desired forwards that were live when the router was read last."""
         self.boot_id = ""
@@ -470,7 +473,9 @@ class Reconciler:
         """
         desired = self._chosen(ids, asked)
         there = live.forwards if live else {}
-        self._closing.expect(target_of(desired, self._held, there), live)
+        target = target_of(desired, self._held, there)
+        self._closing.expect(target, live)
+        await self._at_boot.leave_out(target, self.active.values())
         expected = frozenset(self.active.values())
         restores = self._face.restores
         given_up = frozenset() if restores else self.active.keys() - asked
@@ -478,6 +483,13 @@ class Reconciler:
             return await router.rules.apply_each(
                 desired, expected, given_up, self._held
             )
+
+    async def _write_at_boot(self) -> None:
+        """Have what is active come back when the router starts, or nothing."""
+        async with self._changing:
+            with self._surprises.survived("what comes back by itself"):
+                if self._at_boot.is_due(self.active):
+                    await self._at_boot.write(self.active)
 
     async def _close(self, router: ConnectedRouter, gone: frozenset[Forward]) -> None:
         """End the connections of forwards that we have taken away."""
@@ -514,6 +526,8 @@ class Reconciler:
         self._face.show(live)
         if come := router.rules.take_come():
             self._have_done(self._forget_untranslated(router, come), "flows")
+        if self._at_boot.is_due(self.active):
+            self._have_done(self._write_at_boot(), "start")
         if gone := self._closing.gone(live):
             # What the switch shows need not wait for it.
             self._have_done(self._close(router, gone), "connections")

@@ -22,6 +22,7 @@ from ..const import CONF_CLOSE_CONNECTIONS, DOMAIN
 from ..errors import english_of
 from ..issues import Issues
 from ..router.errors import RouterError
+from .at_boot import async_forget
 from .closing import Closing
 from .connection import connect_router
 from .desired_state import DesiredState, file_of
@@ -133,9 +134,13 @@ async def _take_off(
         if entry.state not in _UNATTENDED:
             # Whoever works on it now has read that they are gone.
             return
+        # Whoever works on it later writes it anew, with all others.
+        not_forgotten = await async_forget(router, entry.title)
         await router.rules.apply([fwd for key, fwd in live.items() if key not in gone])
         if entry.options.get(CONF_CLOSE_CONNECTIONS, True):
             removed = [forward for key, forward in live.items() if key in gone]
             await Closing(entry.title, issues).close(router, removed)
+        if not_forgotten:
+            raise not_forgotten
     finally:
         await router.close()

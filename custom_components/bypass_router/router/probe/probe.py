@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 import re
 
+from ..at_boot.files import LOOK, owners_of
 from ..errors import NoAddress, printable
 from ..ssh.rights import Rights
 from ..ssh.script import Result, Script
@@ -55,6 +56,8 @@ class Probe:
     """Whether the interface is a bridge."""
     rights: Rights = field(default_factory=Rights)
     """What sudo says of the account; nothing of root's."""
+    boot_files: frozenset[str] = frozenset()
+    """The Home Assistants whose forwards come back when the router starts."""
     home: IPv4Address | None = None
     """Home Assistant, as the router sees it; None on the router itself, or by IPv6."""
 
@@ -89,6 +92,7 @@ def probe_script() -> Script:
     script.run("system", "cat /etc/os-release")
     add_tools(script)
     script.run("kernel", "uname -r")
+    script.run("start", LOOK)
     return script
 
 
@@ -122,6 +126,7 @@ def read_probe(sections: Mapping[str, Result]) -> Probe:
         kernel=printable(sections["kernel"].output) if sections["kernel"].ok else "",
         bridge=interface in bridges,
         addresses=addresses,
+        boot_files=owners_of(sections["start"]),
         home=_home(sections["connection"], addresses),
     )
 
