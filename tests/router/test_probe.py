@@ -32,6 +32,7 @@ DEBIAN: dict[str, str | Result] = {
         'VERSION_ID="12"\nVERSION="12 (bookworm)"\nVERSION_CODENAME=bookworm\nID=debian'
     ),
     "kernel": "6.1.0-18-amd64",
+    "start": "ab12.sh\nab12.sh.new\n$(reboot).sh",
 }
 
 
@@ -61,6 +62,7 @@ def test_a_router_is_known_by_what_it_prints() -> None:
         addresses=frozenset(
             map(IPv4Address, ("127.0.0.1", "192.168.50.2", "198.18.0.1"))
         ),
+        boot_files=frozenset({"ab12"}),
         home=IPv4Address("192.168.50.5"),
     )
 
