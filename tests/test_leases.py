@@ -26,6 +26,7 @@ from .client import Connection
 from .setup import (
     GAME,
     WEB,
+    choose,
     forward_id,
     lose_rules,
     ours,
@@ -273,6 +274,17 @@ async def test_without_conntrack_connections_are_cut_by_a_rule(
     assert not again.lives()
     assert not beside.lives()
     assert not player.lives()
+    await choose(hass, entry, close_connections=False)
+    await until(lambda: not ours(at_home))
+    await turn(hass, "on", web)
+    again = Connection(at_home)
+    await turn(hass, "off", web)
+    assert again.lives()
+    assert not ours(at_home)
+    await choose(hass, entry, close_connections=True)
+    await turn(hass, "on", web)
+    await turn(hass, "off", web)
+    assert not again.lives()
     await hass.config_entries.async_remove(entry.entry_id)
     assert not ours(at_home)
 

@@ -72,7 +72,6 @@ def _chosen_of(entry: ConfigEntry[Any]) -> tuple[str, ...]:
     return (
         str(entry.options.get(CONF_FIREWALL, Backend.AUTO)),
         str(entry.options.get(CONF_MAIN_ROUTER_ADDRESS, "")),
-        str(entry.options.get(CONF_CLOSE_CONNECTIONS, True)),
     )
 
 
@@ -333,8 +332,11 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
     @property
     def outdated(self) -> bool:
         """Whether the router has to be connected again for what the entry says now."""
-        entry = self.config_entry
+        entry, router = self.config_entry, self.connection.router
         changed = self._chosen != _chosen_of(entry)
+        if router and not router.probe.tools.conntrack:
+            # It is done by rules there.
+            changed |= router.context.cuts != self.closes
         return changed or self.connection.data != entry.data
 
     @property

@@ -1,7 +1,7 @@
 """The addresses of hosts that forwards let in by their names.
 
 The other home's address changes, and its name stays. What can't be resolved is as it
-was: a forward is not closed to its guests by a name server that is away. But a name that
+was: a forward is not closed to its guests by a name server that is away. A name that
 was never resolved lets nobody in.
 """
 
