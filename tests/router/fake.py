@@ -57,6 +57,8 @@ class FakeRules:
         self.after: list[RouterError] = []
         """What they fail with when the kernel has changed."""
 
+    cuts = False
+
     async def read(self) -> Live:
         """Return what is live."""
         await asyncio.sleep(0)

@@ -257,6 +257,11 @@ class LiveRules:
         return tools.iptables.label
 
     @property
+    def cuts(self) -> bool:
+        """Whether there may be rules that cut connections, which end by themselves."""
+        return self._context.cuts
+
+    @property
     def ends_forwards(self) -> bool:
         """Whether the router ends forwards by itself that are open for a while."""
         tools = self._probe.tools

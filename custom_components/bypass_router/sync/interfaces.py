@@ -13,6 +13,10 @@ from ..router.rules.base import Applied, Live
 class Rules(Protocol):
     """Of a router's `LiveRules`, what is needed here."""
 
+    @property
+    def cuts(self) -> bool:
+        """Whether there are rules that cut connections, which end by themselves."""
+
     async def read(self) -> Live:
         """Return what is live."""
 

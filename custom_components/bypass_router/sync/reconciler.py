@@ -39,6 +39,8 @@ type _Outcome = RouterError | Mapping[str, RouterError]
 _LONGEST_PAUSE = 1.0
 # Seconds until it is seen whether the clock is right by now.
 _CLOCK_LOOK = 60.0
+# Seconds between looks at what cuts connections, which lasts for a month.
+_CUT_LOOK = 86400.0
 # Seconds that the end waits for changes, and for what they have left to do.
 _LAST_WORK = 5.0
 
@@ -518,7 +520,7 @@ class Reconciler:
         desired, forwards = self._due, self.forwards
         there = desired - self._missing(desired, live)
         self.active = {key: forwards[key] for key in there}
-        self._plan_next_end()
+        self._plan_next_end(router)
         if desired - there <= self.refused.keys():
             self._retry.async_reset()
         self._interference.async_calm()
@@ -555,7 +557,7 @@ class Reconciler:
         wishes = self._desired.saved.items()
         return frozenset(key for key, lease in wishes if lease and lease.is_over(now))
 
-    def _plan_next_end(self) -> None:
+    def _plan_next_end(self, router: ConnectedRouter) -> None:
         """Have the router read when the next forward's time is over."""
         now = time.time()
         waits = [
@@ -564,6 +566,9 @@ class Reconciler:
             for lease in self._desired.saved.values()
             if lease
         ]
+        if router.rules.cuts:
+            # What still cuts someone is renewed before it ends.
+            waits.append(_CUT_LOOK)
         if waits:
             self._next_end.async_in(max(min(waits), 0.0))
         else:
