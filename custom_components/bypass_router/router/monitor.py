@@ -9,13 +9,15 @@ prints is taken for a hint alone: whoever hears it reads the rules.
   kernel's that enter them once a second, beside `nft monitor` or alone.
 - `ip monitor` hears of rules of routing, of routes, and of interfaces that go down,
   beside `nft monitor`. Of the routes that go with an interface the kernel says nothing.
+- `ip monitor` hears of the devices that forwards follow, and a shell there keeps all
+  others to itself.
 - `conntrack -E` hears of each connection that was translated, and whether it was
   answered.
 
 A part that has ended is told by the others, and whoever hears of it begins them anew.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 import re
@@ -23,6 +25,7 @@ import secrets
 
 from .forward import Transport
 from .network.private import PRIVATE
+from .network.whereabouts import Followed
 from .routing.others import network_of
 from .routing.questions import TABLE
 from .watch_script import watch_script
@@ -98,6 +101,11 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Met:
+    """A device that is followed may have moved, or another may be where it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unheard:
     """Connections may have come of which no one has told."""
 
@@ -125,7 +133,7 @@ class There:
 
 
 type ConnectionEvent = NewConnection | Answered | Unheard
-type Told = Change | ConnectionEvent | Seen | Ended | There
+type Told = Change | ConnectionEvent | Met | Seen | Ended | There
 
 
 class Monitor:
@@ -140,13 +148,15 @@ class Monitor:
         routes: bool = True,
         patience: float = 0,
         connections_at: IPv4Address | None = None,
+        followed: Collection[Followed] = (),
     ) -> None:
         """Choose how to watch: by what the router reports, by looking, or both.
 
         `looks` are commands whose output changes when rules do that are not reported.
         `routes` are reported as well, where `ip` can. With `connections_at`, the
-        router's address, `conntrack` tells of connections. `patience` is how many
-        seconds `sudo` may take before it runs a command.
+        router's address, `conntrack` tells of connections. `followed` are the devices
+        whose moves are told. `patience` is how many seconds `sudo` may take before it
+        runs a command.
         """
         self._uses_nft = by_report
         self._word = f"bypass-router-{secrets.token_hex(8)}"
@@ -154,6 +164,8 @@ class Monitor:
             rf"{self._word} (?:(ready|there)|(deaf|ended) ([a-z]+)"
             r"|(sees|changed) (?:([0-9a-f]{32,64}) .*)?)"
         )
+        self._follows = bool(followed)
+        self._met = f"{self._word} met "
         self._awaited = by_report + bool(looks)
         self._listed = self._relevant = False
         self._before = ""
@@ -164,6 +176,7 @@ class Monitor:
             by_report=by_report,
             routes=routes,
             connections_at=connections_at,
+            followed=followed,
             patience=patience,
         )
 
@@ -179,6 +192,9 @@ class Monitor:
             if before and not self._awaited:
                 yield Change()
             yield from self._said(*own.groups())
+        elif line.startswith(self._met):
+            # Also of what came before we looked for the first time: it is a hint alone.
+            yield Met()
         elif self._awaited:
             # The login profile's, or a change before we looked for the first time.
             return
@@ -210,6 +226,9 @@ class Monitor:
             self._awaited -= 1
             if not self._awaited:
                 yield Change()
+                if self._follows:
+                    # They may have moved while no one listened.
+                    yield Met()
         elif end:
             yield Ended(part, hears=end == "ended")
         elif sight:

@@ -5,7 +5,9 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from ipaddress import IPv4Address
+import math
 from shlex import quote
+import time
 from typing import Self
 
 from .at_boot.files import (
@@ -24,9 +26,17 @@ from .conntrack import close_connections, forget_untranslated
 from .errors import BootFileLeft, BootNeedsRoot, FewSessions, NotPrivileged
 from .forward import Forward, Transport
 from .live_rules import LiveRules
-from .monitor import Change, ConnectionEvent
+from .monitor import Change, ConnectionEvent, Met
 from .network.listeners import Listener, listeners_script, read_listeners
 from .network.neighbours import Neighbour, neighbours_script, read_neighbours
+from .network.whereabouts import (
+    ASKING,
+    Followed,
+    Sights,
+    asking_script,
+    read_sights,
+    sights_script,
+)
 from .own_connections import OwnConnections
 from .probe.place import Place, place_script, read_place
 from .probe.probe import Probe, probe_script, read_probe
@@ -38,6 +48,7 @@ from .ssh.script import Result, Script
 from .ssh.session import PATIENCE, SCRIPT_TIMEOUT, Session
 from .ssh.sudo import as_root
 from .watch import Watch
+from .watch_script import NEIGHBOURS_EVERY
 
 # Of the ten sessions that a server allows at once, most are for what matters more.
 _VISITS = 2
@@ -126,11 +137,12 @@ class Router:
         """Run a script that stays; see `Session.stream`."""
         return self._session.stream(text, heartbeat)
 
-    async def watch(self) -> AsyncGenerator[Change | ConnectionEvent]:
+    async def watch(self) -> AsyncGenerator[Change | ConnectionEvent | Met]:
         """Yield whenever the rules may have changed, for others or through us.
 
         And whenever a connection was translated or answered, where the router has
-        `conntrack`, or may have been while no one listened.
+        `conntrack`, or may have been while no one listened. And whenever a device that
+        is followed may have moved.
 
         The first change comes at once, as soon as no other can be missed:
         `read` then, and after each further one. Ends when the watcher on the router
@@ -144,8 +156,12 @@ class Router:
         except FewSessions:
             if not self._session.single:
                 return
-            async for change in self._look():
-                yield change
+            async for hint in self._look():
+                yield hint
+
+    def follow(self, followed: frozenset[Followed]) -> None:
+        """Have moves of these devices be told by `watch` from now on."""
+        self._watch.follow(followed)
 
     @property
     def reports(self) -> bool:
@@ -162,11 +178,15 @@ class Router:
         """When the watcher on the router began, in Unix time; None without one."""
         return self._watch.since
 
-    async def _look(self) -> AsyncGenerator[Change]:
+    async def _look(self) -> AsyncGenerator[Change | Met]:
         """Yield now and then, where a watcher would leave no room for anything else."""
+        looked = -math.inf
         while not self.closed:
             if not self._session.staying:
                 yield Change()
+            if self._watch.followed and time.monotonic() - looked > NEIGHBOURS_EVERY:
+                looked = time.monotonic()
+                yield Met()
             await asyncio.sleep(LOOK_INTERVAL)
 
     async def close_connections(self, forwards: Collection[Forward]) -> int:
@@ -209,6 +229,18 @@ class Router:
         """Return the devices of the LAN that the router knows, by address."""
         sections = await self._session.run(neighbours_script(), NEIGHBOURS_TIMEOUT)
         return read_neighbours(sections, self.context.address)
+
+    async def sights(self, ask_for: Collection[IPv4Address] = ()) -> Sights:
+        """Return what the router knows of its neighbours, some asked for anew."""
+        probe = self.probe
+        script = sights_script()
+        if ask_for:
+            script = asking_script(ask_for, probe.interface, sudo=probe.sudo)
+        async with self.visits:
+            sections = await self._session.run(script, ASKING)
+        main_router = self.context.main_router
+        barred = {*probe.addresses, *([main_router] if main_router else ())}
+        return read_sights(sections, probe.address, probe.interface, barred)
 
     async def place(self) -> Place:
         """Return what tells the router from all others, read now."""

@@ -13,12 +13,22 @@ import time
 from .errors import BadOutput, TimedOut
 from .live_rules import LiveRules
 from .looks import Looks
-from .monitor import Change, ConnectionEvent, Ended, Monitor, Seen, There, Unheard
+from .monitor import (
+    Change,
+    ConnectionEvent,
+    Ended,
+    Met,
+    Monitor,
+    Seen,
+    There,
+    Unheard,
+)
+from .network.whereabouts import Followed
 from .probe.probe import Probe
 from .routing.questions import question
 from .rules.base import RouterContext
 from .ssh.session import Session
-from .watch_script import LOOK, LOOKS_BETWEEN
+from .watch_script import AGAIN, LOOK, LOOKS_BETWEEN
 
 HEARTBEAT = 5.0
 """Seconds between the lines that the watcher answers."""
@@ -33,6 +43,7 @@ _UNSEEN = 9.0 * LOOKS_BETWEEN
 _ENDS = 3
 _WITHIN = 600.0
 _NFT, _ROUTES, _CONNECTIONS, _LOOKS = "nft", "routes", "connections", "looks"
+_NEIGHBOURS = "neighbours"
 # Of the watcher itself; by `sudo`, and at all.
 _ROOT, _SHELL = "root", "shell"
 
@@ -54,6 +65,9 @@ class Watch:
         self._without: set[str] = set() if probe.tools.listens else {_NFT}
         self._ends: defaultdict[str, list[float]] = defaultdict(list)
         self._begun = False
+        self._asks: asyncio.Queue[str] | None = None
+        self.followed = frozenset[Followed]()
+        """The devices whose moves are told."""
         self.since: float | None = None
         """When the watcher on the router began, in Unix time; None without one."""
 
@@ -67,7 +81,14 @@ class Watch:
         """Whether the router tells of each connection, and whether it is answered."""
         return self._probe.tools.conntrack and _CONNECTIONS not in self._without
 
-    async def events(self) -> AsyncGenerator[Change | ConnectionEvent]:
+    def follow(self, followed: frozenset[Followed]) -> None:
+        """Have moves of these devices be told from now on."""
+        if followed != self.followed:
+            self.followed = followed
+            if self._asks:
+                self._asks.put_nowait(AGAIN)
+
+    async def events(self) -> AsyncGenerator[Change | ConnectionEvent | Met]:
         """Yield what the router tells; see `Router.watch`."""
         again = True
         while again:
@@ -81,6 +102,8 @@ class Watch:
 
     def _without_it(self, end: Ended) -> bool:
         """Take note of a part's end; return whether to go on at once without it."""
+        if end.part == AGAIN:
+            return True
         now = time.monotonic()
         ends = [then for then in self._ends[end.part] if then > now - _WITHIN]
         self._ends[end.part] = [*ends, now]
@@ -90,7 +113,7 @@ class Watch:
 
     async def _watcher(
         self,
-    ) -> AsyncGenerator[Change | ConnectionEvent | Ended]:
+    ) -> AsyncGenerator[Change | ConnectionEvent | Met | Ended]:
         """Begin a watcher, and yield what it tells until it ends, or a part of it."""
         # Root can end what it has started, whatever its sudo makes of signals.
         root = self._probe.sudo and self._probe.rights.all
@@ -103,6 +126,7 @@ class Watch:
             by_report=self.reports,
             routes=_ROUTES not in self._without,
             connections_at=self._address if self.hears_connections else None,
+            followed=() if _NEIGHBOURS in self._without else self.followed,
         )
         patience = self._session.patience_with(monitor.text)
         watcher = _Watcher(monitor, Looks(looks), patience)
@@ -112,7 +136,7 @@ class Watch:
             if watcher.looks.read(self._rules.printed):
                 asks.put_nowait(LOOK)
 
-        asks = asyncio.Queue[str]()
+        asks = self._asks = asyncio.Queue[str]()
         lines = self._session.stream(
             monitor.text,
             HEARTBEAT,
@@ -141,7 +165,7 @@ class Watch:
         except TimedOut:
             yield Ended(_SHELL)
         finally:
-            self.since = None
+            self.since = self._asks = None
             self._rules.on_read = None
 
     def _looks(self) -> list[str]:
@@ -162,7 +186,7 @@ class _Watcher:
         self._answered = self._seen = time.monotonic() + patience
         self._patience = patience
 
-    def heard(self, line: str) -> Iterator[Change | ConnectionEvent | Ended]:
+    def heard(self, line: str) -> Iterator[Change | ConnectionEvent | Met | Ended]:
         """Yield what a line tells, and what it tells nothing of any more."""
         now = time.monotonic()
         for told in self._monitor.heard(line):

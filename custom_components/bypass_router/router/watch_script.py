@@ -4,6 +4,8 @@ Its text is fixed but for a random word, numbers, and commands of ours. Each par
 process of its own:
 
 - `nft` is `nft monitor`, `routes` is `ip monitor`, `connections` is `conntrack -E`;
+- `neighbours` is `ip monitor` as well, or a look each minute where that can't be, and a
+  shell that lets through only what is news of the devices that forwards follow;
 - `looks` is a loop that looks once a second, and tells when it sees something else.
 
 A guard reads the lines that we send. With each one it sees whether all parts live, and
@@ -15,10 +17,12 @@ long and no longer: dash can't, but bash, if there is one.
 While nothing happens, neither the guard nor `nft monitor` starts a process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address
+from shlex import quote
 
 from .conntrack import hearing
+from .network.whereabouts import Followed
 from .ssh.script import HEARTBEAT_LIMIT
 from .ssh.sudo import as_root, without_sudo
 
@@ -31,6 +35,12 @@ LOOKS_BETWEEN = 10
 
 LOOK = "look"
 """The line that asks for what the next look sees."""
+
+AGAIN = "again"
+"""The line that ends it, since it is to be begun again; and the name of that end."""
+
+NEIGHBOURS_EVERY = 60
+"""Seconds between looks at the neighbours where nothing tells of them."""
 
 # `read -t` fails with 2 in a shell that does not know it. sudo before 1.9.13 heeds no
 # signal from its own process group, so the guard has another. Where no process can be
@@ -53,6 +63,10 @@ while read -r $limit line; do
       break 2
     }}
   done
+  if [ "$line" = {again} ]; then
+    printf "\\n%s ended {again}\\n" "$word"
+    break
+  fi
   [ "$line" = {look} ] && [ "$looker" ] && kill -USR1 "$looker"
   printf "\\n%s there\\n" "$word"
 done
@@ -89,6 +103,37 @@ _ROUTES = """\
 case $(ip -V 2>/dev/null) in *iproute2*)
 {part} ;;
 esac"""
+# Both tell their process, by which it is ended; the shell that has begun them does not
+# stay. What is as it is to be is told once, and again after something else was told.
+_NEIGHBOURS = """\
+exec 4>&1
+neighbours=$(
+exec 5>&1 >&4 3<&-
+sh -c {source} </dev/null 2>/dev/null | sh -c {news} 2>/dev/null &
+)
+exec 4>&-
+for it in $neighbours; do parts="$parts neighbours=$it"; done"""
+_TELLS_ITSELF = 'echo "$$" >&5; exec 4>&- 5>&-'
+_SOURCE = """\
+{begin}
+case $(ip -V 2>/dev/null) in *iproute2*) exec ip -4 monitor neigh ;; esac
+while ip -4 neigh && sleep {every} >/dev/null; do :; done"""
+_NEWS = """\
+{begin}
+while read -r line; do
+  case "$line " in
+  Deleted*) continue ;;
+{arms}
+  *) continue ;;
+  esac
+  printf '\\n%s met %s\\n' {word} "$line"
+done"""
+_AS_IT_IS = """\
+  "{target} "*" lladdr {mac} "*)
+    [ "$odd{number}" != no ] || continue
+    odd{number}=no ;;"""
+_ODD = """\
+  "{target} "*" lladdr "*|*" lladdr {mac} "*) odd{number}=yes ;;"""
 # Lines of /proc/net/netlink: who listens to the rules, and to rules of routing. Each
 # group has a bit of its own, and `conntrack` listens to others.
 _RULES = "12 +[0-9]+ +[0-9a-f]*[4-7c-f][0-9a-f]"
@@ -167,6 +212,7 @@ def watch_script(
     by_report: bool,
     routes: bool,
     connections_at: IPv4Address | None,
+    followed: Collection[Followed],
     patience: float,
 ) -> str:
     """Return the script that says the word before each of its own words.
@@ -195,6 +241,8 @@ def watch_script(
     if connections_at is not None:
         command = as_root(hearing(connections_at), sudo=sudo)
         parts.append(_part("connections", "connections", command))
+    if followed:
+        parts.append(_neighbours(word, followed))
     return _SCRIPT.format(
         parts="\n".join(parts),
         ready=_READY.format(word=word) if by_report else ":",
@@ -202,9 +250,23 @@ def watch_script(
         word=word,
         limit=HEARTBEAT_LIMIT,
         look=LOOK,
+        again=AGAIN,
         own=_OWN_GROUP if sudo else "",
         # sudo passes on what it can take note of.
         end="TERM" if sudo else "KILL",
+    )
+
+
+def _neighbours(word: str, followed: Collection[Followed]) -> str:
+    """Return what begins the part that tells of devices that are followed."""
+    arms = [
+        arm.format(target=it.target, mac=it.mac, number=number)
+        for arm in (_AS_IT_IS, _ODD)
+        for number, it in enumerate(sorted(followed))
+    ]
+    return _NEIGHBOURS.format(
+        source=quote(_SOURCE.format(begin=_TELLS_ITSELF, every=NEIGHBOURS_EVERY)),
+        news=quote(_NEWS.format(begin=_TELLS_ITSELF, arms="\n".join(arms), word=word)),
     )
 
 

@@ -28,7 +28,7 @@ from ..router.errors import (
     RouterError,
     TooManyAttempts,
 )
-from ..router.monitor import Change, ConnectionEvent
+from ..router.monitor import Change, ConnectionEvent, Met
 from ..router.router import Router
 from ..router.ssh.credentials import Credentials, HostKey
 from ..unforeseen import Surprises
@@ -100,6 +100,7 @@ class RouterConnection:
         on_change: Callable[[Change], None],
         on_loss: Callable[[], None],
         on_connection: Callable[[ConnectionEvent], None] = lambda _: None,
+        on_met: Callable[[], None] = lambda: None,
     ) -> None:
         """Take whom to tell; nothing is connected yet."""
         self._hass = hass
@@ -109,6 +110,7 @@ class RouterConnection:
         self._on_open = on_open
         self._on_change = on_change
         self._on_connection = on_connection
+        self._on_met = on_met
         self._on_loss = on_loss
         self._surprises = Surprises(entry.title)
         self.router: Router | None = None
@@ -160,6 +162,8 @@ class RouterConnection:
                         heard = True
                         if isinstance(told, Change):
                             self._on_change(told)
+                        elif isinstance(told, Met):
+                            self._on_met()
                         else:
                             self._on_connection(told)
             except RouterError as err:
