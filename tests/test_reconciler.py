@@ -141,6 +141,7 @@ class Home:
         self.kernel = kernel
         self.forwards = {each.id: each for each in forwards}
         self.connected: FakeRouter | None = None
+        self.withheld: dict[str, RouterError] = {}
         self.restores = True
         self.closes = True
         self.shown: Live | None = None

@@ -64,6 +64,7 @@ def narrower_than(kind: type[RouterError]) -> list[type[RouterError]]:
 # Met when there are forwards, and no form of a router's is open.
 LATER: Final = {
     "PortTaken",
+    "TargetTaken",
     "NotSaved",
     "DiskFull",
     "DiskReadOnly",

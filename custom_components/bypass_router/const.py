@@ -15,6 +15,8 @@ CONF_PUBLIC_PORT = "public_port"
 CONF_SOURCES = "sources"
 CONF_KEEP_CLIENT_ADDRESS = "keep_client_address"
 CONF_ENABLED = "enabled"
+CONF_FOLLOW = "follow"
+CONF_TAKEN = "taken"
 CONF_OPEN_FOR = "open_for"
 CONF_MAIN_ROUTER_SWITCH = "main_router_switch"
 

@@ -36,6 +36,7 @@ from .diagnosis.status import main_fault
 from .diagnosis.target_learner import TargetLearner
 from .diagnosis.texts import Texts, async_texts
 from .errors import translated
+from .following import Follower
 from .issues import Issues
 from .main_router.halves import Halves
 from .main_router.removal import tell_left
@@ -49,10 +50,17 @@ from .router.errors import (
     TooManyAttempts,
 )
 from .router.forward import Forward, PortRange
+from .router.network.whereabouts import Followed
 from .router.router import Router
 from .router.rules.base import Live
 from .router.rules.obstacles import Obstacle
-from .subentry import open_for_of, read_forwards, read_public_ports
+from .subentry import (
+    open_for_of,
+    read_followed,
+    read_forwards,
+    read_public_ports,
+    read_withheld,
+)
 from .sync.lease import Lease
 from .sync.lifecycle import Lifecycle
 from .sync.retry import Retry
@@ -95,6 +103,10 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         self.forwards: dict[str, Forward] = {}
         self.public_ports: dict[str, PortRange] = {}
         """The main router's ports that lead to each forward, by id."""
+        self.followed: dict[str, Followed] = {}
+        """The devices that forwards follow, by the forwards' ids."""
+        self.withheld: dict[str, RouterError] = {}
+        """Why forwards are kept closed that would lead to a stranger, by id."""
         self._issues = Issues(hass, entry)
         self.counters = Counters(
             hass,
@@ -109,8 +121,22 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             router=lambda: self.connection.router,
             forwards=lambda: self._reconciler.active,
         )
+        self._follower = Follower(
+            hass,
+            entry,
+            router=lambda: self.connection.router,
+            followed=lambda: self.followed,
+            texts=lambda: self.texts,
+            history=lambda: self.history,
+        )
         self._lifecycle = Lifecycle(
-            hass, entry, self, self._issues, self.counters.async_connected
+            hass,
+            entry,
+            self,
+            self._issues,
+            self.counters.async_connected,
+            self._follower.async_met,
+            lambda: frozenset(self.followed.values()),
         )
         self.connection = self._lifecycle.connection
         self.history = self._lifecycle.history
@@ -144,6 +170,7 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
         unload(self.halves.stop)
         unload(self.async_add_listener(self.counters.async_read_soon))
         unload(self.async_add_listener(self._targets.async_learn_soon))
+        unload(self._follower.async_stop)
         try:
             with Surprises(self.name).told("setting up"):
                 await self._begin()
@@ -242,6 +269,8 @@ class BypassRouterCoordinator(DataUpdateCoordinator[Live]):
             for key, forward in forwards.items()
         }
         self.public_ports = read_public_ports(self.config_entry, self.forwards)
+        self.followed = read_followed(self.config_entry, self.forwards)
+        self.withheld = read_withheld(self.config_entry, self.followed)
 
     @callback
     def _resolve(self, names: Collection[str]) -> None:

@@ -1,6 +1,7 @@
 """Devices: those of the router and its forwards, and those a forward may go to."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -80,9 +81,18 @@ def async_disabled_switches(
     return disabled
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device to choose."""
+
+    label: str
+    mac_address: str
+    """Empty where it is not known."""
+
+
 async def async_devices(
     hass: HomeAssistant, router: Router | None
-) -> Mapping[str, str]:
+) -> Mapping[str, Device]:
     """Return what the devices of the router's LAN are called, by their addresses.
 
     In the order in which people look for them. None while it is away, or does not
@@ -114,10 +124,18 @@ async def async_devices(
         ),
     )
     return {
-        text: _label(labels[text] or known[address].mac_address, text)
+        text: Device(
+            _label(labels[text] or known[address].mac_address, text),
+            known[address].mac_address,
+        )
         for address in ranked
         if (text := str(address))
     }
+
+
+def name_of(hass: HomeAssistant, address: IPv4Address, mac: str) -> str:
+    """Return what a device is called; its MAC address, where it has no name."""
+    return _Names(hass).of(Neighbour(address, mac_address=mac)) or mac
 
 
 class _Names:

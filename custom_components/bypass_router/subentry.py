@@ -6,19 +6,22 @@ from typing import Any
 
 from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
-from homeassistant.const import CONF_NAME, CONF_PROTOCOL, CONF_TARGET
+from homeassistant.const import CONF_MAC, CONF_NAME, CONF_PROTOCOL, CONF_TARGET
 from homeassistant.core import split_entity_id, valid_entity_id
 
 from .const import (
     CONF_EXTERNAL_PORT,
+    CONF_FOLLOW,
     CONF_KEEP_CLIENT_ADDRESS,
     CONF_MAIN_ROUTER_SWITCH,
     CONF_OPEN_FOR,
     CONF_PUBLIC_PORT,
     CONF_SOURCES,
+    CONF_TAKEN,
     CONF_TARGET_PORT,
     SUBENTRY_FORWARD,
 )
+from .router.errors import RouterError, TargetTaken
 from .router.forward import (
     NOBODY,
     Forward,
@@ -26,6 +29,7 @@ from .router.forward import (
     PortRange,
     parse_public_port,
 )
+from .router.network.whereabouts import Followed, is_random, parse_mac
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -212,6 +216,35 @@ def open_for_of(subentry: ConfigSubentry) -> int:
     if type(minutes) is not int or not 0 <= minutes <= MOST_MINUTES:
         return 0
     return minutes
+
+
+def followed_mac_of(subentry: ConfigSubentry) -> str:
+    """Return the MAC address of the device that a forward follows; empty: none."""
+    data = subentry.data
+    mac = parse_mac(data.get(CONF_MAC)) if data.get(CONF_FOLLOW) is True else None
+    return mac if mac and not is_random(mac) else ""
+
+
+def read_followed(
+    entry: ConfigEntry[Any], forwards: Mapping[str, Forward]
+) -> dict[str, Followed]:
+    """Return which devices these forwards follow, by the forwards' ids."""
+    return {
+        key: Followed(mac, forward.target)
+        for key, forward in forwards.items()
+        if (mac := followed_mac_of(entry.subentries[key]))
+    }
+
+
+def read_withheld(
+    entry: ConfigEntry[Any], followed: Mapping[str, Followed]
+) -> dict[str, RouterError]:
+    """Return why those of these forwards are kept closed that lead to a stranger."""
+    return {
+        key: TargetTaken(target=str(it.target))
+        for key, it in followed.items()
+        if entry.subentries[key].data.get(CONF_TAKEN) is True
+    }
 
 
 def naming_entry(entry_id: str) -> str:

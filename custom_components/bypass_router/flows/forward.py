@@ -21,6 +21,7 @@ import voluptuous as vol
 from ..const import (
     CONF_ENABLED,
     CONF_EXTERNAL_PORT,
+    CONF_FOLLOW,
     CONF_KEEP_CLIENT_ADDRESS,
     CONF_MAIN_ROUTER_SWITCH,
     CONF_OPEN_FOR,
@@ -28,12 +29,13 @@ from ..const import (
     CONF_SOURCES,
     CONF_TARGET_PORT,
 )
-from ..devices import async_devices
+from ..devices import Device, async_devices
 from ..diagnosis.texts import async_texts
 from ..main_router.linux_router import whose_half
 from ..router.forward import Forward, InvalidForward, PortRange, Protocol
 from ..subentry import fields_of, forward_or_none, parse_fields, placeholders_of
 from ..sync.connection import router_of
+from .follow import FOLLOW_SELECTOR, CannotFollow, follow_fields, offers_following
 from .forward_checks import (
     check_name,
     check_ports,
@@ -73,6 +75,8 @@ _FIELDS = {
     # A service has one.
     vol.Optional(CONF_EXTERNAL_PORT): TextSelector(),
     vol.Required(CONF_TARGET): TextSelector(),
+    # Left as it came, it goes by the device.
+    vol.Optional(CONF_FOLLOW): FOLLOW_SELECTOR,
     vol.Optional(CONF_TARGET_PORT): TextSelector(),
     vol.Optional(CONF_PUBLIC_PORT): TextSelector(),
     vol.Optional(CONF_SOURCES): NetworksSelector(),
@@ -102,13 +106,13 @@ QUESTION_SCHEMA = vol.Schema(
 )
 
 
-def _device_selector(devices: Mapping[str, str]) -> SelectSelector:
+def _device_selector(devices: Mapping[str, Device]) -> SelectSelector:
     """Return the field for these devices, by address."""
     return SelectSelector(
         SelectSelectorConfig(
             options=[
-                SelectOptionDict(value=address, label=label)
-                for address, label in devices.items()
+                SelectOptionDict(value=address, label=device.label)
+                for address, device in devices.items()
             ],
             mode=SelectSelectorMode.DROPDOWN,
             # A device that is switched off just now can be typed.
@@ -125,7 +129,8 @@ class ForwardFlow(ConfigSubentryFlow):
     _asked: frozenset[str]
     _agreed: frozenset[str] = frozenset()
     """What the user knows of, and wants the forward all the same."""
-    _devices: Mapping[str, str] | None = None
+    _devices: Mapping[str, Device] | None = None
+    _follows: Mapping[str, Any]
 
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
@@ -210,6 +215,17 @@ class ForwardFlow(ConfigSubentryFlow):
             placeholders |= details
         if errors:
             return await self._show(step_id, user_input, errors, placeholders)
+        try:
+            self._follows = await follow_fields(
+                router,
+                forward.target,
+                user_input,
+                self._devices or {},
+                entry.subentries.get(forward_id),
+            )
+        except CannotFollow as err:
+            errors = {CONF_FOLLOW: str(err)}
+            return await self._show(step_id, user_input, errors)
         self._typed = step_id, forward_id, user_input
         # What it takes or meets already is no news.
         services = {
@@ -244,6 +260,9 @@ class ForwardFlow(ConfigSubentryFlow):
         """Show the form with this in its fields."""
         if self._devices is None:
             self._devices = await async_devices(self.hass, router_of(self._get_entry()))
+        if step_id == "user" and CONF_FOLLOW not in shown and CONF_NAME not in shown:
+            macs = [device.mac_address for device in self._devices.values()]
+            shown = {**shown, CONF_FOLLOW: offers_following(macs)}
         entry = self._get_entry()
         named = shown.get(CONF_MAIN_ROUTER_SWITCH, "")
         selector, named = main_router_selector(self.hass, entry, named)
@@ -297,7 +316,7 @@ class ForwardFlow(ConfigSubentryFlow):
         texts = await async_texts(self.hass)
         who = who_sets(entry, public, switch)
         placeholders = {**words, "main_router": texts.get(who, **words)}
-        data = fields_of(name, forward, public, switch)
+        data = {**fields_of(name, forward, public, switch), **self._follows}
         if forward.id == _NEW:
             on, reached = user_input[CONF_ENABLED], router_of(entry)
             return self.async_create_entry(

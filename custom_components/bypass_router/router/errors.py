@@ -264,3 +264,12 @@ class BootNeedsRoot(BootFileRefused):
     """The account may not write it."""
 
     key = "at_boot_needs_root"
+
+
+class TargetTaken(RouterError):
+    """Another device is where a forward leads that follows one: it is kept closed.
+
+    target: the address.
+    """
+
+    key = "target_taken"

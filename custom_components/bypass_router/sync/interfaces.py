@@ -78,6 +78,10 @@ class Face(Protocol):
         """The router while it is connected."""
 
     @property
+    def withheld(self) -> Mapping[str, RouterError]:
+        """Why forwards are kept closed that would lead to a stranger, by id."""
+
+    @property
     def restores(self) -> bool:
         """Whether forwards that other software took away are to be put back."""
 

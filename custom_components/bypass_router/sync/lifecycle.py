@@ -11,6 +11,7 @@ from ..const import CONF_AT_BOOT
 from ..issues import Issues
 from ..router.errors import ConnectionLost, TimedOut
 from ..router.monitor import Change, ConnectionEvent
+from ..router.network.whereabouts import Followed
 from ..router.router import Router
 from ..unforeseen import Surprises, Unforeseen
 from .at_boot import AtBoot
@@ -43,12 +44,15 @@ class Lifecycle:
         face: Face,
         issues: Issues,
         on_connection: Callable[[ConnectionEvent], None],
+        on_met: Callable[[], None],
+        followed: Callable[[], frozenset[Followed]],
     ) -> None:
-        """Take whom to show what; nothing is connected yet."""
+        """Take whom to show what, and what to follow; nothing is connected yet."""
         self._hass = hass
         self._entry = entry
         self._face = face
         self._issues = issues
+        self._followed = followed
         self.history = History()
         self.events = RulesEvents(self.history)
         self._interference = Interference(self.events, issues)
@@ -79,6 +83,7 @@ class Lifecycle:
             on_change=self.reconciler.reported,
             on_loss=self._lost,
             on_connection=on_connection,
+            on_met=on_met,
         )
 
     async def open(self) -> Router:
@@ -127,6 +132,8 @@ class Lifecycle:
     def forwards_changed(self) -> None:
         """Take note of forwards that came or went, or options that were changed."""
         self._first_switch.take()
+        if router := self.connection.router:
+            router.follow(self._followed())
         if not self._face.closes:
             self._issues.connections_end()
         if self.connection.router is None and self.history.router:
@@ -158,6 +165,7 @@ class Lifecycle:
     def _opened(self, router: Router) -> None:
         """Take note of what the router is, and which boot of it this is."""
         probe = router.probe
+        router.follow(self._followed())
         self.reconciler.opened(probe.boot_id)
         self._at_boot.opened(router)
         self.history.record_opened(router)

@@ -167,8 +167,10 @@ class Reconciler:
 
     @property
     def refused(self) -> Mapping[str, RouterError]:
-        """Why forwards are not as desired that the router refuses, by id."""
-        return self._refusals.errors(self.forwards)
+        """Why forwards are not as desired, by id: refused, or kept from a stranger."""
+        wished = self._desired.saved
+        held = {key: err for key, err in self._face.withheld.items() if key in wished}
+        return {**self._refusals.errors(self.forwards), **held}
 
     @property
     def forwards(self) -> Mapping[str, Forward]:
@@ -289,7 +291,9 @@ class Reconciler:
             await self._desired.take_back(before, turned)
             self._note_refused(applied, turned)
             await self._show_change(router, applied.live)
-            return applied.refused
+            held = self._face.withheld
+            told = asked & desired.keys() & held.keys()
+            return {**applied.refused, **{key: held[key] for key in told}}
 
     async def _save(self) -> frozenset[str]:
         """Write the requests until now, and return for which forwards they are.
@@ -542,12 +546,18 @@ class Reconciler:
 
     @property
     def _due(self) -> frozenset[str]:
-        """The forwards to be live by requests on disk; newer ones wait for a change."""
+        """The forwards to be live by requests on disk; newer ones wait for a change.
+
+        But for those that would lead to a stranger.
+        """
         forwards, now = self._face.forwards, time.time()
+        held = self._face.withheld
         return frozenset(
             key
             for key, lease in self._desired.saved.items()
-            if key in forwards and (lease is None or lease.counts(now))
+            if key in forwards
+            and key not in held
+            and (lease is None or lease.counts(now))
         )
 
     @property
