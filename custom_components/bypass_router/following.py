@@ -47,6 +47,8 @@ _LOGGER = logging.getLogger(__name__)
 # Seconds between two times that a device is asked for: at first, and at the most.
 _FIRST_PAUSE: Final = 5.0
 _LAST_PAUSE: Final = 60.0
+# Seconds between two looks.
+_BREATH: Final = 0.2
 # As often the router is asked that can't tell yet: its kernel forgets within a minute.
 _TRIES: Final = 12
 # Seconds in which the router still tells of what was asked for.
@@ -132,6 +134,8 @@ class Follower:
                 self._unread = False
                 with self._surprises.told("following devices"):
                     await self._look_once(router)
+                # Whoever plays with addresses keeps no router busy.
+                await asyncio.sleep(_BREATH)
         except RouterError as err:
             # Whoever connects again looks again; or it is busy.
             self._again.async_in(_LAST_PAUSE)
@@ -169,7 +173,8 @@ class Follower:
                 if (old := sights.of.get(it.target)) and old.is_known:
                     self._keep_from_stranger(it, taken=False)
                 continue
-            case = self._cases[it] = cases.get(it, _Case())
+            case = cases.get(it) or _Case(due=self._rests_until(it.mac))
+            self._cases[it] = case
             if time.monotonic() < case.due:
                 # What we asked ourselves is no news.
                 case.again = case.again or not (echo and addresses == case.asked)
@@ -199,9 +204,6 @@ class Follower:
         now = time.monotonic()
         moves = [then for then in self._moves.get(it.mac, []) if then > now - _WITHIN]
         self._moves[it.mac] = [*moves, now]
-        if len(moves) >= _MOVES:
-            due = now + min(_FIRST_PAUSE * 2 ** (len(moves) - _MOVES), _LAST_PAUSE)
-            self._cases[Followed(it.mac, address)] = _Case(due=due)
         before = str(it.target)
         words = {
             "device": name_of(self._hass, address, it.mac),
@@ -216,6 +218,14 @@ class Follower:
                 self._entry, subentry, data=data
             )
         self._tell(_MOVED, moved, words, f"{before} → {address}")
+
+    def _rests_until(self, mac: str) -> float:
+        """Return when a device may move again that has moved often, by the clock."""
+        moves = self._moves.get(mac, [])
+        if len(moves) < _MOVES:
+            return 0.0
+        doubled = min(len(moves) - _MOVES, 10)
+        return moves[-1] + min(_FIRST_PAUSE * 2.0**doubled, _LAST_PAUSE)
 
     def _keep_from_stranger(self, it: Followed, *, taken: bool) -> None:
         """Keep the forwards closed while another device has their address, or not."""
