@@ -85,7 +85,8 @@ class Watch:
         """Have moves of these devices be told from now on."""
         if followed != self.followed:
             self.followed = followed
-            if self._asks:
+            # A shell that reads its script yet would take the line for a part of that.
+            if self._asks and self.since is not None:
                 self._asks.put_nowait(AGAIN)
 
     async def events(self) -> AsyncGenerator[Change | ConnectionEvent | Met]:
@@ -118,7 +119,7 @@ class Watch:
         # Root can end what it has started, whatever its sudo makes of signals.
         root = self._probe.sudo and self._probe.rights.all
         root = root and _ROOT not in self._without
-        looks = self._looks()
+        looks, followed = self._looks(), self.followed
         monitor = Monitor(
             looks,
             sudo=self._probe.sudo and not root,
@@ -126,7 +127,7 @@ class Watch:
             by_report=self.reports,
             routes=_ROUTES not in self._without,
             connections_at=self._address if self.hears_connections else None,
-            followed=() if _NEIGHBOURS in self._without else self.followed,
+            followed=() if _NEIGHBOURS in self._without else followed,
         )
         patience = self._session.patience_with(monitor.text)
         watcher = _Watcher(monitor, Looks(looks), patience)
@@ -150,11 +151,9 @@ class Watch:
             async with aclosing(lines):
                 async for line in lines:
                     for told in watcher.heard(line):
-                        if isinstance(told, Change) and self.since is None:
-                            self.since = time.time()
-                            if self._begun and self._probe.tools.conntrack:
-                                yield Unheard()
-                            self._begun = True
+                        first = isinstance(told, Change) and self.since is None
+                        if first and self._hears(asks, followed):
+                            yield Unheard()
                         yield told
             yield Ended(_SHELL)
         except BadOutput:
@@ -167,6 +166,15 @@ class Watch:
         finally:
             self.since = self._asks = None
             self._rules.on_read = None
+
+    def _hears(self, asks: asyncio.Queue[str], followed: frozenset[Followed]) -> bool:
+        """Take note that a watcher hears; return whether connections may be missed."""
+        if self.followed != followed:
+            asks.put_nowait(AGAIN)
+        self.since = time.time()
+        missed = self._begun and self._probe.tools.conntrack
+        self._begun = True
+        return missed
 
     def _looks(self) -> list[str]:
         """Return the commands to look by."""
