@@ -45,11 +45,16 @@ from tests.router.client import connect
 
 from .setup import issue, set_up, subentry, switch_of, turn
 from .small_disk import SmallDisk, small_disk
+from .test_follow import ELSEWHERE, HERE, MAC, THERE, be_at
 
 PAYLOAD_EVERY: Final = 20
 MOST_FORWARDS: Final = 8
 FIRST_PORT: Final = 8000
 SHORTEST: Final = 10
+PLACES: Final = (HERE, THERE, ELSEWHERE)
+OTHER: Final = "192.168.50.20"
+# Of the forwards to the target, so many follow it.
+FOLLOWING: Final = 0.6
 
 # What belongs to others: a proxy's, a container's, and a table of nft's own.
 FOREIGN: Final = """\
@@ -106,6 +111,8 @@ class Walker:
         self.leases: dict[str, Lease] = {}
         """Of those that are on, which are to close by themselves."""
         self.looker: Router | None = None
+        self.place = PLACES[0]
+        """Where the target is."""
         self.foreign = ""
         self._made = 0
 
@@ -128,6 +135,7 @@ class Walker:
             self.fill_disk: 3 if self.forwards and self.disk else 0,
             self.undo: 4 if self.forwards else 0,
             self.kill_watcher: 4,
+            self.move: 1 if any("mac" in it for it in self.forwards.values()) else 0,
         }
         (step,) = self.chance.choices(list(steps), list(steps.values()))
         return await step()
@@ -193,11 +201,14 @@ class Walker:
         first = FIRST_PORT + 20 * int(name.removeprefix("F"))
         length = self.chance.choice((1, 1, 1, 5))
         external = str(first) if length == 1 else f"{first}-{first + length - 1}"
+        target = self.chance.choice((self.place, OTHER))
+        follows = target == self.place and self.chance.random() < FOLLOWING
         return {
             "name": name,
             "protocol": self.chance.choice(("tcp", "udp", "both")),
             "external_port": external,
-            "target": self.chance.choice(("192.168.50.10", "192.168.50.20")),
+            "target": target,
+            **({"follow": True, "mac": MAC} if follows else {}),
             "target_port": self.chance.choice(("", "7000")),
             "sources": self.chance.choice(([], ["203.0.113.0/24", "192.168.50.0/24"])),
             "keep_client_address": self.chance.random() < 0.2,
@@ -395,6 +406,17 @@ class Walker:
         await self._on_router(f"pkill -f '^{command}'; true")
         return f"kill {command}, {await self.harm()}"
 
+    async def move(self) -> str:
+        """Have the target get another address; what follows it goes with it."""
+        before = self.place
+        self.place = self.chance.choice([it for it in PLACES if it != before])
+        await asyncio.to_thread(be_at, self.lab.target, self.place)
+        self.forwards = {
+            name: {**fields, "target": self.place} if "mac" in fields else fields
+            for name, fields in self.forwards.items()
+        }
+        return f"move from {before} to {self.place}"
+
     async def put_foreign(self) -> None:
         """Have others' rules there, and only once."""
 
@@ -466,7 +488,8 @@ class Walker:
 
     def _forward(self, name: str) -> Forward:
         """Return a forward as it is set up."""
-        fields = {k: v for k, v in self.forwards[name].items() if k != "name"}
+        no_part = {"name", "follow", "mac"}
+        fields = {k: v for k, v in self.forwards[name].items() if k not in no_part}
         forward = Forward.parse(self._id(name), **fields)
         lease = self.leases.get(name)
         return lease.applied_to(forward) if lease else forward
@@ -543,8 +566,7 @@ class Walker:
         forward = self.forwards[name]
         protocol: Transport = "udp" if forward["protocol"] == "udp" else "tcp"
         port = int(str(forward["external_port"]).partition("-")[0])
-        host = self.lab.target if forward["target"].endswith(".10") else self.lab.other
-        if host is not self.lab.target or forward["keep_client_address"]:
+        if forward["target"] != self.place or forward["keep_client_address"]:
             # Whose gateway is not the router, or that serves nothing.
             return
         served = int(forward["target_port"] or port)
@@ -602,6 +624,8 @@ async def test_whatever_happens_what_is_desired_is_live(
     monkeypatch.setattr(rate_limit, "SECONDS", 0.0)
     for module in (reconciler, refusals, retry):
         monkeypatch.setattr(module, "FIRST_DELAY", 0.1)
+    at_home.target.ip(f"link set {at_home.target.interface} address {MAC}")
+    be_at(at_home.target, PLACES[0])
     entry = await set_up(hass, at_home, firewall=firewall)
     walker = Walker(hass, at_home, entry, journey.seed + seed, disk)
     await walker.put_foreign()
