@@ -49,9 +49,10 @@ class BypassRouterReapplyButton(BypassRouterEntity, ButtonEntity):
 
 
 class BypassRouterDiagnoseButton(BypassRouterForwardEntity, ButtonEntity):
-    """Says why a forward does not work, in a notification that tells how far it is."""
+    """Says why a forward does not work, in a notification that tells how far it is.
 
-    _attr_entity_category = EntityCategory.DIAGNOSTIC
+    It stands beside the switch and the status, which says first how that goes.
+    """
 
     def __init__(self, coordinator: BypassRouterCoordinator, forward_id: str) -> None:
         """Name it."""

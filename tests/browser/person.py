@@ -116,7 +116,8 @@ class Person:
 
     def describe_forward(self, device: str, router: str, **fields: str) -> None:
         """Fill in the form, which names the router's address."""
-        self._window.read_form(_FORWARD, router=router)
+        # A router that ends forwards by itself has nothing to be told of.
+        self._window.read_form(_FORWARD, router=router, note="")
         self._window.fill_in(_FORWARD, **fields)
         self._window.choose_device(_FORWARD, device)
         self._window.shoot("forward-form")
