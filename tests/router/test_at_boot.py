@@ -1,5 +1,6 @@
 """The file that brings forwards back when a router starts, as the router runs it."""
 
+import os
 from pathlib import Path
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from tests.lab.bypass import RouterOptions
 from tests.lab.disk import REAL_COMMANDS
 from tests.lab.init_system import start_services
 from tests.lab.network import Lab
+from tests.lab.waiting import until
 
 from .client import WEB, connect
 
@@ -130,6 +132,74 @@ async def test_whom_others_keep_out_by_now_it_does_not_let_in(
     kept.rename(file)
     start_services(lab.bypass)
     assert not passes(lab)
+
+
+def answer(lab: Lab, command: str, words: str, answer: float) -> None:
+    """Have a command say something else if it is called with these words."""
+    real = f"{REAL_COMMANDS}/replaced/{command}"
+    lab.bypass.commands.replace(
+        command,
+        "#!/bin/sh\n"
+        f'if [ "$*" = {words} ]; then echo {answer:.0f}; else exec {real} "$@"; fi\n',
+    )
+
+
+def hear_ntp(lab: Lab, action: str) -> None:
+    """Have OpenWrt's ntpd tell that something has happened to the clock."""
+    lab.bypass.run("sh", "-c", f"ACTION={action}; . {files.NTP}")
+
+
+@pytest.mark.parametrize(
+    "router_options", [RouterOptions(system="openwrt")], ids=["openwrt"]
+)
+async def test_an_openwrt_without_a_clock_waits_for_ntp(at_home: Lab) -> None:
+    """Its clock goes on from when the newest file in /etc was written."""
+    lab = at_home
+    lab.target.serve("tcp", 443)
+    await (await with_file(lab, WEB)).close()
+    kept = lab.bypass.disk.path(files.KEPT)
+    assert files.NTP in kept.read_text().splitlines()
+    up = time.clock_gettime(time.CLOCK_BOOTTIME)
+    answer(lab, "date", "+%s", time.time() + up)
+    lab.bypass.reboot()
+    # What is written after the start hides nothing.
+    lab.bypass.disk.write("/etc/later", "")
+    later = time.time() + up
+    os.utime(lab.bypass.disk.path("/etc/later"), (later, later))
+    start_services(lab.bypass)
+    for action in ("periodic", "step", "unsync"):
+        hear_ntp(lab, action)
+    assert not passes(lab)
+    hear_ntp(lab, "stratum")
+    assert passes(lab)
+    # Once: who has taken it away since is not to find it there again.
+    lab.bypass.run("nft", "flush", "ruleset")
+    hear_ntp(lab, "stratum")
+    assert not passes(lab)
+    router = await connect(lab, firewall=Backend.AUTO)
+    await router.forget_boot_file()
+    assert not lab.bypass.disk.path(files.NTP).exists()
+    assert "bypass_router" not in kept.read_text()
+    await router.close()
+
+
+@pytest.mark.parametrize("router_options", [NATIVE], ids=["nftables alone"])
+async def test_a_clock_that_a_stamp_has_set_waits_for_ntp(at_home: Lab) -> None:
+    """Unless a clock of the hardware, with a battery, says the same."""
+    lab = at_home
+    lab.target.serve("tcp", 443)
+    await (await with_file(lab, WEB)).close()
+    lab.bypass.disk.write("/etc/fake-hwclock.data", "")
+    hardware = "/sys/class/rtc/rtc0/since_epoch"
+    answer(lab, "cat", hardware, 1_400_000_000)
+    lab.bypass.reboot()
+    assert not passes(lab)
+    lab.bypass.run("mkdir", "/run/systemd/timesync")
+    lab.bypass.run("touch", "/run/systemd/timesync/synchronized")
+    await until(lambda: passes(lab))
+    answer(lab, "cat", hardware, time.time() + 3600)
+    lab.bypass.reboot()
+    assert passes(lab)
 
 
 async def test_where_it_can_not_be_written_that_is_said(at_home: Lab) -> None:

@@ -4,7 +4,7 @@ What the router lacks is in no other's way. To look at a table of iptables-legac
 make it, so it is left alone where it is none.
 """
 
-from .at_boot.files import FOLDER, INIT, KEPT, STARTED, UNIT, WANTED
+from .at_boot.files import FOLDER, INIT, KEPT, NTP, STARTED, UNIT, WANTED
 from .iptables.rules import CUT, FWD, MANGLE, POST, PRE
 from .nftables.elements import TABLE
 from .routing.iptables_marks import CHAIN as MARKING
@@ -28,7 +28,7 @@ _JUMP = (
     r"\( -m conntrack\(\( !\)* --ct[a-z]* [0-9A-Z.:/]*\)*\)* -j '$o'\)$"
 )
 CLEAN_UP = f"""\
-rm -rf {FOLDER} {WANTED} {UNIT} {STARTED} {INIT}
+rm -rf {FOLDER} {WANTED} {UNIT} {STARTED} {INIT} {NTP}
 if grep -qs bypass_router {KEPT}; then sed -i /bypass_router/d {KEPT}; fi
 for i in iptables iptables-nft iptables-legacy; do
   for c in {_CHAINS}; do

@@ -3,7 +3,8 @@
 Each Home Assistant has a file of its own in one folder, and what the router runs at its
 start runs them all. That is one for all of them: a unit of systemd, which is run again
 when a firewall is started or loaded anew, or an init script of OpenWrt's, which is kept
-by an update of its system. It goes with the last file.
+by an update of its system. Where the clock is not known yet, the files are run again
+when it is. It goes with the last file.
 """
 
 from collections.abc import Mapping
@@ -16,16 +17,23 @@ from typing import Final
 from ..errors import BootFileLeft, BootFileRefused, NoInitSystem
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
+from .clock import NOT_YET, NTP_ANSWERED
 
 FOLDER: Final = "/etc/bypass_router"
 UNIT: Final = "/etc/systemd/system/bypass_router.service"
 WANTED: Final = "/etc/systemd/system/multi-user.target.wants/bypass_router.service"
 INIT: Final = "/etc/init.d/bypass_router"
 STARTED: Final = "/etc/rc.d/S99bypass_router"
+NTP: Final = "/etc/hotplug.d/ntp/99-bypass_router"
 KEPT: Final = "/etc/sysupgrade.conf"
 _OWNER: Final = re.compile("[0-9a-z]{1,32}")
 _FIREWALLS: Final = "nftables.service firewalld.service ufw.service docker.service"
 _RUN: Final = f'for file in {FOLDER}/*.sh; do [ ! -f "$file" ] || sh "$file"; done'
+_RUN_OR_WAIT: Final = (
+    f'for file in {FOLDER}/*.sh; do [ ! -f "$file" ] || sh "$file" || '
+    f'[ $? != {NOT_YET} ] || {{ while sleep 5; sh "$file"; [ $? = {NOT_YET} ]; '
+    "do :; done >/dev/null 2>&1 & }; done"
+)
 UNIT_TEXT: Final = f"""\
 [Unit]
 Description=Port forwards of Home Assistant's Bypass Router
@@ -37,7 +45,7 @@ After=iptables.service netfilter-persistent.service network.target time-sync.tar
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -c '{_RUN.replace("$", "$$")}; true'
+ExecStart=/bin/sh -c '{_RUN_OR_WAIT.replace("$", "$$")}; true'
 ExecReload=/bin/sh -c '{_RUN.replace("$", "$$")}; true'
 
 [Install]
@@ -50,9 +58,17 @@ START=99
 
 start() {{
 	{_RUN}
+	true
 }}
 """
-KEPT_LINES: Final = (f"{FOLDER}/", INIT, STARTED)
+NTP_TEXT: Final = f"""\
+# Port forwards of Home Assistant's Bypass Router, when the clock is first set.
+if [ "$ACTION" = stratum ] && [ ! -e {NTP_ANSWERED} ]; then
+	: >{NTP_ANSWERED}
+	{INIT} start
+fi
+"""
+KEPT_LINES: Final = (f"{FOLDER}/", INIT, STARTED, NTP)
 
 _NONE, _LEFT = 3, 4
 # What is there already is not written again, to spare flash memory. A file takes the
@@ -70,6 +86,7 @@ hook() {{
   elif [ -f /etc/rc.common ] && [ -d /etc/rc.d ]; then
     known=1
     put {INIT} "$3" && chmod 755 {INIT} && link ../init.d/bypass_router {STARTED} &&
+      mkdir -p {NTP.rpartition("/")[0]} && put {NTP} "$4" &&
       for line in {" ".join(KEPT_LINES)}; do
         grep -qsxF "$line" {KEPT} || echo "$line" >>{KEPT} || return
       done
@@ -84,13 +101,13 @@ mkdir -p {FOLDER} && hook "$@" &&
     exit 0
   }} >/dev/null 2>&1 </dev/null
 rm -f "$file.new"
-[ -z "$4" ] || rm -f "$file" || exit {_LEFT}
+[ -z "$5" ] || rm -f "$file" || exit {_LEFT}
 exit 1
 """
 REMOVE: Final = f"""\
 for file in {FOLDER}/*.sh; do [ ! -f "$file" ] || exit 0; done
 [ ! -f {UNIT} ] || unit=1
-rm -f {FOLDER}/*.sh.new {WANTED} {UNIT} {STARTED} {INIT}
+rm -f {FOLDER}/*.sh.new {WANTED} {UNIT} {STARTED} {INIT} {NTP}
 rmdir {FOLDER} 2>/dev/null
 if grep -qs bypass_router {KEPT}; then
   kept=$(grep -v bypass_router {KEPT})
@@ -144,7 +161,8 @@ def write_script(
 
     Where that fails, a file that was to be without something that is `off` goes.
     """
-    words = map(quote, (_checked(owner), UNIT_TEXT.strip(), INIT_TEXT.strip()))
+    texts = (text.strip() for text in (UNIT_TEXT, INIT_TEXT, NTP_TEXT))
+    words = map(quote, (_checked(owner), *texts))
     command = f"sh -c {quote(_WRITE)} sh {' '.join(words)} {'off' if off else "''"}"
     return Script().feed(
         "boot",

@@ -24,6 +24,7 @@ from ..rules.base import Part, Phase, PlanStep
 from ..rules.ruleset import Ruleset
 from ..ssh.script import Result, Script
 from ..ssh.sudo import without_sudo
+from .clock import FUNCTION, NOT_YET
 
 DAYS: Final = 30
 """For so long, a file holds after Home Assistant was there last."""
@@ -50,9 +51,13 @@ _NOT_THERE: Final = {
 _HEAD: Final = """\
 PATH=${{PATH:-/usr/bin:/bin}}:/usr/local/sbin:/usr/sbin:/sbin
 export PATH LC_ALL=C
+# Not twice at a time.
+exec 9<"$0"
+flock 9 2>/dev/null
 # Not before the clock is set, nor long after Home Assistant was here last.
 now=$(date +%s)
-[ "$now" -ge {since} ] && [ "$now" -lt {until} ] || exit 0
+[ "$now" -ge {since} ] && clock_is_known || exit {not_yet}
+[ "$now" -lt {until} ] || exit 0
 """
 _FUNCTIONS: Final = """\
 # Adds lines to a table of iptables that its chains do not have.
@@ -126,8 +131,8 @@ def header(now: int) -> list[str]:
 
     `now` is Home Assistant's clock, in Unix time.
     """
-    words = {"since": now - _BEHIND, "until": now + DAYS * 86400}
-    return _HEAD.format(**words).splitlines()
+    words = {"since": now - _BEHIND, "until": now + DAYS * 86400, "not_yet": NOT_YET}
+    return [*FUNCTION.splitlines(), *_HEAD.format(**words).splitlines()]
 
 
 def body(
