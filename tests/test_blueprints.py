@@ -54,6 +54,9 @@ TURN_ON = "bypass_router/turn_on_after_restart.yaml"
 TELL = "bypass_router/tell_when_removed.yaml"
 LATER = "bypass_router/turn_when_reachable.yaml"
 WHO = "bypass_router/tell_who_connects.yaml"
+ASKED = "bypass_router/open_when_asked.yaml"
+THERE = "bypass_router/open_while_there.yaml"
+WHERE = "bypass_router/let_me_in_where_i_am.yaml"
 EVENT = "event.bypass_rules"
 LONG_AGO = "2026-01-01T00:00:00.000+00:00"
 
@@ -66,7 +69,7 @@ def _blueprints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def automate(hass: HomeAssistant, blueprint: str, **inputs: Any) -> None:
     """Make an automation from a blueprint."""
-    rules = {} if blueprint in (LATER, WHO) else {"rules": EVENT}
+    rules = {"rules": EVENT} if blueprint in (TELL, TURN_ON) else {}
     use = {"path": blueprint, "input": {**rules, **inputs}}
     config = {"automation": {"use_blueprint": use}}
     assert await async_setup_component(hass, "automation", config)
@@ -121,7 +124,7 @@ def test_home_assistant_takes_it(path: Path) -> None:
 def test_these_are_all_the_blueprints() -> None:
     """None goes untested."""
     assert [str(path.relative_to(FOLDER)) for path in BLUEPRINTS] == [
-        *(TELL, WHO, TURN_ON, LATER)
+        *(WHERE, ASKED, THERE, TELL, WHO, TURN_ON, LATER)
     ]
 
 
