@@ -1,6 +1,7 @@
 """What the README gives to copy into automations works as it stands there."""
 
 from datetime import datetime
+from ipaddress import IPv4Address
 import time
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from custom_components.bypass_router.const import (
     CONF_RESTORE,
 )
 from custom_components.bypass_router.router.doctor.report import Status
+from custom_components.bypass_router.sync import source_names
 from custom_components.bypass_router.sync.events import RulesEventType
 from tests.lab.network import Lab
 from tests.lab.waiting import until
@@ -38,6 +40,8 @@ def block(key: str, words: str = "") -> dict[str, Any]:
 
 AT_HOME: Final = block("alias", "nobody is at home")
 TECHNICIAN: Final = block("alias", "technician")
+OTHER_HOME: Final = block("alias", "other home")
+AUTOMATIONS: Final = [AT_HOME, TECHNICIAN, OTHER_HOME]
 
 
 def entities(node: Any, domain: str) -> set[str]:
@@ -55,8 +59,9 @@ async def test_home_assistant_takes_it(hass: HomeAssistant) -> None:
     """Each block is what it says: an automation, a trigger, an action, a setting."""
     assert await async_setup_component(hass, "automation", {})
     kinds = [next(iter(each)) for each in BLOCKS]
-    assert sorted(kinds) == ["action", "alias", "alias", "logger", "trigger", "type"]
-    for automation in (AT_HOME, TECHNICIAN):
+    others = ["action", "logger", "trigger", "type"]
+    assert sorted(kinds) == sorted(["alias"] * len(AUTOMATIONS) + others)
+    for automation in AUTOMATIONS:
         valid = await async_validate_config_item(hass, "readme", automation)
         assert valid
         assert valid.validation_error is None
@@ -67,14 +72,14 @@ async def test_home_assistant_takes_it(hass: HomeAssistant) -> None:
     LOGGER_SCHEMA(block("logger"))
 
 
-async def test_what_it_names_is_there(hass: HomeAssistant, at_home: Lab) -> None:
+async def test_what_it_names_is_there(
+    hass: HomeAssistant, at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For a router that is called as in the README, and its camera's forward."""
     at_home.target.serve("tcp", 443)
-    await set_up(hass, at_home, {**WEB, "name": "Camera"})
+    entry = await set_up(hass, at_home, {**WEB, "name": "Camera"})
     hass.states.async_set("zone.home", "1")
-    assert await async_setup_component(
-        hass, "automation", {"automation": [AT_HOME, TECHNICIAN]}
-    )
+    assert await async_setup_component(hass, "automation", {"automation": AUTOMATIONS})
     (switch,) = entities(BLOCKS, "switch")
     (event,) = entities(BLOCKS, "event")
     types = hass.states.get(event).attributes["event_types"]
@@ -110,6 +115,16 @@ async def test_what_it_names_is_there(hass: HomeAssistant, at_home: Lab) -> None
     closes = hass.states.get("sensor.camera_closes_at").state
     left = datetime.fromisoformat(closes).timestamp() - time.time()
     assert left == pytest.approx(3600, abs=60)
+
+    async def resolve(_: HomeAssistant, name: str) -> tuple[IPv4Address, ...]:
+        assert name == "home.example.org"
+        return (IPv4Address("203.0.113.9"),)
+
+    monkeypatch.setattr(source_names, "addresses_of", resolve)
+    (camera,) = entry.subentries
+    hass.states.async_set("input_button.other_home", "2026-11-30T12:00:00+00:00")
+    named = set(OTHER_HOME["actions"][0]["data"]["sources"])
+    await until(lambda: set(entry.subentries[camera].data["sources"]) == named)
 
 
 async def test_the_dashboard_lists_each_forward(
