@@ -155,6 +155,7 @@ def hear_ntp(lab: Lab, action: str) -> None:
 async def test_an_openwrt_without_a_clock_waits_for_ntp(at_home: Lab) -> None:
     """Its clock goes on from when the newest file in /etc was written."""
     lab = at_home
+    lab.bypass.disk.write("/etc/init.d/sysfixtime", "")
     lab.target.serve("tcp", 443)
     await (await with_file(lab, WEB)).close()
     kept = lab.bypass.disk.path(files.KEPT)

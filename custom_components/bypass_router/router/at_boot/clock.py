@@ -16,6 +16,8 @@ NOT_YET: Final = 75
 _STAMPS: Final = (
     "/var/lib/systemd/timesync/clock /var/lib/systemd/clock /etc/fake-hwclock.data"
 )
+# OpenWrt's, which sets the time to a file's.
+_FIXES: Final = "/etc/init.d/sysfixtime"
 # Seconds since the start at which OpenWrt has certainly looked for the newest file.
 _STARTED: Final = 300
 
@@ -36,7 +38,7 @@ clock_is_known() {{
     done
     return 0
   fi
-  [ ! -e {NTP_ANSWERED} ] || return 0
+  [ -e {_FIXES} ] && [ ! -e {NTP_ANSWERED} ] || return 0
   read -r up rest </proc/uptime
   find /etc -type f -exec date -r {{}} +%s \\; |
     awk -v started=$((now - ${{up%%.*}})) '
