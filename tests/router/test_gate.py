@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Network
 import re
+import time
 
 from hypothesis import given, strategies as st
 import pytest
@@ -14,12 +15,15 @@ from custom_components.bypass_router.router.nftables.gate import (
 )
 from custom_components.bypass_router.router.rules.base import Tag, Way
 from custom_components.bypass_router.router.rules.ends import (
+    EVERYWHERE,
+    cuts_of,
     ending,
     moment,
     read_ending,
     read_moment,
     ways_without,
 )
+from tests.lab.waiting import soon
 
 MOMENTS = st.integers(0, 2**32)
 ADDRESSES = st.ip_addresses(v=4)
@@ -60,6 +64,20 @@ def test_what_is_cut_is_all_that_goes_and_nothing_that_stays(
     assert packets(left) == packets(gone) - packets(stays)
     # Nothing is left to be taken away by the same once more.
     assert ways_without(left, stays) == left
+
+
+def test_what_a_thousand_forwards_leave_is_soon_told() -> None:
+    """At each look at the router, while Home Assistant does nothing else."""
+    target = IPv4Network("192.0.2.1").network_address
+    gone = {
+        Tag("ab12", f"{port}"): [Way(EVERYWHERE, "tcp", PortRange(port, port), target)]
+        for port in range(10000, 11000)
+    }
+    started = time.perf_counter()
+    cuts = list(cuts_of(gone, [], [], 0))
+    assert len(cuts) == 1000
+    assert set(cuts_of({}, [], cuts, 1)) == set(cuts)
+    assert time.perf_counter() - started < soon(0.2)
 
 
 @given(st.integers(0, 2**31 - 1))

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network
 import re
 from typing import Final, Literal
 
-from ..forward import Forward, PortRange
+from ..forward import Forward, PortRange, Transport
 from .base import Cut, Tag, Way
 
 type Word = Literal["until", "cut until"]
@@ -74,27 +74,66 @@ def cuts_of(
 
     Some of that is there already, and lasts for as long as it does.
     """
-    taken = list(stays)
+    taken = Ways(stays)
     old: dict[Tag, dict[Way, int]] = {}
     for cut in there:
         if cut.until > now:
             old.setdefault(cut.tag, {})[cut.way] = cut.until
     for tag in gone.keys() | old.keys():
         untils = old.get(tag, {})
-        new = ways_without(gone.get(tag, ()), taken)
-        kept = ways_without(untils, [*taken, *new])
+        new = taken.without(gone.get(tag, ()))
         # Two forwards may have led to one place, one after the other.
-        taken += [*new, *kept]
+        taken.add(new)
+        kept = taken.without(untils)
+        taken.add(kept)
         for way in (*new, *kept):
             yield Cut(tag, way, untils.get(way, int(now) + CUT_FOR))
 
 
 def ways_without(ways: Iterable[Way], others: Collection[Way]) -> list[Way]:
     """Return what of the first is in none of the others."""
-    left = list(dict.fromkeys(ways))
-    for other in others:
-        left = [rest for way in left for rest in _without(way, other)]
-    return list(dict.fromkeys(left))
+    return Ways(others).without(ways)
+
+
+class Ways:
+    """Ways, by what they lead to: of a thousand, each is compared with the others."""
+
+    def __init__(self, ways: Iterable[Way] = ()) -> None:
+        """Take the first of them."""
+        self._found: dict[tuple[Transport, int], list[tuple[int, int, Way]]] = {}
+        self.add(ways)
+
+    def add(self, ways: Iterable[Way]) -> None:
+        """Take more."""
+        for way in ways:
+            item = (way.ports.first, way.ports.last, way)
+            self._found.setdefault(_end(way), []).append(item)
+
+    def meeting(self, way: Way) -> list[Way]:
+        """Return those that have something in common with a way."""
+        first, last = way.ports.first, way.ports.last
+        return [
+            other
+            for other_first, other_last, other in self._found.get(_end(way), ())
+            if other_first <= last
+            and first <= other_last
+            and way.source.overlaps(other.source)
+        ]
+
+    def without(self, ways: Iterable[Way]) -> list[Way]:
+        """Return what of others is in none of these."""
+        found: list[Way] = []
+        for way in dict.fromkeys(ways):
+            left = [way]
+            for other in self.meeting(way):
+                left = [rest for one in left for rest in _without(one, other)]
+            found += left
+        return list(dict.fromkeys(found))
+
+
+def _end(way: Way) -> tuple[Transport, int]:
+    """Return where a way leads, as it is quickly looked up."""
+    return way.transport, int(way.target)
 
 
 def _without(way: Way, other: Way) -> Iterator[Way]:
