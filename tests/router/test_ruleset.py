@@ -46,6 +46,12 @@ CUTTING = {
     for name, it in RULESETS.items()
 }
 """The same on a router where nothing else can end connections."""
+ANOTHERS = replace(SITE, owner="cd34", cuts=True)
+OF_ANOTHER = {
+    "iptables": Ruleset(ANOTHERS, [chains(ANOTHERS, RETIRED_HOOKS)]),
+    "nftables": Ruleset(ANOTHERS, [Nftables(ANOTHERS, sudo=False)]),
+}
+"""What another Home Assistant has there."""
 
 
 class Kernel:
@@ -66,7 +72,7 @@ class Kernel:
 
     def _state(self, part: object) -> object:
         """Return what a part reads."""
-        if part is NFT:
+        if isinstance(part, Nftables):
             return tables.read(self.table)
         if part is GATES:
             return gates.read(self.native)
@@ -208,6 +214,31 @@ def test_what_is_cut_was_open_and_is_no_more(
     # Where they are ended by other means, nothing is left of that.
     run(kernel, RULESETS[before], [])
     assert (kernel.table, kernel.chains) == (None, Kernel().chains)
+
+
+@given(
+    st.sampled_from(sorted(OF_ANOTHER)), st.sampled_from(sorted(CUTTING)), SETS, SETS
+)
+def test_no_forward_is_cut_by_what_another_home_assistant_has_left(
+    theirs: str, ours: str, was: list[Forward], desired: list[Forward]
+) -> None:
+    """Which may be gone; the rest of that goes on being cut."""
+    kernel = Kernel()
+    run(kernel, OF_ANOTHER[theirs], was)
+    run(kernel, OF_ANOTHER[theirs], [])
+    rest = ways_without(ways(was), ways(desired))
+    run(kernel, CUTTING[ours], desired)
+    assert not ways_without(kernel.cut(), rest)
+    assert not ways_without(rest, kernel.cut())
+    assert not CUTTING[ours].plan(desired, kernel.seen(CUTTING[ours]))
+    # Nor where there are other means of ending connections by now.
+    run(kernel, CUTTING[ours], [])
+    run(kernel, OF_ANOTHER[theirs], was)
+    run(kernel, OF_ANOTHER[theirs], [])
+    run(kernel, RULESETS[ours], desired)
+    cut = kernel.cut()
+    assert ways_without(cut, ways(desired)) == list(dict.fromkeys(cut))
+    assert not RULESETS[ours].plan(desired, kernel.seen(RULESETS[ours]))
 
 
 def ways(forwards: Collection[Forward]) -> list[Way]:

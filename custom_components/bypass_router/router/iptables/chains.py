@@ -260,6 +260,7 @@ class Chains:
         desired: Collection[Forward],
         state: IptablesState,
         cuts: Collection[Cut] = (),
+        over: Collection[Cut] = (),
     ) -> list[PlanStep]:
         """Return the smallest change after which exactly these are here."""
         desired = [self._as_it_can_be(forward) for forward in desired]
@@ -279,7 +280,13 @@ class Chains:
         rules = Counter(
             {(hook, as_written(it, state.clock)): n for (hook, it), n in rules.items()}
         )
-        changes = changes_of(self._hooks, rules, places, state, self._context.owner)
+        goes = [
+            (CUT, rule)
+            for rule in state.chains.get(CUT) or ()
+            if read_cut(rule, self._context) in over
+        ]
+        owner = self._context.owner
+        changes = changes_of(self._hooks, rules, places, state, owner, goes)
         leftovers = leftovers_of(changes, state)
         guards = (state.guards.get(one.hook) for one in changes if one.by_number)
         steps = [PlanStep(Phase.ALLOW, "sh", tuple(filter(None, guards)))]

@@ -1,7 +1,7 @@
 """How our chains change, as lines for iptables-restore."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..rules.base import Phase
@@ -34,15 +34,18 @@ def changes_of(
     places: Mapping[Hook, Sequence[Place]],
     state: IptablesState,
     owner: str,
+    goes: Iterable[tuple[Hook, Rule]] = (),
 ) -> list[ChainChange]:
     """Return the smallest change after which the owner has exactly these rules.
 
-    And after which there leads to our chains what has to for their sake.
+    And after which there leads to our chains what has to for their sake, and what is
+    another's and `goes` is no more.
     """
     ours: Rules = Counter()
     for tag, tagged in state.tagged.items():
         if tag.owner == owner:
             ours.update(tagged)
+    ours.update(goes)
     added, removed = wanted - ours, ours - wanted
     changes = []
     unnoted = set(state.traces.absent)

@@ -173,13 +173,18 @@ class Nftables:
         desired: Collection[Forward],
         state: NftState,
         cuts: Collection[Cut] = (),
+        over: Collection[Cut] = (),
     ) -> list[PlanStep]:
         """Return the smallest change after which exactly these are here."""
-        lines = tuple(self._lines(desired, state, cuts))
+        lines = tuple(self._lines(desired, state, cuts, over))
         return [PlanStep(Phase.TRANSLATE, f"{self._nft} -f -", lines)] if lines else []
 
     def _lines(
-        self, desired: Collection[Forward], state: NftState, cuts: Collection[Cut]
+        self,
+        desired: Collection[Forward],
+        state: NftState,
+        cuts: Collection[Cut],
+        over: Collection[Cut],
     ) -> Iterator[str]:
         """Yield the lines of the change."""
         owner = self._context.owner
@@ -189,7 +194,15 @@ class Nftables:
             for element in elements_of(forward)
         )
         found = Counter(state.elements)
-        ours = Counter({item: n for item, n in found.items() if item[0].owner == owner})
+        goes = {(cut.tag, CutElement(cut.way)) for cut in over}
+        goes |= {(tag, replace(element, due=True)) for tag, element in goes}
+        ours = Counter(
+            {
+                item: n
+                for item, n in found.items()
+                if item[0].owner == owner or item in goes
+            }
+        )
         others = found - ours
         wanted.update((cut.tag, CutElement(cut.way, cut.until)) for cut in cuts)
         if not wanted and not others and not state.strangers:

@@ -243,9 +243,16 @@ class Translator[S](Part[S], Protocol):
 
     @override
     def steps(
-        self, desired: Collection[Forward], state: S, cuts: Collection[Cut] = ()
+        self,
+        desired: Collection[Forward],
+        state: S,
+        cuts: Collection[Cut] = (),
+        over: Collection[Cut] = (),
     ) -> list[PlanStep]:
-        """Return the smallest change after which exactly these are here."""
+        """Return the smallest change after which exactly these are here.
+
+        And after which nothing of others' cuts connections that is to be `over`.
+        """
 
     def add_count(self, script: Script) -> None:
         """Add the command that prints how many connections were translated."""

@@ -27,7 +27,7 @@ from .base import (
     Way,
 )
 from .claims import Claims
-from .ends import cuts_of, ways_of
+from .ends import Ways, cuts_of, ways_of
 from .obstacles import Obstacle
 
 # The kernel cuts a process's name after 15 characters.
@@ -259,13 +259,45 @@ class Ruleset:
     def plan(self, desired: Collection[Forward], snapshot: Snapshot) -> Plan:
         """Return the smallest change after which exactly `desired` is live."""
         first, *stale = self.translators
-        steps = first.steps(desired, snapshot.states[0], self._cuts(desired, snapshot))
-        for part, state in zip(self.parts[1:], snapshot.states[1:], strict=True):
-            steps += part.steps(() if part in stale else desired, state)
+        hits = self._hits(desired, snapshot)
+        cuts = self._cuts(desired, snapshot, hits)
+        steps = first.steps(desired, snapshot.states[0], cuts, hits)
+        others = snapshot.states[1:]
+        for translator, state in zip(stale, others, strict=False):
+            steps += translator.steps((), state, over=hits)
+        for part, state in zip(self.parts[1:], others, strict=True):
+            if part not in stale:
+                steps += part.steps(desired, state)
         return Plan(tuple(_merged(sorted(steps, key=lambda step: step.phase))))
 
-    def _cuts(self, desired: Collection[Forward], snapshot: Snapshot) -> list[Cut]:
-        """Return what is to cut connections by what goes, wherever that was."""
+    def _hits(self, desired: Collection[Forward], snapshot: Snapshot) -> frozenset[Cut]:
+        """Return what another Home Assistant has cut, and would cut of these forwards.
+
+        It may be gone, and would do so for a month.
+        """
+        found = [
+            cut
+            for translator, state in zip(
+                self.translators, snapshot.states, strict=False
+            )
+            for cut in translator.cuts(state)
+            if cut.tag.owner != self.context.owner
+        ]
+        if not found:
+            return frozenset()
+        stays = Ways(way for forward in desired for way in ways_of(forward))
+        return frozenset(cut for cut in found if stays.meeting(cut.way))
+
+    def _cuts(
+        self,
+        desired: Collection[Forward],
+        snapshot: Snapshot,
+        hits: Collection[Cut],
+    ) -> list[Cut]:
+        """Return what is to cut connections by what goes, wherever that was.
+
+        And the rest of what others have cut, where it is not to hit what comes.
+        """
         if not self.context.cuts:
             return []
         wanted = frozenset(desired)
@@ -282,6 +314,9 @@ class Ruleset:
             for cut in translator.cuts(state):
                 if cut.tag.owner == self.context.owner:
                     there.append(cut)
+                elif cut in hits:
+                    tag = replace(cut.tag, owner=self.context.owner)
+                    there.append(replace(cut, tag=tag))
                 else:
                     stays.append(cut.way)
         return list(cuts_of(gone, stays, there, time.time()))
