@@ -9,6 +9,7 @@ import pytest
 
 from custom_components.bypass_router.router.forward import PortRange
 from custom_components.bypass_router.router.nftables.gate import (
+    TRANSPORTS,
     Open,
     element_text,
     seconds_of,
@@ -70,12 +71,15 @@ def test_what_a_thousand_forwards_leave_is_soon_told() -> None:
     """At each look at the router, while Home Assistant does nothing else."""
     target = IPv4Network("192.0.2.1").network_address
     gone = {
-        Tag("ab12", f"{port}"): [Way(EVERYWHERE, "tcp", PortRange(port, port), target)]
+        Tag("ab12", f"{port}"): [
+            Way(EVERYWHERE, transport, PortRange(port, port), target)
+            for transport in TRANSPORTS
+        ]
         for port in range(10000, 11000)
     }
     started = time.perf_counter()
     cuts = list(cuts_of(gone, [], [], 0))
-    assert len(cuts) == 1000
+    assert len(cuts) == 2000
     assert set(cuts_of({}, [], cuts, 1)) == set(cuts)
     assert time.perf_counter() - started < soon(0.2)
 
