@@ -18,6 +18,7 @@ from custom_components.bypass_router.const import DOMAIN
 from custom_components.bypass_router.diagnostics import (
     async_get_config_entry_diagnostics,
 )
+from custom_components.bypass_router.sync import reconciler
 from tests.lab.bypass import RouterOptions
 from tests.lab.network import Lab
 from tests.lab.waiting import until, until_told
@@ -287,6 +288,27 @@ async def test_without_conntrack_connections_are_cut_by_a_rule(
     assert not again.lives()
     await hass.config_entries.async_remove(entry.entry_id)
     assert not ours(at_home)
+
+
+async def test_a_router_whose_clock_is_set_meanwhile_keeps_it_open(
+    hass: HomeAssistant, at_home: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that has started without a network; nobody reports it."""
+    monkeypatch.setattr(reconciler, "_CLOCK_LOOK", 0.5)
+    behind = "#!/bin/sh\nexec echo $(($(cat /proc/uptime | cut -d. -f1)))\n"
+    real = at_home.bypass.commands.replace("date", behind)
+    at_home.target.serve("tcp", 443)
+    entry = await set_up(hass, at_home, WEB, firewall=IPTABLES)
+    web = switch_of(hass, entry, "Web")
+    await open_for(hass, web, 3600)
+    # To the kernel, it has ended long ago.
+    assert not await passes(at_home)
+    at_home.bypass.commands.replace("date", f'#!/bin/sh\nexec {real} "$@"\n')
+    await until_told(partial(passes, at_home))
+    assert is_on(hass, web)
+    end = closes_at(hass, entry)
+    assert end
+    assert 3500 < end - time.time() < 3700
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class FakeRules:
         """What they fail with when the kernel has changed."""
 
     cuts = False
+    by_clock = False
 
     async def read(self) -> Live:
         """Return what is live."""

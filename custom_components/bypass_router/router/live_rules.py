@@ -264,9 +264,17 @@ class LiveRules:
     @property
     def ends_forwards(self) -> bool:
         """Whether the router ends forwards by itself that are open for a while."""
-        tools = self._probe.tools
-        by_nft = chosen_backend(tools, self._backend) is Backend.NFTABLES
-        return by_nft or tools.timed
+        return self._by_nft or self._probe.tools.timed
+
+    @property
+    def by_clock(self) -> bool:
+        """Whether it does so by its clock, which may be set at any time."""
+        return self._probe.tools.timed and not self._by_nft
+
+    @property
+    def _by_nft(self) -> bool:
+        """Whether nftables translates."""
+        return chosen_backend(self._probe.tools, self._backend) is Backend.NFTABLES
 
     def removal_commands(self, forward: Forward) -> list[str]:
         """Return the commands by which a person takes a forward's rules away."""

@@ -17,6 +17,10 @@ class Rules(Protocol):
     def cuts(self) -> bool:
         """Whether there are rules that cut connections, which end by themselves."""
 
+    @property
+    def by_clock(self) -> bool:
+        """Whether forwards end by the router's clock, which may be set at any time."""
+
     async def read(self) -> Live:
         """Return what is live."""
 

@@ -37,7 +37,7 @@ type _Outcome = RouterError | Mapping[str, RouterError]
 
 # Seconds that a router is left alone at the most which reports changes all the time.
 _LONGEST_PAUSE = 1.0
-# Seconds until it is seen whether the clock is right by now.
+# Seconds until it is seen whether a clock is right by now.
 _CLOCK_LOOK = 60.0
 # Seconds between looks at what cuts connections, which lasts for a month.
 _CUT_LOOK = 86400.0
@@ -576,6 +576,9 @@ class Reconciler:
             for lease in self._desired.saved.values()
             if lease
         ]
+        if waits and router.rules.by_clock:
+            # One that is set, as after a start without a network, ends them by itself.
+            waits.append(_CLOCK_LOOK)
         if router.rules.cuts:
             # What still cuts someone is renewed before it ends.
             waits.append(_CUT_LOOK)
