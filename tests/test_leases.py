@@ -50,6 +50,7 @@ KINDS = pytest.mark.parametrize(
     ],
 )
 SHORTEST = 10
+MONITOR = "^nft monitor"
 
 
 async def open_for(
@@ -271,7 +272,18 @@ async def test_without_conntrack_connections_are_cut_by_a_rule(
     again = Connection(at_home)
     await hass.config_entries.async_reload(entry.entry_id)
     assert again.lives()
+    watched = at_home.bypass.run("pgrep", "-f", MONITOR, check=False).stdout
+    # What leads to another port of the device is another forward.
+    at_home.target.serve("tcp", 444)
+    subentry = entry.subentries[forward_id(entry, "Side")]
+    elsewhere = {**subentry.data, "target_port": "444"}
+    hass.config_entries.async_update_subentry(entry, subentry, data=elsewhere)
+    await until(lambda: not beside.lives())
+    assert Connection(at_home, port=9443).lives()
+    assert again.lives()
     await turn(hass, "off", web, side, game)
+    # What tells of changes has told of all of these.
+    assert at_home.bypass.run("pgrep", "-f", MONITOR, check=False).stdout == watched
     assert not again.lives()
     assert not beside.lives()
     assert not player.lives()

@@ -17,7 +17,7 @@ from .rules import SITE
 
 ABSENT = Result("Error: No such file or directory\nlist table ip ha_bypass\n", 1)
 _LINE = re.compile(
-    r"(add|create|delete|insert) (table|map|set|chain|rule|element) ip ha_bypass"
+    r"(add|create|delete|insert|flush) (table|map|set|chain|rule|element) ip ha_bypass"
     r"(?: ([a-z_0-9]+))?(?: (.+))?"
 )
 _COMMENT = re.compile(' comment "[^"]*"')
@@ -124,6 +124,8 @@ def _carry_out(table: Table | None, line: str) -> Table | None:
             return table or Table()
         case "delete", "table", None, None if table:
             return None
+        case "flush", "chain", str(name), None if table and name in table.chains:
+            table.chains[name][1].clear()
         case verb, kind, str(name), str(text) if table:
             if kind == "element":
                 _change(table.sets.get(name), verb, text, line)

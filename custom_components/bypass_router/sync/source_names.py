@@ -25,6 +25,8 @@ type Addresses = Mapping[str, tuple[IPv4Address, ...]]
 AGAIN: Final = timedelta(minutes=5)
 # Seconds that a name server is waited for.
 _LIMIT: Final = 10.0
+# Each takes a thread of Home Assistant's, for as long as a name server is silent.
+_AT_ONCE: Final = 8
 # A name of one home has one. Whoever may change it lets in no more than these.
 _MOST: Final = 16
 
@@ -70,6 +72,7 @@ class SourceNames:
         """Those that count."""
         self._failed = frozenset[str]()
         self._resolving = asyncio.Lock()
+        self._threads = asyncio.Semaphore(_AT_ONCE)
         self.addresses: Addresses = {}
         """What is known of each name."""
 
@@ -91,10 +94,7 @@ class SourceNames:
         """Resolve these names, and take note of all that count."""
         async with self._resolving:
             async with asyncio.TaskGroup() as group:
-                tasks = {
-                    name: group.create_task(addresses_of(self._hass, name))
-                    for name in names
-                }
+                tasks = {name: group.create_task(self._look_up(name)) for name in names}
             found = {name: task.result() for name, task in tasks.items()}
             known = {
                 name: found.get(name) or self.addresses.get(name, ())
@@ -114,6 +114,11 @@ class SourceNames:
                     await self._file.async_save(
                         {name: list(map(str, it)) for name, it in known.items() if it}
                     )
+
+    async def _look_up(self, name: str) -> tuple[IPv4Address, ...]:
+        """Return the addresses of a host, a few at a time."""
+        async with self._threads:
+            return await addresses_of(self._hass, name)
 
 
 def _parsed(stored: object) -> Addresses:

@@ -114,6 +114,7 @@ def cut_rule(cut: Cut, context: RouterContext) -> Rule:
         f"-p {way.transport} -m conntrack --ctstate DNAT{source}"
         f" --ctorigdst {context.address.ip}"
         f" --ctorigdstport {ports_text(way.ports)} --ctreplsrc {way.target}"
+        f" --ctreplsrcport {ports_text(way.target_ports)}"
         f' -m comment --comment "{ending(cut.tag, "cut until", cut.until)}"'
         f" -j {VERDICTS[way.transport]}"
     )
@@ -130,9 +131,10 @@ def read_cut(rule: Rule, context: RouterContext) -> Cut | None:
         source = IPv4Network(rule.value("--ctorigsrc") or EVERYWHERE)
         target = IPv4Address((rule.value("--ctreplsrc") or "").removesuffix("/32"))
         ports = read_ports(rule.value("--ctorigdstport"))
+        shift = read_ports(rule.value("--ctreplsrcport")).first - ports.first
     except ValueError:
         return None
-    cut = Cut(tag, Way(source, transport, ports, target), until)
+    cut = Cut(tag, Way(source, transport, ports, target, shift), until)
     return cut if cut_rule(cut, context) == rule else None
 
 
@@ -142,11 +144,12 @@ def way_of(rule: Rule) -> Way | None:
         return None
     try:
         ports = read_ports(rule.value("--dport"))
-        target, _ = read_destination(rule, ports)
+        target, target_ports = read_destination(rule, ports)
         source = IPv4Network(rule.value("-s") or EVERYWHERE)
     except ValueError:
         return None
-    return Way(source, transport, ports, target)
+    shift = target_ports.first - ports.first
+    return Way(source, transport, ports, target, shift)
 
 
 def _transport(rule: Rule) -> Transport | None:

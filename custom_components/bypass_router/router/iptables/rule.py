@@ -44,6 +44,7 @@ _SHAPES = {
     "--datestart": _MOMENT,
     "--datestop": _MOMENT,
     "--ctorigdstport": f"{_PORT}(?::{_PORT})?",
+    "--ctreplsrcport": f"{_PORT}(?::{_PORT})?",
     # Letters that a router could not tell us are among what makes no sense.
     "--comment": r"(?![-!])[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]{1,255}",
     "-j": "ACCEPT|DNAT|DROP|MASQUERADE|REJECT|SNAT"

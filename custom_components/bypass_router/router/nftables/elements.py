@@ -28,11 +28,10 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 import re
 
 from ..forward import Forward, PortRange, Protocol, Transport, normal_sources
-from ..rules.base import Tag
+from ..rules.base import Tag, Way
 from ..rules.ends import EVERYWHERE
 from .gate import (
     SETS as GATE_SETS,
-    CutElement,
     GateElement,
     Leased,
     Open,
@@ -78,6 +77,13 @@ class Translation:
         if self.target_port is None:
             return str(self.ports)
         return f"{self.transport} . {self.ports}"
+
+    @property
+    def way(self) -> Way:
+        """Who reaches what by it."""
+        to = self.ports.first if self.target_port is None else self.target_port
+        shift = to - self.ports.first
+        return Way(self.source, self.transport, self.ports, self.target, shift)
 
     @property
     def value(self) -> str:
@@ -276,7 +282,7 @@ def add_line(tag: Tag, element: Element, *, now: float = 0, taken: bool = False)
     Where another's stands that says the same, `add` would do nothing, and tell no one.
     `create` is refused then; among intervals of ports, it may be refused at any time.
     """
-    if isinstance(element, Leased | Open | CutElement):
+    if isinstance(element, Leased | Open):
         text = element_text(tag, element, now)
         return f"add element {TABLE} {element.place} {{ {text} }}"
     verb = "add" if isinstance(element, Source) else "create"

@@ -8,13 +8,16 @@ transport, where R is the router's address:
   takes away. What is in the first and not in the second is not translated any more, so
   that another program's rule may have it, and none of it is forwarded: who was
   connected is cut off with his next packet, and so is who answers him.
-- `cut` holds what is no longer forwarded since its forward was turned off or changed:
-  by the client's network, the external port and the target. An element ends when no
-  connection can be left that has kept quiet since; whoever goes on sending over UDP
-  keeps his in the kernel's mind for ever, and so an element that is used is renewed.
 
 They stand beside the maps, so that neither their coming nor their going touches a
 counter, and a forward is made permanent, or is given more time, by one element.
+
+What is no longer forwarded since its forward was turned off or changed has rules in a
+chain of its own: by the client's network, the external port and the target's. They are
+no elements, since `nft monitor` of 1.0.6 crashes over those that have several parts and
+intervals. Such a rule stays until no connection can be left that has kept quiet since;
+whoever goes on sending over UDP keeps his in the kernel's mind for ever, and so a rule
+that is used is renewed.
 """
 
 from collections.abc import Iterator
@@ -24,15 +27,14 @@ import re
 from typing import Final
 
 from ..forward import Forward, PortRange, Transport
-from ..rules.base import RouterContext, Tag, Way
-from ..rules.ends import CUT_FOR, SLACK, ending, read_ending
+from ..rules.base import Cut, RouterContext, Tag, Way
+from ..rules.ends import CUT_FOR, EVERYWHERE, SLACK, ending, read_ending
+from .listing import NftRule
 
 TRANSPORTS: Final[tuple[Transport, ...]] = ("tcp", "udp")
 _KINDS: Final = {
     "leased": "type inet_service; flags interval;",
     "open": "type inet_service; flags interval, timeout;",
-    "cut": "type ipv4_addr . inet_service . ipv4_addr; flags interval, timeout;"
-    " counter;",
 }
 SETS: Final = {
     f"{kind}_{transport}": what
@@ -43,6 +45,7 @@ SETS: Final = {
 # chain of its own: before a reset, nft leaves out that a rule is about TCP when it
 # prints it, and then does not take what it has printed.
 OVER: Final = "over"
+CUT: Final = "cut"
 OVER_RULE: Final = "reject with tcp reset"
 _VERDICTS: Final[dict[Transport, str]] = {"tcp": f"goto {OVER}", "udp": "drop"}
 _PORTS = r"([0-9]{1,5})(?:-([0-9]{1,5}))?"
@@ -50,10 +53,10 @@ _TIMES = r"(?: timeout [0-9a-z]{1,40})?(?: expires ([0-9a-z]{1,40}))?"
 _LEASED = re.compile(rf'{_PORTS} comment "([^"]*)"')
 _OPEN = re.compile(rf'{_PORTS}{_TIMES} comment "([^"]*)"')
 _CUT = re.compile(
-    rf"([0-9./]+) \. {_PORTS} \. ([0-9.]+)"
-    r"(?: counter(?: packets ([0-9]{1,20}) bytes [0-9]+)?)?"
-    rf'{_TIMES} comment "([^"]*)"'
+    r"(\S+) cut ([0-9]{1,11}) ([0-9./]{1,18}) (tcp|udp)"
+    rf" {_PORTS} ([0-9.]{{1,15}}) ([0-9]{{1,5}})"
 )
+_USED = re.compile(r" counter packets [1-9]")
 _TIME = re.compile(
     r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?"
     r"(?:([0-9]{1,15})ms)?"
@@ -101,28 +104,7 @@ class Open:
         return str(self.ports)
 
 
-@dataclass(frozen=True, slots=True)
-class CutElement:
-    """An element by which connections of these clients to a target are over."""
-
-    way: Way
-    until: int = field(default=0, compare=False)
-    """In Unix time of Home Assistant's clock, as the kernel says."""
-    due: bool = False
-    """Whether someone has been cut off by it, and half of its time is over."""
-
-    @property
-    def place(self) -> str:
-        """The set that holds it."""
-        return f"cut_{self.way.transport}"
-
-    @property
-    def key(self) -> str:
-        """What it is looked up by."""
-        return f"{self.way.source} . {self.way.ports} . {self.way.target}"
-
-
-type GateElement = Leased | Open | CutElement
+type GateElement = Leased | Open
 
 
 def gate_rules(context: RouterContext) -> tuple[list[str], list[str]]:
@@ -136,10 +118,55 @@ def gate_rules(context: RouterContext) -> tuple[list[str], list[str]]:
         flow = f"ct status dnat ct original ip daddr {router} meta l4proto {transport}"
         port = "ct original proto-dst"
         ended = f"@leased_{transport} {port} != @open_{transport}"
-        way = f"ct original ip saddr . {port} . ct reply ip saddr"
         forwarding.append(f"{flow} {port} {ended} {verdict}")
-        forwarding.append(f"{flow} {way} @cut_{transport} {verdict}")
+    forwarding.append(f"ct status dnat ct original ip daddr {router} jump {CUT}")
     return before, forwarding
+
+
+def cut_rule(cut: Cut) -> str:
+    """Return the rule that cuts connections, of what is forwarded already."""
+    way = cut.way
+    source = "" if way.source == EVERYWHERE else f"ct original ip saddr {way.source} "
+    return (
+        f"{source}meta l4proto {way.transport} ct original proto-dst {way.ports}"
+        f" ct reply ip saddr {way.target} ct reply proto-src {way.target_ports}"
+        f' counter {_VERDICTS[way.transport]} comment "{_comment_of(cut)}"'
+    )
+
+
+def _comment_of(cut: Cut) -> str:
+    """Return what its rule says of it, whatever nft makes of the rest."""
+    way = cut.way
+    return (
+        f"{cut.tag} cut {cut.until} {way.source} {way.transport} {way.ports}"
+        f" {way.target} {way.target_ports.first}"
+    )
+
+
+def read_cut(rule: NftRule, now: float) -> tuple[Cut, bool] | None:
+    """Return what a rule cuts, and whether it is to be renewed; None: it is not ours.
+
+    It is where someone was cut off by it, and half of its time is over.
+    """
+    if not (found := _CUT.fullmatch(rule.comment)) or not (tag := Tag.parse(found[1])):
+        return None
+    _, until, source, transport, first, last, target, to = found.groups()
+    try:
+        ports = _ports(first, last)
+        way = Way(
+            IPv4Network(source),
+            "tcp" if transport == "tcp" else "udp",
+            ports,
+            IPv4Address(target),
+            int(to) - ports.first,
+        )
+        cut = Cut(tag, way, int(until))
+        if _comment_of(cut) != rule.comment:
+            return None
+    except ValueError:
+        return None
+    used = _USED.search(rule.text) is not None
+    return cut, used and cut.until - now < CUT_FOR / 2
 
 
 def gate_of(forward: Forward) -> Iterator[Leased | Open]:
@@ -158,8 +185,6 @@ def element_text(tag: Tag, element: GateElement, now: float) -> str:
         case Open(until=until):
             comment = ending(tag, "until", until)
             return f'{element.key} timeout {_left(until, now)} comment "{comment}"'
-        case CutElement(until=until):
-            return f'{element.key} timeout {_left(until, now)} comment "{tag}"'
 
 
 def _left(until: int, now: float) -> str:
@@ -191,14 +216,6 @@ def read_gate_element(
         if abs(now + left - until) > SLACK:
             until = 0
         return tag, Open(transport, _ports(found[1], found[2]), until, left)
-    if kind == "cut" and (found := _CUT.fullmatch(text)):
-        source, first, last, target, used, left_text, comment = found.groups()
-        left = seconds_of(left_text or "")
-        due = int(used or 0) > 0 and left < CUT_FOR / 2
-        network, ports = IPv4Network(source), _ports(first, last)
-        tag = Tag.parse(comment)
-        way = Way(network, transport, ports, IPv4Address(target))
-        return (tag, CutElement(way, int(now + left), due)) if tag else None
     return None
 
 

@@ -17,7 +17,7 @@ from ..errors import BadOutput, NewerFormat
 from ..rules.base import RouterContext, unreadable
 from ..ssh.script import Result
 from .elements import MAPS, PLACES, SETS, TABLE
-from .gate import OVER, OVER_RULE, SETS as GATE_SETS, gate_rules
+from .gate import CUT, OVER, OVER_RULE, SETS as GATE_SETS, gate_rules
 from .listing import Base, NftTable, read_tables
 
 FORMAT: Final = 2
@@ -88,6 +88,8 @@ def rules_of_table(context: RouterContext) -> dict[str, list[tuple[str, str]]]:
         "pre": with_digests(pre),
         "post": with_digests(post),
         OVER: with_digests([OVER_RULE]),
+        # What is in it changes.
+        CUT: [],
         "gate": with_digests(forwarding),
     }
 
@@ -126,6 +128,7 @@ def upgrade_lines(context: RouterContext) -> list[str]:
     return [
         *_set_lines(GATE_SETS),
         *_chain_lines(OVER, context),
+        *_chain_lines(CUT, context),
         *_chain_lines("gate", context),
         # Each goes to the top.
         *(f"insert rule {TABLE} pre {_with_comment(*rule)}" for rule in rules[::-1]),
@@ -170,6 +173,8 @@ def condition_of(table: NftTable, context: RouterContext) -> Condition:
     if chains.keys() != rules.keys() or not table.sets.keys() >= places:
         return Condition.DAMAGED
     for name, expected in rules.items():
+        if name == CUT and chains[name].base is None:
+            continue
         if not _is_entered_as(CHAINS.get(name), chains[name].base) or [
             rule.comment for rule in chains[name].rules
         ] != [comment for _, comment in expected]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from ipaddress import IPv4Network
 import time
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from ..rules.base import (
     Tag,
     Way,
 )
-from ..rules.ends import CUT_FOR, EVERYWHERE
+from ..rules.ends import CUT_FOR
 from ..rules.obstacles import Obstacle
 from ..ssh.script import Result, Script
 from ..ssh.sudo import as_root
@@ -36,7 +37,7 @@ from .elements import (
     read_count,
     read_element,
 )
-from .gate import CutElement, Open
+from .gate import CUT, Open, cut_rule, read_cut
 from .listing import read_tables
 from .own_table import (
     Condition,
@@ -56,6 +57,10 @@ class NftState:
     elements: tuple[tuple[Tag, Element], ...] = ()
     strangers: bool = False
     """Whether elements are there that are no one's forward."""
+    cuts: tuple[tuple[Cut, bool], ...] = ()
+    """What cuts connections, and whether it is to be renewed."""
+    odd: bool = False
+    """Whether there is more where that is than what is ours."""
     read_at: float = field(default=0, compare=False)
     """In Unix time."""
 
@@ -66,11 +71,10 @@ class NftState:
 
     @cached_property
     def tagged(self) -> Mapping[Tag, frozenset[Element]]:
-        """The elements of each tag that are there for a forward's sake."""
+        """The elements of each tag."""
         tagged: dict[Tag, set[Element]] = {}
         for tag, element in self.elements:
-            if not isinstance(element, CutElement):
-                tagged.setdefault(tag, set()).add(element)
+            tagged.setdefault(tag, set()).add(element)
         return {tag: frozenset(elements) for tag, elements in tagged.items()}
 
 
@@ -102,10 +106,16 @@ class Nftables:
             for place in PLACES
             for text in table.sets.get(place, ())
         ]
+        rules = [
+            rule for chain in table.chains if chain.name == CUT for rule in chain.rules
+        ]
+        cuts = [read_cut(rule, now) for rule in rules]
         return NftState(
             condition_of(table, self._context),
             elements=tuple(filter(None, found)),
             strangers=None in found,
+            cuts=tuple(filter(None, cuts)),
+            odd=None in cuts,
             read_at=now,
         )
 
@@ -158,15 +168,12 @@ class Nftables:
         """Yield who reaches what by each element that translates."""
         for tag, element in state.elements:
             if isinstance(element, Translation):
-                ports, target = element.ports, element.target
-                yield tag, Way(element.source, element.transport, ports, target)
+                yield tag, element.way
 
     def cuts(self, state: NftState) -> Iterator[Cut]:
         """Yield what cuts connections, for as long as it is not to be renewed."""
-        for tag, element in state.elements:
-            if isinstance(element, CutElement):
-                until = int(state.read_at) + CUT_FOR if element.due else element.until
-                yield Cut(tag, element.way, until)
+        for cut, due in state.cuts:
+            yield replace(cut, until=int(state.read_at) + CUT_FOR) if due else cut
 
     def steps(
         self,
@@ -194,31 +201,18 @@ class Nftables:
             for element in elements_of(forward)
         )
         found = Counter(state.elements)
-        goes = {(cut.tag, CutElement(cut.way)) for cut in over}
-        goes |= {(tag, replace(element, due=True)) for tag, element in goes}
-        ours = Counter(
-            {
-                item: n
-                for item, n in found.items()
-                if item[0].owner == owner or item in goes
-            }
-        )
+        ours = Counter({item: n for item, n in found.items() if item[0].owner == owner})
         others = found - ours
-        wanted.update((cut.tag, CutElement(cut.way, cut.until)) for cut in cuts)
-        if not wanted and not others and not state.strangers:
+        cut = self._all_cuts(state, cuts, over)
+        if not (wanted or others or cut or state.strangers):
             if state.condition:
                 yield f"delete table {TABLE}"
             return
-        if not wanted and state.condition is None:
+        if state.condition is None and not (wanted or cut):
             return
-        if state.condition is Condition.DAMAGED:
-            # Made again as a whole, with the elements of others.
-            yield f"delete table {TABLE}"
+        yield from self._table_lines(state)
         if not state.sound:
-            yield from table_lines(self._context)
             ours, wanted = Counter(), others + wanted
-        elif state.condition is Condition.EARLIER:
-            yield from upgrade_lines(self._context)
         # What goes comes first: another forward may get its ports.
         for _, element in (ours - wanted).elements():
             yield delete_line(element)
@@ -227,6 +221,29 @@ class Nftables:
         for tag, element in (wanted - ours).elements():
             taken = tag.owner == owner and (element.place, element.key) in held
             yield add_line(tag, element, now=now, taken=taken)
+        yield from _cut_lines(cut, state)
+
+    def _table_lines(self, state: NftState) -> Iterator[str]:
+        """Yield what makes the table one of ours, where it is not."""
+        if state.condition is Condition.DAMAGED:
+            # Made again as a whole, with the elements of others.
+            yield f"delete table {TABLE}"
+        if not state.sound:
+            yield from table_lines(self._context)
+        elif state.condition is Condition.EARLIER:
+            yield from upgrade_lines(self._context)
+
+    def _all_cuts(
+        self, state: NftState, cuts: Collection[Cut], over: Collection[Cut]
+    ) -> frozenset[Cut]:
+        """Return what is to cut connections, whoever's it is."""
+        goes = {(cut.tag, cut.way) for cut in over}
+        others = (
+            cut
+            for cut, _ in state.cuts
+            if cut.tag.owner != self._context.owner and (cut.tag, cut.way) not in goes
+        )
+        return frozenset([*cuts, *others])
 
     def add_count(self, script: Script) -> None:
         """Add the command that prints how many connections were translated."""
@@ -268,6 +285,15 @@ class Nftables:
         return f"{self._nft} list table {TABLE}"
 
 
+def _cut_lines(wanted: frozenset[Cut], state: NftState) -> Iterator[str]:
+    """Yield the lines after which exactly this is cut, of a table that is ours."""
+    there = Counter(cut for cut, _ in state.cuts) if state.sound else Counter()
+    if there != Counter(wanted) or (state.odd and state.sound):
+        yield f"flush chain {TABLE} {CUT}"
+        for text in sorted(map(cut_rule, wanted)):
+            yield f"add rule {TABLE} {CUT} {text}"
+
+
 def check_lines(context: RouterContext) -> list[str]:
     """Return lines that only a sufficient `nft -c` can take: all that we ever use."""
     sample = Forward.parse(
@@ -283,7 +309,8 @@ def check_lines(context: RouterContext) -> list[str]:
     )
     span = replace(span, until=0)
     tag = Tag(context.owner, "check")
-    cut = CutElement(Way(EVERYWHERE, "tcp", span.external, span.target))
+    some = IPv4Network("198.51.100.0/24")
+    cut = Cut(tag, Way(some, "tcp", span.external, span.target), 0)
     # In a table of another name: ours may be there already.
     return [
         line.replace(TABLE, f"{TABLE}_check")
@@ -294,6 +321,6 @@ def check_lines(context: RouterContext) -> list[str]:
                 for forward in (sample, span)
                 for element in elements_of(forward)
             ),
-            add_line(tag, cut),
+            f"add rule {TABLE} {CUT} {cut_rule(cut)}",
         )
     ]

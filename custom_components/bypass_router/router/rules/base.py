@@ -120,6 +120,13 @@ class Way:
     transport: Transport
     ports: PortRange
     target: IPv4Address
+    shift: int = 0
+    """By which the target's ports are higher."""
+
+    @property
+    def target_ports(self) -> PortRange:
+        """The target's ports."""
+        return self.ports.shifted(self.ports.first + self.shift)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ about, and is compared as it stands there.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 import re
@@ -14,6 +15,7 @@ from typing import Final, Literal
 from ..forward import Forward, PortRange, Transport
 from .base import Cut, Tag, Way
 
+type _End = tuple[Transport, int, int]
 type Word = Literal["until", "cut until"]
 
 EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
@@ -61,7 +63,8 @@ def ways_of(forward: Forward) -> Iterator[Way]:
     """Yield who reaches what by a forward."""
     for source in forward.sources or (EVERYWHERE,):
         for transport in forward.protocol.transports:
-            yield Way(source, transport, forward.external, forward.target)
+            shift = forward.target_ports.first - forward.external.first
+            yield Way(source, transport, forward.external, forward.target, shift)
 
 
 def cuts_of(
@@ -100,7 +103,7 @@ class Ways:
 
     def __init__(self, ways: Iterable[Way] = ()) -> None:
         """Take the first of them."""
-        self._found: dict[tuple[Transport, int], list[tuple[int, int, Way]]] = {}
+        self._found: dict[_End, list[tuple[int, int, Way]]] = {}
         self.add(ways)
 
     def add(self, ways: Iterable[Way]) -> None:
@@ -131,15 +134,15 @@ class Ways:
         return list(dict.fromkeys(found))
 
 
-def _end(way: Way) -> tuple[Transport, int]:
+def _end(way: Way) -> _End:
     """Return where a way leads, as it is quickly looked up."""
-    return way.transport, int(way.target)
+    return way.transport, int(way.target), way.shift
 
 
 def _without(way: Way, other: Way) -> Iterator[Way]:
     """Yield what of one way is not in another, in parts that have nothing in common."""
     if (
-        (way.transport, way.target) != (other.transport, other.target)
+        _end(way) != _end(other)
         or not way.ports.overlaps(other.ports)
         or not way.source.overlaps(other.source)
     ):
@@ -153,9 +156,9 @@ def _without(way: Way, other: Way) -> Iterator[Way]:
         yield _with_ports(way, last + 1, way.ports.last)
     if not way.source.subnet_of(other.source):
         for source in way.source.address_exclude(other.source):
-            yield Way(source, way.transport, PortRange(first, last), way.target)
+            yield replace(way, source=source, ports=PortRange(first, last))
 
 
 def _with_ports(way: Way, first: int, last: int) -> Way:
     """Return the same way by some of its ports."""
-    return Way(way.source, way.transport, PortRange(first, last), way.target)
+    return replace(way, ports=PortRange(first, last))
