@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Take which walks are walked, and how far; see `journey.py`."""
     group = parser.getgroup("walks")
     group.addoption("--seed", type=int, default=0, help="walk elsewhere")
-    group.addoption("--steps", type=int, default=400, help="of each walk")
+    group.addoption("--steps", type=int, default=300, help="of each walk")
 
 
 def pytest_configure(config: pytest.Config) -> None:

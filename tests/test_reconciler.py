@@ -565,7 +565,7 @@ class Anything(RuleBasedStateMachine):
 
 # A sequence takes some 20 ms: a thousand and more of them in half a minute.
 Anything.TestCase.settings = settings(
-    max_examples=20 * settings.default.max_examples,
+    max_examples=14 * settings.default.max_examples,
     deadline=None,
     stateful_step_count=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -619,7 +619,7 @@ async def test_whatever_happens_what_is_desired_is_live(
     firewall: str,
     seed: int,
 ) -> None:
-    """After each of some twelve hundred steps in all."""
+    """After each of some nine hundred steps in all."""
     # A walk meets more harm in a minute than patience is made for.
     monkeypatch.setattr(rate_limit, "SECONDS", 0.0)
     for module in (reconciler, refusals, retry):
