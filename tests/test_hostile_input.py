@@ -232,7 +232,9 @@ def check_stored(subentry: ConfigSubentry) -> None:
     address = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
     assert re.fullmatch(address, data["target"], re.ASCII)
     for source in data["sources"]:
-        assert re.fullmatch(rf"{address}/[0-9]{{1,2}}", source, re.ASCII)
+        # A network, or the name of a host.
+        client = rf"{address}/[0-9]{{1,2}}|[a-z0-9-]+(\.[a-z0-9-]+)+"
+        assert re.fullmatch(client, source, re.ASCII)
     forward = forward_in(subentry)
     for _, rule in rules_of(forward, SITE):
         assert re.fullmatch(r"[A-Za-z0-9 .,:/!_-]+", str(rule), re.ASCII)

@@ -150,7 +150,7 @@ async def test_who_was_first_in_the_kernel_has_it_and_the_other_is_off(
     await until(lambda: state(hass, entry, "Web") == (STATE_ON if there else STATE_OFF))
     if there:
         return
-    assert issue(hass, "refused")
+    await until(lambda: issue(hass, "refused"))
     await theirs.rules.apply([])
     await until(lambda: state(hass, entry, "Web") == STATE_ON)
     assert await passes(at_home)

@@ -59,6 +59,8 @@ async def connect(
     account: Credentials | None = None,
     firewall: Backend = Backend.IPTABLES,
     main_router: IPv4Address | None = None,
+    *,
+    closes: bool = False,
 ) -> Router:
     """Connect to the bypass router, as root unless another account is named.
 
@@ -74,5 +76,5 @@ async def connect(
         owner,
         firewall,
         main_router,
-        closes=False,
+        closes=closes,
     )

@@ -121,9 +121,11 @@ async def connected(
     lab: Lab,
     credentials: Credentials = ACCOUNT,
     firewall: Backend = Backend.IPTABLES,
+    *,
+    closes: bool = False,
 ) -> AsyncIterator[Router]:
     """The router, connected with the account, and closed afterwards."""
-    router = await connect(lab, account=credentials, firewall=firewall)
+    router = await connect(lab, account=credentials, firewall=firewall, closes=closes)
     try:
         yield router
     finally:
@@ -448,7 +450,7 @@ async def test_without_a_use_of_conntrack_connections_are_cut_by_rules(
     """And where sudo wants a password all the same, they go on, which is said."""
     for use in ("-L", "-D", "-E"):
         allow(own, without(f"conntrack ^{use}", FOR_NFT))
-        async with connected(own, firewall=Backend.AUTO) as router:
+        async with connected(own, firewall=Backend.AUTO, closes=True) as router:
             assert await closes(own, router) == 0
         ran(own)
     # Of these, sudo says that they are allowed, and then wants the password.

@@ -51,8 +51,7 @@ ExecReload=/bin/sh -c '{_RUN.replace("$", "$$")}; true'
 [Install]
 WantedBy=multi-user.target
 """
-INIT_TEXT: Final = f"""\
-#!/bin/sh /etc/rc.common
+INIT_TEXT: Final = f"""#!/bin/sh /etc/rc.common
 # Port forwards of Home Assistant's Bypass Router.
 START=99
 
