@@ -20,10 +20,12 @@ from custom_components.bypass_router.diagnostics import (
 )
 from custom_components.bypass_router.sync import reconciler
 from tests.lab.bypass import RouterOptions
+from tests.lab.disk import REAL_COMMANDS
 from tests.lab.network import Lab
 from tests.lab.waiting import until, until_told
 
 from .client import Connection
+from .sentences import translations
 from .setup import (
     GAME,
     WEB,
@@ -51,6 +53,10 @@ KINDS = pytest.mark.parametrize(
 )
 SHORTEST = 10
 MONITOR = "^nft monitor"
+TIMELESS = f"""#!/bin/sh
+[ "$*" != "-m time -h" ] || exit 2
+exec {REAL_COMMANDS}/sbin/iptables "$@"
+"""
 
 
 async def open_for(
@@ -380,3 +386,21 @@ async def test_a_switch_opens_for_as_long_as_its_number_says(
             await hass.config_entries.async_reload(entry.entry_id)
         else:
             assert end is None
+
+
+async def test_where_iptables_knows_no_time_home_assistant_ends_it(
+    hass: HomeAssistant, at_home: Lab
+) -> None:
+    """As long as it runs, which the form says."""
+    at_home.bypass.commands.replace("iptables", TIMELESS)
+    entry, web = await opened(hass, at_home, IPTABLES)
+    form = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "forward"), context={"source": "user"}
+    )
+    note = translations()["exceptions.ends_with_home_assistant.message"]
+    assert note in (form["description_placeholders"] or {})["note"]
+    assert closes_at(hass, entry)
+    user = Connection(at_home)
+    await until(lambda: not is_on(hass, web))
+    assert not await passes(at_home)
+    await until(lambda: not user.lives())
