@@ -23,7 +23,12 @@ from custom_components.bypass_router.router.iptables.rules import (
     Hook,
 )
 from custom_components.bypass_router.router.iptables.state import IptablesState
-from custom_components.bypass_router.router.rules.base import PlanStep, RouterContext
+from custom_components.bypass_router.router.rules.base import (
+    PlanStep,
+    RouterContext,
+    Way,
+)
+from custom_components.bypass_router.router.rules.ends import Ways
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result, Script
 
@@ -141,6 +146,11 @@ PROXIED = EMPTY.with_rules(
 def with_ends(forwards: Iterable[Forward]) -> dict[str, tuple[Forward, int | None]]:
     """Return forwards by their id, each with its end, which is no part of its value."""
     return {forward.id: (forward, forward.until) for forward in forwards}
+
+
+def ways_without(ways: Iterable[Way], others: Iterable[Way]) -> list[Way]:
+    """Return what of the first is in none of the others."""
+    return Ways(others).without(ways)
 
 
 def chains(

@@ -22,9 +22,10 @@ from custom_components.bypass_router.router.rules.ends import (
     moment,
     read_ending,
     read_moment,
-    ways_without,
 )
 from tests.lab.waiting import soon
+
+from .rules import ways_without
 
 MOMENTS = st.integers(0, 2**32)
 ADDRESSES = st.ip_addresses(v=4)

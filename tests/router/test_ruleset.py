@@ -23,12 +23,12 @@ from custom_components.bypass_router.router.rules.base import (
     Tag,
     Way,
 )
-from custom_components.bypass_router.router.rules.ends import ways_of, ways_without
+from custom_components.bypass_router.router.rules.ends import ways_of
 from custom_components.bypass_router.router.rules.ruleset import Plan, Ruleset, Snapshot
 from custom_components.bypass_router.router.ssh.script import Result, Script
 
 from . import tables, test_foreign_chains as gates
-from .rules import PROXIED, SITE, chains, restored, with_ends
+from .rules import PROXIED, SITE, chains, restored, ways_without, with_ends
 from .test_nft_elements import SETS
 from .test_router import GAME, WEB
 

@@ -93,11 +93,6 @@ def cuts_of(
             yield Cut(tag, way, untils.get(way, int(now) + CUT_FOR))
 
 
-def ways_without(ways: Iterable[Way], others: Collection[Way]) -> list[Way]:
-    """Return what of the first is in none of the others."""
-    return Ways(others).without(ways)
-
-
 class Ways:
     """Ways, by what they lead to: of a thousand, each is compared with the others."""
 
