@@ -116,8 +116,13 @@ def async_set_up_services(hass: HomeAssistant) -> None:
     async def set_sources(call: ServiceCall) -> None:
         """Have forwards let in these clients from now on, and no others."""
         networks, names = _clients(call.data[CONF_SOURCES])
-        for _, entry, forward_id in await _chosen(hass, call):
-            await _let_in(hass, entry, forward_id, networks, names)
+        chosen = await _chosen(hass, call)
+        for _, entry, forward_id in chosen:
+            _let_in(hass, entry, forward_id, networks, names)
+        for entry in {entry.entry_id: entry for _, entry, _ in chosen}.values():
+            # What is stored is carried out when the router is there again.
+            _check_loaded(entry)
+            await entry.runtime_data.async_reapply()
 
     hass.services.async_register(
         DOMAIN, SERVICE_SET_SOURCES, set_sources, _SET_SOURCES_SCHEMA
@@ -134,28 +139,30 @@ def async_set_up_services(hass: HomeAssistant) -> None:
 
 async def _open(entry: ConfigEntry[Any], forward_id: str, lease: Lease) -> None:
     """Open a forward for a while. Raises HomeAssistantError."""
-    if entry.state is not ConfigEntryState.LOADED:
-        raise translated(HomeAssistantError, ConnectionLost(message="closed"))
+    _check_loaded(entry)
     await entry.runtime_data.async_set_desired(forward_id, on=True, lease=lease)
 
 
-async def _let_in(
+def _check_loaded(entry: ConfigEntry[Any]) -> None:
+    """Raise HomeAssistantError for a router that is not connected at all."""
+    if entry.state is not ConfigEntryState.LOADED:
+        raise translated(HomeAssistantError, ConnectionLost(message="closed"))
+
+
+@callback
+def _let_in(
     hass: HomeAssistant,
     entry: ConfigEntry[Any],
     forward_id: str,
     networks: tuple[IPv4Network, ...],
     names: tuple[str, ...],
 ) -> None:
-    """Have a forward let in these. Raises HomeAssistantError."""
+    """Store that a forward lets in these."""
     subentry = entry.subentries[forward_id]
     if (forward := forward_or_none(subentry)) and not whose_half(hass, subentry):
         forward = replace(forward, sources=networks, names=names)
         data = {**subentry.data, CONF_SOURCES: sources_of(forward)}
         hass.config_entries.async_update_subentry(entry, subentry, data=data)
-    # What is stored is carried out when the router is there again.
-    if entry.state is not ConfigEntryState.LOADED:
-        raise translated(HomeAssistantError, ConnectionLost(message="closed"))
-    await entry.runtime_data.async_reapply()
 
 
 def _clients(named: list[str]) -> Clients:
