@@ -1,13 +1,17 @@
 """What the entities of a router, and those of a forward, have in common."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
+import math
+import time
 from typing import override
 
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.core import callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 from homeassistant.helpers.entity import Entity
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
@@ -44,6 +48,44 @@ def async_add_to_forwards(
 
     add_new()
     entry.async_on_unload(coordinator.async_add_listener(add_new))
+
+
+class Pace:
+    """When an entity tells what comes too often to be told each time."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        """Take what tells; nothing was told yet."""
+        self._tell = tell
+        self._told = -math.inf
+        self._cancel: CALLBACK_TYPE | None = None
+
+    @callback
+    def async_tell(self, hass: HomeAssistant, seconds: float) -> None:
+        """Tell now, or once so many seconds have gone by since the last time."""
+
+        @callback
+        def due(_: datetime) -> None:
+            self._cancel = None
+            self._tell()
+
+        left = self._told + seconds - time.monotonic()
+        if left <= 0:
+            self.async_cancel()
+            self._tell()
+        elif self._cancel is None:
+            self._cancel = async_call_later(hass, left, due)
+
+    @callback
+    def async_told(self) -> None:
+        """Take note that it was told now."""
+        self._told = time.monotonic()
+
+    @callback
+    def async_cancel(self) -> None:
+        """Wait no longer."""
+        if self._cancel:
+            self._cancel()
+            self._cancel = None
 
 
 class BypassRouterEntity(CoordinatorEntity[BypassRouterCoordinator]):

@@ -3,28 +3,24 @@
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
-import math
-import time
 from typing import Final, override
 
 from homeassistant.components.event import EventEntity
-from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
-from homeassistant.const import (
-    ATTR_DOMAIN,
-    ATTR_ENTITY_ID,
-    ATTR_NAME,
-    EVENT_LOGBOOK_ENTRY,
-)
 from homeassistant.core import CALLBACK_TYPE, Context, HomeAssistant, callback
-from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.start import async_at_started
 
+from .activity import switches_of, tell_activity
 from .attributes import parts_of
 from .const import DOMAIN
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
-from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_forwards
+from .entity import (
+    BypassRouterEntity,
+    BypassRouterForwardEntity,
+    Pace,
+    async_add_to_forwards,
+)
 from .router.monitor import NewConnection
 from .sync.events import RulesEvent, RulesEventType
 
@@ -96,17 +92,7 @@ class BypassRouterRulesEvent(BypassRouterEntity, EventEntity):
     @callback
     def _happened(self, event: RulesEvent) -> None:
         """Tell what happened, to which switches, and through whom."""
-        registry = er.async_get(self.hass)
-        switches = [
-            entity_id
-            for forward_id in event.forwards
-            if (
-                entity_id := registry.async_get_entity_id(
-                    SWITCH_DOMAIN, DOMAIN, forward_id
-                )
-            )
-        ]
-        parts = parts_of(switches)
+        parts = parts_of(switches_of(self.hass, event.forwards))
         for number, part in enumerate(parts, 1):
             self._untold.append(_Part(event, part, number, len(parts)))
         if self._pause is None:
@@ -140,7 +126,7 @@ class BypassRouterRulesEvent(BypassRouterEntity, EventEntity):
             self._pause()
 
     def _log(self, event: RulesEvent, switches: list[str], context: Context) -> None:
-        """Tell it in the logbook of each switch, which may have been on all the time.
+        """Tell it in the activity of each switch.
 
         What the logbook says of this entity leaves out the forwards and the cause.
         """
@@ -150,18 +136,7 @@ class BypassRouterRulesEvent(BypassRouterEntity, EventEntity):
         ]
         if event.cause and event.type is RulesEventType.REMOVED:
             message = f"{message} ({event.cause})"
-        for entity_id in switches:
-            if state := self.hass.states.get(entity_id):
-                self.hass.bus.async_fire(
-                    EVENT_LOGBOOK_ENTRY,
-                    {
-                        ATTR_NAME: state.name,
-                        "message": message,
-                        ATTR_DOMAIN: DOMAIN,
-                        ATTR_ENTITY_ID: entity_id,
-                    },
-                    context=context,
-                )
+        tell_activity(self.hass, switches, message, context)
 
 
 class BypassRouterClientEvent(BypassRouterForwardEntity, EventEntity):
@@ -179,8 +154,7 @@ class BypassRouterClientEvent(BypassRouterForwardEntity, EventEntity):
         self._attr_event_types = [_CONNECTED]
         self._untold = 0
         self._last: NewConnection | None = None
-        self._told = -math.inf
-        self._waiting: CALLBACK_TYPE | None = None
+        self._pace = Pace(self._tell)
 
     @property
     @override
@@ -196,23 +170,18 @@ class BypassRouterClientEvent(BypassRouterForwardEntity, EventEntity):
         self.async_on_remove(
             counters.async_listen_to_arrivals(self._forward_id, self._came)
         )
-        self.async_on_remove(self._end_waiting)
+        self.async_on_remove(self._pace.async_cancel)
 
     @callback
     def _came(self, connection: NewConnection) -> None:
         """Tell who came, now or when the last time is long enough ago."""
         self._last = connection
         self._untold += 1
-        left = self._told + CLIENT_INTERVAL - time.monotonic()
-        if left <= 0:
-            self._tell()
-        elif self._waiting is None:
-            self._waiting = async_call_later(self.hass, left, self._tell)
+        self._pace.async_tell(self.hass, CLIENT_INTERVAL)
 
     @callback
-    def _tell(self, _: datetime | None = None) -> None:
+    def _tell(self) -> None:
         """Tell who came last, and how many others have not been told."""
-        self._end_waiting()
         if (last := self._last) is None:
             return
         attributes = {
@@ -220,13 +189,7 @@ class BypassRouterClientEvent(BypassRouterForwardEntity, EventEntity):
             "port": last.port,
             "left_out": self._untold - 1,
         }
-        self._told, self._untold = time.monotonic(), 0
+        self._pace.async_told()
+        self._untold = 0
         self._trigger_event(_CONNECTED, attributes)
         self.async_write_ha_state()
-
-    @callback
-    def _end_waiting(self) -> None:
-        """Wait no longer."""
-        if self._waiting:
-            self._waiting()
-            self._waiting = None

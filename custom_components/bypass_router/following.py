@@ -13,19 +13,12 @@ import logging
 import time
 from typing import Any, Final
 
-from homeassistant.components.switch.const import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntry, ConfigSubentry
-from homeassistant.const import (
-    ATTR_DOMAIN,
-    ATTR_ENTITY_ID,
-    ATTR_NAME,
-    CONF_TARGET,
-    EVENT_LOGBOOK_ENTRY,
-)
+from homeassistant.const import CONF_TARGET
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import entity_registry as er
 
-from .const import CONF_TAKEN, DOMAIN
+from .activity import switches_of, tell_activity
+from .const import CONF_TAKEN
 from .devices import name_of
 from .diagnosis.texts import Texts
 from .router.errors import RouterError
@@ -264,16 +257,5 @@ class Follower:
             return
         ids = tuple(subentry.subentry_id for subentry in subentries)
         self._history().record(what, ids, cause)
-        registry = er.async_get(self._hass)
-        for key in ids:
-            entity_id = registry.async_get_entity_id(SWITCH_DOMAIN, DOMAIN, key)
-            if entity_id and (state := self._hass.states.get(entity_id)):
-                self._hass.bus.async_fire(
-                    EVENT_LOGBOOK_ENTRY,
-                    {
-                        ATTR_NAME: state.name,
-                        "message": self._texts().get(what, **words),
-                        ATTR_DOMAIN: DOMAIN,
-                        ATTR_ENTITY_ID: entity_id,
-                    },
-                )
+        message = self._texts().get(what, **words)
+        tell_activity(self._hass, switches_of(self._hass, ids), message)

@@ -3,22 +3,25 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
-import math
-import time
 from typing import Any, Final, override
 
 from homeassistant.components.sensor import SensorEntity
 from homeassistant.components.sensor.const import SensorDeviceClass, SensorStateClass
 from homeassistant.const import EntityCategory
-from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.helpers.event import async_call_later, async_track_time_interval
+from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.util.dt import utc_from_timestamp
 
 from .coordinator import BypassRouterConfigEntry, BypassRouterCoordinator
 from .diagnosis.status import ForwardStatus, Known, Standing, standing_of
 from .diagnosis.status_texts import attributes_of
-from .entity import BypassRouterEntity, BypassRouterForwardEntity, async_add_to_forwards
+from .entity import (
+    BypassRouterEntity,
+    BypassRouterForwardEntity,
+    Pace,
+    async_add_to_forwards,
+)
 from .router.forward import Forward, PortRange
 
 # Nothing is asked of the router by an entity.
@@ -197,9 +200,12 @@ class _CountingSensor(BypassRouterForwardEntity, SensorEntity):
     Of a busy forward, each state would be a line in the database every few seconds.
     """
 
-    _told = -math.inf
-    """When it was told last what was counted."""
-    _waiting: CALLBACK_TYPE | None = None
+    def __init__(
+        self, coordinator: BypassRouterCoordinator, forward_id: str, key: str
+    ) -> None:
+        """Name it by its key."""
+        super().__init__(coordinator, forward_id, key)
+        self._pace = Pace(self._tell)
 
     @override
     async def async_added_to_hass(self) -> None:
@@ -207,7 +213,7 @@ class _CountingSensor(BypassRouterForwardEntity, SensorEntity):
         await super().async_added_to_hass()
         self._take()
         self.async_on_remove(self.coordinator.counters.async_listen(self._heard))
-        self.async_on_remove(self._end_waiting)
+        self.async_on_remove(self._pace.async_cancel)
 
     def _take(self) -> None:
         """Take what is known by now, as the state."""
@@ -216,29 +222,17 @@ class _CountingSensor(BypassRouterForwardEntity, SensorEntity):
     @callback
     def _heard(self) -> None:
         """Tell what was counted, now or when the last time is long enough ago."""
-        left = self._told + STATE_INTERVAL - time.monotonic()
-        if left <= 0:
-            self._tell()
-        elif self._waiting is None:
-            self._waiting = async_call_later(self.hass, left, self._tell)
+        self._pace.async_tell(self.hass, STATE_INTERVAL)
 
     @callback
-    def _tell(self, _: datetime | None = None) -> None:
+    def _tell(self) -> None:
         """Tell what was counted, if that is something new."""
-        self._end_waiting()
         before, attributes = self._attr_native_value, self.extra_state_attributes
         self._take()
         if (before, attributes) != (self.native_value, self.extra_state_attributes):
             if before is not None:
-                self._told = time.monotonic()
+                self._pace.async_told()
             self.async_write_ha_state()
-
-    @callback
-    def _end_waiting(self) -> None:
-        """Wait no longer."""
-        if self._waiting:
-            self._waiting()
-            self._waiting = None
 
 
 class BypassRouterConnectionsSensor(_CountingSensor):
