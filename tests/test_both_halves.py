@@ -6,7 +6,7 @@ from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
 from homeassistant.setup import async_setup_component
-from homeassistant.util.dt import utcnow
+from homeassistant.util.dt import now
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
@@ -673,7 +673,8 @@ async def test_what_a_silent_main_router_keeps_is_told_when_the_router_is_remove
     assert told.translation_key == "main_router_left"
     words = told.translation_placeholders or {}
     assert words["ports"] == "- TCP 8443"
-    assert words["until"] > f"{utcnow():%F}"
+    # In the time of where Home Assistant is.
+    assert words["until"] > f"{now():%F}"
 
 
 async def test_a_forward_that_is_removed_while_the_main_router_is_silent_is_told(
